@@ -1,0 +1,44 @@
+"""A trained diffusion model as a progressive lossy image codec.
+
+>>> from diffcodec import DiffusionCodec, read_picture
+>>> codec = DiffusionCodec.from_pretrained()
+>>> stream = codec.compress(read_picture("photo.png"), timestep=100)
+>>> restored = codec.decompress(stream)
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from diffcodec.checkpoint import Checkpoint, load_checkpoint
+    from diffcodec.codec import Bitstream, DiffusionCodec, Preview
+    from diffcodec.images import Picture, read_picture, write_picture
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Bitstream",
+    "Checkpoint",
+    "DiffusionCodec",
+    "Picture",
+    "Preview",
+    "__version__",
+    "load_checkpoint",
+    "read_picture",
+    "write_picture",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Public names are imported on first use: `import diffcodec` and `diffcodec --help` do not wait for torch."""
+    modules = {
+        "codec": ("Bitstream", "DiffusionCodec", "Preview"),
+        "checkpoint": ("Checkpoint", "load_checkpoint"),
+        "images": ("Picture", "read_picture", "write_picture"),
+    }
+    for module, names in modules.items():
+        if name in names:
+            return getattr(import_module(f"diffcodec.{module}"), name)
+    raise AttributeError(f"module 'diffcodec' has no attribute {name!r}")

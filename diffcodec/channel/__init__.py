@@ -1,0 +1,45 @@
+"""Channel simulation: send a sample of N(m, s^2) to someone who knows N(0, I), from shared randomness."""
+
+from diffcodec.channel.base import (
+    Channel,
+    ChannelId,
+    StreamKey,
+    SymbolReader,
+    SymbolWriter,
+    delivered_bits,
+    kl_bits,
+)
+from diffcodec.channel.poisson import PoissonChannel
+from diffcodec.channel.randomness import shared_normals
+from diffcodec.channel.trellis import TrellisChannel
+
+__all__ = [
+    "Channel",
+    "ChannelId",
+    "PoissonChannel",
+    "StreamKey",
+    "SymbolReader",
+    "SymbolWriter",
+    "TrellisChannel",
+    "delivered_bits",
+    "kl_bits",
+    "make_channel",
+    "shared_normals",
+]
+
+
+def make_channel(channel_id: ChannelId, effort: int = 12) -> Channel:
+    """The channel with this wire id.
+
+    Args:
+        channel_id: which one.
+        effort: 8 to 16, log2 of the trellis's states; the Poisson channel ignores it.
+
+    Raises:
+        ValueError: if `effort` is out of range.
+    """
+    match channel_id:
+        case ChannelId.TRELLIS:
+            return TrellisChannel(effort)
+        case ChannelId.POISSON:
+            return PoissonChannel(effort)

@@ -1,0 +1,1 @@
+"""Noise schedules, the network, and the Gaussian diffusion process. Knows nothing of bits."""

@@ -1,0 +1,5 @@
+"""`python -m diffcodec`."""
+
+from diffcodec.cli import main
+
+main()

@@ -1,0 +1,182 @@
+"""The trellis channel: a codebook of exponentially many words that is searched in linear time. The default.
+
+The message is a path of B bits. Its sample is likeliest, among 2**B, under the target N(m, diag s^2) against
+the
+prior: it maximises sum over dims of m y / s^2 - (1 / s^2 - 1) y^2 / 2. The receiver replays the path.
+
+Related: trellis-coded quantizers for channel simulation (Sriramu et al. 2024, appendix), bitshift trellises
+(QTIP,
+Tseng et al. 2024), trellis source coding (Viterbi and Omura 1974). docs/channel.md has the derivation and
+the numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diffcodec.channel.base import (
+    LOG_2,
+    ChannelId,
+    FloatArray,
+    Std,
+    StreamKey,
+    SymbolReader,
+    SymbolWriter,
+    check_request,
+)
+from diffcodec.channel.layout import MAX_EFFORT, MIN_EFFORT, Lane, lane_count, lanes_of, state_bits
+from diffcodec.channel.randomness import shared_normals
+from diffcodec.channel.rotation import Rotation
+from diffcodec.channel.viterbi import Task, replay, search
+
+_COST = {
+    8: (0.143, 1.0, 0.20),
+    9: (0.120, 1.2, 0.17),
+    10: (0.1005, 1.4, 0.14),
+    11: (0.085, 1.5, 0.11),
+    12: (0.0715, 1.6, 0.09),
+    13: (0.060, 1.7, 0.06),
+    14: (0.052, 1.9, 0.04),
+    15: (0.047, 2.0, 0.02),
+    16: (0.042, 2.0, 0.0),
+}
+"""Fitted by tests/channel/measure.py, by L: extra path bits per bit of KL, extra path bits per lane, and what is
+saved at many bits per dim thanks to the gain."""
+
+
+class TrellisChannel:
+    """Channel simulation with a bitshift trellis.
+
+    Args:
+        effort: log2 of the number of states, 8 to 16; a budget, so short messages get more (see
+            `layout.state_bits`). Time grows as 2**effort. Both sides must use the same.
+
+    Raises:
+        ValueError: if effort is out of range.
+    """
+
+    channel_id = ChannelId.TRELLIS
+
+    def __init__(self, effort: int = 12) -> None:
+        if not MIN_EFFORT <= effort <= MAX_EFFORT:
+            raise ValueError(f"effort must lie in [{MIN_EFFORT}, {MAX_EFFORT}], got {effort}")
+        self.effort = effort
+
+    def length_for(self, kl_bits: float, dims: int) -> int:
+        """Path bits at which the information delivered equals `kl_bits`, see `Channel.length_for`."""
+        if not kl_bits > 0.0:
+            return 0
+        length = 2.1 * kl_bits  # up to three bits or so, where a few candidates are all there is
+        for _ in range(3):  # the costs depend on L and the lanes, and those on the length
+            bits = round(length)
+            slope, start, relief = _COST[state_bits(self.effort, bits, dims)]
+            rate = kl_bits / dims
+            linear = kl_bits * (1.0 + slope) + start * lane_count(bits, dims)
+            length = min(linear * (1.0 - relief * rate / (1.0 + 3.0 * rate)), 2.1 * kl_bits)
+        return round(length)
+
+    def path_bits(self, length: int, dims: int) -> float:
+        """Cost of a message in bits: its length."""
+        return float(length)
+
+    def encode(
+        self,
+        mean: FloatArray,
+        std: Std,
+        lengths: Sequence[int],
+        key: StreamKey,
+        writers: Sequence[SymbolWriter],
+        weights: NDArray[np.int64] | None = None,
+    ) -> NDArray[np.float32]:
+        """Send one sample for each image, see `Channel.encode`."""
+        if mean.ndim != 2:
+            raise ValueError(f"mean must have shape (N, D), got {mean.shape}")
+        count, dims = mean.shape
+        s = check_request(dims, std, lengths, len(writers), weights)
+        if count != len(writers):
+            raise ValueError(f"need one writer for each of {count} images, got {len(writers)}")
+        rotation = Rotation(s, dims, key, weights)
+        inverse_variance = 1.0 / np.square(s)
+        quadratic = (
+            None if bool(np.all(s == 1.0)) else rotation.place((0.5 * (inverse_variance - 1.0)).astype(np.float32))
+        )
+        tasks: list[Task] = []
+        for image, length in zip(mean, lengths, strict=True):
+            if length == 0:
+                continue
+            linear = rotation.forward((image * inverse_variance).astype(np.float32))
+            for lane in lanes_of(length, dims, self.effort, rotation.weights):
+                own = slice(lane.start, lane.stop)
+                if quadratic is None or quadratic.ndim == 1:
+                    curve = None if quadratic is None else quadratic[own]
+                else:
+                    curve = np.full(lane.stop - lane.start, quadratic, np.float32)
+                tasks.append(Task(lane, linear[own], curve))
+        paths = iter(search(tasks))
+        samples = np.empty((count, dims), np.float32)
+        for i, (length, writer) in enumerate(zip(lengths, writers, strict=True)):
+            bits = np.empty(0, np.uint8)
+            if length:
+                lanes = len(lanes_of(length, dims, self.effort, rotation.weights))
+                bits = np.concatenate([next(paths) for _ in range(lanes)])
+                writer.write_bits(bits)
+            samples[i] = self._sample(rotation, s, dims, bits, key)
+        return samples
+
+    def decode(
+        self,
+        dims: int,
+        std: Std,
+        lengths: Sequence[int],
+        key: StreamKey,
+        readers: Sequence[SymbolReader],
+        weights: NDArray[np.int64] | None = None,
+    ) -> NDArray[np.float32]:
+        """Receive the samples that `encode` returned, see `Channel.decode`."""
+        s = check_request(dims, std, lengths, len(readers), weights)
+        rotation = Rotation(s, dims, key, weights)
+        samples = np.empty((len(lengths), dims), np.float32)
+        for i, (length, reader) in enumerate(zip(lengths, readers, strict=True)):
+            bits = reader.read_bits(length) if length else np.empty(0, np.uint8)
+            samples[i] = self._sample(rotation, s, dims, bits, key)
+        return samples
+
+    def _sample(
+        self,
+        rotation: Rotation,
+        std: NDArray[np.float64],
+        dims: int,
+        bits: NDArray[np.uint8],
+        key: StreamKey,
+    ) -> NDArray[np.float32]:
+        """The sample that a message stands for, (dims,). Both sides call it, hence the law."""
+        if len(bits) == 0:
+            return shared_normals(key, 0, dims)
+        floor = float(np.mean(0.5 * (np.square(std) - 1.0) - np.log(std))) / LOG_2
+        rotated = np.empty(dims, np.float32)
+        done = 0
+        for lane in lanes_of(len(bits), dims, self.effort, rotation.weights):
+            own = rotated[lane.start : lane.stop]
+            own[:] = replay(lane, bits[done : done + lane.bits])
+            own *= _gain(lane, floor)
+            done += lane.bits
+        return rotation.inverse(rotated)
+
+
+def _gain(lane: Lane, floor: float) -> np.float32:
+    """Factor on a lane's sample: 1.004 at a tenth of a bit per dim, 1.03 at a whole bit, for L = 12 and s = 1.
+
+    The more bits a dim, the more an ideal sample owes its energy to choice, and a search with few states chooses
+    less: its noise falls short of variance 1 by about 0.26 * 2**(-(L - 8) / 4) * r / (1 + r) at r bits per dim
+    (fitted). The gain makes up for it, and the larger mean that comes with it saves as large a part of the bits.
+
+    Args:
+        lane: its layout.
+        floor: KL in bits per dim at m = 0. Where s < 1 holds the noise in check, the shortfall vanishes.
+    """
+    rate = max(0.0, lane.bits / max(lane.stop - lane.start, 1) - 8.0 * floor)
+    shortfall = 0.26 * 2.0 ** (2.0 - lane.memory / 4.0) * rate / (1.0 + rate)
+    return np.float32((1.0 - shortfall) ** -0.5)

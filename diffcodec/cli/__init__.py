@@ -1,0 +1,41 @@
+"""The command line: options in, one call of the library, results out. No logic of its own."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+import click
+
+import diffcodec
+from diffcodec.errors import DiffCodecError
+
+
+class LazyGroup(click.Group):
+    """Imports a command's module when the command is named, so that --help answers at once."""
+
+    commands_in_order = ("compress", "decompress", "info", "models", "train", "calibrate")
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """All commands, in the order in which a person needs them."""
+        return list(self.commands_in_order)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of that name."""
+        if cmd_name not in self.commands_in_order:
+            return None
+        command: click.Command = import_module(f"diffcodec.cli.{cmd_name}").command
+        return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; an error about input becomes one line and exit code 1."""
+        try:
+            return super().invoke(ctx)
+        except DiffCodecError as error:
+            raise click.ClickException(str(error)) from error
+
+
+@click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(diffcodec.__version__, prog_name="diffcodec")
+def main() -> None:
+    """A trained diffusion model as a progressive lossy image codec."""

@@ -1,0 +1,68 @@
+"""`diffcodec calibrate`."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import click
+
+from diffcodec.cli.batch import check_writable
+from diffcodec.errors import ConfigError
+
+
+@click.command("calibrate")
+@click.argument("model", type=click.Path(path_type=Path, dir_okay=False))
+@click.option(
+    "--data",
+    default="cifar10",
+    show_default=True,
+    help="Pictures to measure on, as for `train`; not those of a benchmark.",
+)
+@click.option("--root", default="data", show_default=True, help="Where torchvision keeps CIFAR-10.")
+@click.option("--size", type=click.IntRange(4, 1024), default=32, show_default=True, help="Side of a picture.")
+@click.option("--limit", type=click.IntRange(1), default=256, show_default=True, help="Number of pictures.")
+@click.option(
+    "--step-bits",
+    type=click.FloatRange(0),
+    default=4.0,
+    show_default=True,
+    help="What one network evaluation is worth in bits: more gives fewer levels.",
+)
+@click.option("-o", "--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="Calibrated model.")
+@click.option("--card", multiple=True, metavar="KEY=TEXT", help="Set a line of the model card; repeatable.")
+@click.option("--force", is_flag=True, help="Overwrite an existing file.")
+def command(
+    model: Path, data: str, root: str, size: int, limit: int, step_bits: float, out: Path,
+    card: tuple[str, ...], force: bool,
+) -> None:  # fmt: skip
+    """Measure a model's error curve and store the level lists that its bitstreams use.
+
+    Another calibration is another model: files made with the old one need the old one.
+    """
+    check_writable(str(out), force)
+
+    from diffcodec.calibration import calibrate
+    from diffcodec.checkpoint import load_checkpoint
+    from diffcodec.files import atomic_write
+    from diffcodec.training.data import load_images
+
+    checkpoint = load_checkpoint(model)
+    changes = dict(line.partition("=")[::2] for line in card)
+    if unknown := sorted(set(changes) - set(checkpoint.card.to_dict())):
+        raise ConfigError(f"--card: no line {unknown[0]!r}; there are {', '.join(checkpoint.card.to_dict())}")
+    images = load_images(data, size=size, root=root)
+    # Evenly spread over the data, so that a sorted source is not cut off after its first kind.
+    chosen = images[:: max(1, len(images) // limit)][:limit]
+    calibrated = calibrate(
+        checkpoint,
+        chosen,
+        step_bits=step_bits,
+        progress=lambda stage: click.echo(f"measuring: {stage}", err=True),
+    )
+    calibrated = dataclasses.replace(calibrated, card=dataclasses.replace(checkpoint.card, **changes))
+    with atomic_write(out, overwrite=force) as file:
+        file.write(calibrated.to_bytes())
+    assert calibrated.tables is not None
+    counts = ", ".join(str(len(levels.levels)) for levels in calibrated.tables.lists)
+    click.echo(f"wrote {out}: model {calibrated.fingerprint.hex()}, levels by size class: {counts}")

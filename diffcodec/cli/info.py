@@ -1,0 +1,54 @@
+"""`diffcodec info`."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from diffcodec.cli.batch import expand, for_each, read_input
+
+
+@click.command("info")
+@click.argument("files", nargs=-1, required=True)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per file.")
+def command(files: tuple[str, ...], as_json: bool) -> None:
+    """Show what the headers of .dfc files say, without loading a model."""
+    from diffcodec.bitstream.container import ColourMode, read_header
+    from diffcodec.channel.base import ChannelId
+
+    def show(source: str, _: str) -> None:
+        data = read_input(source)
+        info = read_header(data, name=source)
+        header = info.header
+        known = header.channel in tuple(ChannelId)
+        alpha = info.alpha_bytes is not None
+        values = {
+            "file": source,
+            "width": header.width,
+            "height": header.height,
+            "mode": {ColourMode.RGB: "RGBA" if alpha else "RGB", ColourMode.L: "LA" if alpha else "L"}[header.colour],
+            "timestep": header.timestep,
+            "model": header.fingerprint.hex(),
+            "channel": ChannelId(header.channel).name.lower() if known else f"unknown ({header.channel})",
+            "effort": header.effort,
+            "level_list": header.level_list,
+            "seed": header.seed,
+            "file_bytes": len(data),
+            "declared_bytes": info.total_bytes,
+            "header_bytes": info.total_bytes - info.payload_bytes - (info.alpha_bytes or 0),
+            "payload_bytes": info.payload_bytes,
+            "alpha_bytes": info.alpha_bytes or 0,
+            "bpp": 8 * info.total_bytes / header.pixels,
+            "complete": len(data) == info.total_bytes,
+        }
+        if as_json:
+            click.echo(json.dumps(values))
+            return
+        for key, value in values.items():
+            click.echo(
+                f"{key.replace('_', ' '):>15}  {value:.4f}" if key == "bpp" else f"{key.replace('_', ' '):>15}  {value}"
+            )
+
+    sources = expand(files, [".dfc"])
+    for_each(((source, "") for source in sources), show)

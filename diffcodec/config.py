@@ -1,0 +1,267 @@
+"""Frozen configuration dataclasses and their strict JSON form."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import types
+import typing
+from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
+
+from diffcodec.errors import ConfigError
+
+PredictionKind = Literal["eps", "x0", "v"]
+LossKind = Literal["simple", "vlb"]
+OptimizerKind = Literal["adamw", "muon"]
+
+
+class JsonConfig:
+    """Mixin for frozen dataclasses: `to_dict` and a `from_dict` that rejects what it does not know."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain dictionaries, lists, strings and numbers, ready for `json.dumps`."""
+        return dataclasses.asdict(self)  # type: ignore[call-overload, no-any-return]
+
+    @classmethod
+    def from_dict(cls, data: Any) -> Self:
+        """Build the configuration from what `to_dict` returned.
+
+        Raises:
+            ConfigError: for a key that does not exist, a missing key without a default, or a wrong type.
+        """
+        if not isinstance(data, dict):
+            raise ConfigError(f"{cls.__name__}: expected an object, found {type(data).__name__}")
+        hints = get_type_hints(cls)
+        fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+        if unknown := sorted(set(data) - set(fields)):
+            raise ConfigError(f"{cls.__name__}: unknown key {unknown[0]!r}; it takes {', '.join(fields)}")
+        missing = [
+            name
+            for name, field in fields.items()
+            if name not in data
+            and field.default is dataclasses.MISSING
+            and field.default_factory is dataclasses.MISSING
+        ]
+        if missing:
+            raise ConfigError(f"{cls.__name__}: missing key {missing[0]!r}")
+        return cls(**{key: _convert(value, hints[key], f"{cls.__name__}.{key}") for key, value in data.items()})
+
+
+def _convert(value: Any, hint: Any, where: str) -> Any:
+    """`value` from JSON as the annotated type; JSON's arrays become tuples."""
+    origin = get_origin(hint)
+    if origin is Literal:
+        if value not in get_args(hint):
+            raise ConfigError(f"{where}: expected one of {', '.join(map(repr, get_args(hint)))}, found {value!r}")
+        return value
+    if origin is tuple:
+        if not isinstance(value, list | tuple):
+            raise ConfigError(f"{where}: expected a list, found {value!r}")
+        return tuple(_convert(item, get_args(hint)[0], where) for item in value)
+    if origin in (types.UnionType, typing.Union):
+        if value is None:
+            return None
+        return _convert(value, next(arg for arg in get_args(hint) if arg is not types.NoneType), where)
+    if isinstance(hint, type) and issubclass(hint, JsonConfig):
+        return hint.from_dict(value)
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
+        raise ConfigError(f"{where}: expected {hint.__name__}, found {value!r}")
+    return value
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise ConfigError(message)
+
+
+@dataclasses.dataclass(frozen=True)
+class ScheduleConfig(JsonConfig):
+    """The linear noise schedule of Ho et al. (2020): `steps` betas from `beta_start` to `beta_end`."""
+
+    steps: int = 1000
+    beta_start: float = 1e-4
+    beta_end: float = 0.02
+
+    def __post_init__(self) -> None:
+        _require(1 <= self.steps <= 4095, f"steps: expected 1 to 4095, found {self.steps}")
+        _require(
+            0 < self.beta_start <= self.beta_end < 1,
+            f"betas: expected 0 < beta_start <= beta_end < 1, found {self.beta_start} and {self.beta_end}",
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class UNetConfig(JsonConfig):
+    """Shape of the network (`diffcodec.diffusion.unet.UNet`).
+
+    Args:
+        image_channels: 3 for RGB.
+        channels: width of the first scale of the trunk.
+        multipliers: width of every scale in units of `channels`; each scale halves the resolution.
+        blocks: residual blocks a scale on the way down; one more on the way up.
+        attention_scales: indices of the scales with self-attention. It sees the whole picture, so a
+            network with attention cannot be evaluated in windows.
+        norm: `channel` normalises every pixel over its channels, which keeps the network local;
+            `group` is the paper's group normalisation over space.
+        modulation: how the noise level enters a block: `add` (the paper) or `scale_shift`.
+        conditioning: the network is told the log SNR or, as in the paper, the integer timestep.
+        embedding_channels: width of the noise-level embedding.
+        patch: the trunk works on patch x patch pixels at once (pixel unshuffle); 1 switches it off.
+        full_resolution_channels: width of the shallow full-resolution branch around a patched trunk.
+        dropout: probability, while training.
+    """
+
+    image_channels: int = 3
+    channels: int = 128
+    multipliers: tuple[int, ...] = (1, 2, 2, 2)
+    blocks: int = 2
+    attention_scales: tuple[int, ...] = ()
+    norm: Literal["channel", "group"] = "channel"
+    modulation: Literal["add", "scale_shift"] = "scale_shift"
+    conditioning: Literal["log_snr", "timestep"] = "log_snr"
+    embedding_channels: int = 256
+    patch: int = 1
+    full_resolution_channels: int = 0
+    dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        _require(self.image_channels >= 1, f"image_channels: expected at least 1, found {self.image_channels}")
+        _require(self.channels >= 1, f"channels: expected at least 1, found {self.channels}")
+        _require(
+            len(self.multipliers) > 0 and min(self.multipliers) >= 1,
+            f"multipliers: expected positive integers, found {self.multipliers}",
+        )
+        _require(self.blocks >= 1, f"blocks: expected at least 1, found {self.blocks}")
+        _require(
+            all(0 <= scale < len(self.multipliers) for scale in self.attention_scales),
+            f"attention_scales: expected indices below {len(self.multipliers)}, found {self.attention_scales}",
+        )
+        _require(
+            self.norm == "channel" or self.channels % 32 == 0,
+            f"channels: group normalisation has 32 groups, found {self.channels} channels",
+        )
+        _require(self.patch in (1, 2, 4), f"patch: expected 1, 2 or 4, found {self.patch}")
+        _require(
+            self.full_resolution_channels == 0 or self.patch > 1,
+            "full_resolution_channels: only a patched trunk (patch > 1) has a full-resolution branch",
+        )
+        _require(0 <= self.dropout < 1, f"dropout: expected 0 <= dropout < 1, found {self.dropout}")
+
+    @property
+    def stride(self) -> int:
+        """Height and width of the network's input are multiples of this many pixels."""
+        return int(self.patch * 2 ** (len(self.multipliers) - 1))
+
+    @property
+    def is_local(self) -> bool:
+        """Whether an output pixel depends only on a bounded neighbourhood of the input."""
+        return self.norm == "channel" and not self.attention_scales
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig(JsonConfig):
+    """A diffusion model: network, schedule, and what the network's raw output means.
+
+    Args:
+        prediction: the raw output is the noise `eps`, the image `x0`, or `v = alpha eps - sigma x_0`
+            (Salimans & Ho 2022).
+        data_std: `v` refers to a process whose data have unit variance: pixels in [-1, 1] divided by
+            this. With it the raw output has unit variance at every noise level (as in EDM,
+            Karras et al. 2022); 1 is the plain v.
+        log_snr_min, log_snr_max: range of noise levels that the network is trained on, in nats; it is never
+            asked about a level outside (beyond these ends nothing changes that it could tell).
+    """
+
+    network: UNetConfig
+    schedule: ScheduleConfig = ScheduleConfig()
+    prediction: PredictionKind = "eps"
+    data_std: float = 1.0
+    log_snr_min: float = -8.5
+    log_snr_max: float = 9.6
+
+    def __post_init__(self) -> None:
+        _require(self.data_std > 0, f"data_std: expected a positive number, found {self.data_std}")
+        _require(
+            math.isfinite(self.log_snr_min) and self.log_snr_min < self.log_snr_max < math.inf,
+            f"log_snr: expected min < max, found {self.log_snr_min} and {self.log_snr_max}",
+        )
+        _require(
+            self.network.conditioning == "log_snr" or self.prediction == "eps",
+            "prediction: a network conditioned on the timestep predicts eps",
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingConfig(JsonConfig):
+    """How a model is trained.
+
+    Args:
+        loss: `simple` is the paper's L_simple (timesteps uniform, unweighted eps error); `vlb` draws the
+            log SNR uniformly, which makes the same error the variational bound in nats per unit of log SNR.
+        optimizer: `adamw`, or `muon` for the convolutions with AdamW for the rest.
+        learning_rate: peak learning rate (of AdamW; Muon's is `muon_learning_rate`).
+        warmup_images: images over which the learning rate rises linearly.
+        final_learning_rate: fraction of the peak at the end of the cosine decay; 1 means no decay.
+        ema_decay: of the weights' exponential moving average, per step.
+        coarse_weight: factor of the vlb loss at log SNRs below `coarse_below`. Few bits lie there, and so
+            little of the bound, but all that is seen of a picture at low rates.
+    """
+
+    loss: LossKind = "vlb"
+    optimizer: OptimizerKind = "adamw"
+    batch_size: int = 64
+    learning_rate: float = 8e-4
+    muon_learning_rate: float = 0.02
+    weight_decay: float = 0.0
+    warmup_images: int = 20_000
+    final_learning_rate: float = 0.0
+    gradient_clip: float = 1.0
+    ema_decay: float = 0.999
+    coarse_weight: float = 1.0
+    coarse_below: float = 3.0
+    flips: bool = True
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _require(self.batch_size >= 1, f"batch_size: expected at least 1, found {self.batch_size}")
+        _require(self.learning_rate > 0, f"learning_rate: expected a positive number, found {self.learning_rate}")
+        _require(0 <= self.ema_decay < 1, f"ema_decay: expected 0 <= ema_decay < 1, found {self.ema_decay}")
+        _require(
+            0 <= self.final_learning_rate <= 1,
+            f"final_learning_rate: expected a fraction, found {self.final_learning_rate}",
+        )
+        _require(self.coarse_weight > 0, f"coarse_weight: expected a positive number, found {self.coarse_weight}")
+
+
+def named_model(name: str) -> ModelConfig:
+    """The configuration of a named model, untrained.
+
+    Raises:
+        ConfigError: if there is no such name.
+    """
+    models = {
+        # The network that ships: half-resolution trunk, shallow full-resolution branch, no operation that
+        # reaches further than its receptive field, so that pictures of any size can go through in windows.
+        "cifar10-small": ModelConfig(
+            network=UNetConfig(channels=80, multipliers=(1, 2), patch=2, full_resolution_channels=48),
+            prediction="v",
+            data_std=0.5,
+        ),
+        # Ho et al. (2020), appendix B: 35.7 M parameters.
+        "cifar10-ddpm": ModelConfig(
+            network=UNetConfig(
+                attention_scales=(1,),
+                norm="group",
+                modulation="add",
+                conditioning="timestep",
+                embedding_channels=512,
+                dropout=0.1,
+            ),
+            prediction="eps",
+        ),
+    }
+    if name not in models:
+        raise ConfigError(f"no model configuration named {name!r}; there are {', '.join(models)}")
+    return models[name]

@@ -1,0 +1,226 @@
+"""The Gaussian diffusion process and its variational bound, term by term (Ho et al. 2020)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from diffcodec.config import LossKind
+from diffcodec.diffusion.denoiser import NoisePredictor
+from diffcodec.diffusion.schedule import NoiseLevel, NoiseSchedule, posterior
+
+VarianceKind = Literal["fixedsmall", "fixedlarge"]
+
+
+@dataclass(frozen=True)
+class GaussianParameters:
+    """A normal distribution: mean of shape (B, C, H, W) and one std for all of it."""
+
+    mean: Tensor
+    std: float
+
+
+@dataclass(frozen=True)
+class BoundTerm:
+    """One term of the variational bound, for every image of a batch.
+
+    Args:
+        timestep: t; the term is L_T for t = T + 1, L_{t-1} for 2 <= t <= T, and L_0 for t = 1.
+        bpd: (B,), bits per subpixel.
+        mse: (B,), mean squared error of the x_0 estimate at this t ([-1, 1] units); NaN for L_T.
+    """
+
+    timestep: int
+    bpd: Tensor
+    mse: Tensor
+
+
+class GaussianDiffusion:
+    """Forward process, reverse process, losses and the bound, for any predictor of the noise.
+
+    Args:
+        schedule: the noise schedule.
+        predictor: (x_t, log_snr) -> eps.
+        variance: of p(x_s | x_t) for single steps: `fixedsmall` is that of q, beta_tilde; `fixedlarge` is beta.
+        clip_denoised: clip the x_0 estimate to [-1, 1], as the paper does.
+    """
+
+    def __init__(
+        self,
+        schedule: NoiseSchedule,
+        predictor: NoisePredictor,
+        *,
+        variance: VarianceKind = "fixedsmall",
+        clip_denoised: bool = True,
+    ) -> None:
+        self.schedule = schedule
+        self.predictor = predictor
+        self.variance = variance
+        self.clip_denoised = clip_denoised
+
+    def q_sample(self, x_0: Tensor, t: int, noise: Tensor | None = None) -> Tensor:
+        """A sample of q(x_t | x_0) = N(alpha_t x_0, sigma_t^2); eq. 4.
+
+        Args:
+            x_0: (B, C, H, W) in [-1, 1].
+            t: timestep, 0 <= t <= T.
+            noise: standard normal, shape of x_0; drawn if not given.
+
+        Returns:
+            x_t, (B, C, H, W).
+
+        Raises:
+            ValueError: if not 0 <= t <= T.
+        """
+        level = self.schedule.level(t)
+        noise = torch.randn_like(x_0) if noise is None else noise
+        return level.alpha * x_0 + level.sigma * noise
+
+    def q_posterior(self, x_0: Tensor, x_t: Tensor, t: int, s: int) -> GaussianParameters:
+        """Mean and std of q(x_s | x_t, x_0).
+
+        Ho et al. (2020), eqs. 6-7, generalised from s = t - 1 to any s < t.
+
+        Args:
+            x_0: clean images in [-1, 1], (B, C, H, W).
+            x_t: images at level t, same shape.
+            t, s: timesteps, 0 <= s < t <= T.
+
+        Raises:
+            ValueError: if not 0 <= s < t <= T.
+        """
+        if not 0 <= s < t <= self.schedule.steps:
+            raise ValueError(f"expected 0 <= s < t <= {self.schedule.steps}, found s = {s}, t = {t}")
+        coefficients = posterior(self.schedule.level(t), self.schedule.level(s))
+        return GaussianParameters(coefficients.of_x_0 * x_0 + coefficients.of_x_t * x_t, coefficients.std)
+
+    def p_posterior(self, x_t: Tensor, t: int, s: int) -> GaussianParameters:
+        """Mean and std of p(x_s | x_t): q's mean at the model's estimate of x_0.
+
+        `fixedlarge` is the variance of q(x_t | x_s), which is beta_t for s = t - 1.
+
+        Raises:
+            ValueError: if not 0 <= s < t <= T.
+        """
+        mean_and_std = self.q_posterior(self.predict_x_0(x_t, t), x_t, t, s)
+        if self.variance == "fixedsmall":
+            return mean_and_std
+        level_t, level_s = self.schedule.level(t), self.schedule.level(s)
+        added = level_t.sigma**2 - (level_t.alpha / level_s.alpha) ** 2 * level_s.sigma**2
+        return GaussianParameters(mean_and_std.mean, math.sqrt(added))
+
+    def predict_x_0(self, x_t: Tensor, t: int) -> Tensor:
+        """The model's estimate of the clean image at timestep t >= 1; eq. 15. (B, C, H, W)."""
+        level = self.schedule.level(t)
+        eps = self.predictor(x_t, torch.full((len(x_t),), level.log_snr, device=x_t.device))
+        x_0 = (x_t - level.sigma * eps) / level.alpha
+        return x_0.clamp(-1, 1) if self.clip_denoised else x_0
+
+    def loss(self, x_0: Tensor, kind: LossKind) -> Tensor:
+        """A Monte Carlo estimate of a training loss at one random timestep for each image.
+
+        Args:
+            x_0: (B, C, H, W) in [-1, 1].
+            kind: `simple` is the unweighted eps error (eq. 14); `vlb` the same terms weighted as in the
+                bound with `fixedsmall` variances (eq. 12), in bits per subpixel, times T.
+
+        Returns:
+            (B,).
+        """
+        values = []
+        for image in torch.split(x_0, 1):
+            t = int(torch.randint(1, self.schedule.steps + 1, ()))
+            noise = torch.randn_like(image)
+            x_t = self.q_sample(image, t, noise)
+            if kind == "vlb":
+                values.append(self.bound_term(image, x_t, t).bpd * self.schedule.steps)
+            else:
+                eps = self.predictor(x_t, torch.full((1,), self.schedule.level(t).log_snr))
+                values.append(((eps - noise) ** 2).mean(dim=(1, 2, 3)))
+        return torch.cat(values)
+
+    def prior_term(self, x_0: Tensor) -> BoundTerm:
+        """L_T = KL(q(x_T | x_0) || N(0, I)), in bits per subpixel."""
+        level = self.schedule.level(self.schedule.steps)
+        variance = level.sigma**2
+        nats = 0.5 * ((level.alpha * x_0) ** 2 + variance - 1 - math.log(variance)).mean(dim=(1, 2, 3))
+        return BoundTerm(self.schedule.steps + 1, nats / math.log(2), torch.full_like(nats, math.nan))
+
+    def bound_term(self, x_0: Tensor, x_t: Tensor, t: int) -> BoundTerm:
+        """L_{t-1} for t >= 2, and the discretised decoder's L_0 for t = 1, at given samples x_t.
+
+        Args:
+            x_0: (B, C, H, W), 256 levels in [-1, 1].
+            x_t: a sample of q(x_t | x_0), same shape.
+            t: 1 <= t <= T.
+        """
+        p = self.p_posterior(x_t, t, t - 1) if t > 1 else self._decoder(x_t)
+        # At t = 1 the posterior mean is the x_0 estimate itself.
+        estimate = self.predict_x_0(x_t, t) if t > 1 else p.mean
+        mse = ((x_0 - estimate) ** 2).mean(dim=(1, 2, 3))
+        if t == 1:
+            nats = -discretised_log_likelihood(x_0, p.mean, p.std).mean(dim=(1, 2, 3))
+        else:
+            q = self.q_posterior(x_0, x_t, t, t - 1)
+            ratio = (q.std / p.std) ** 2
+            squared = ((q.mean - p.mean) ** 2).mean(dim=(1, 2, 3)) / p.std**2
+            nats = 0.5 * (squared + ratio - 1 - math.log(ratio))
+        return BoundTerm(t, nats / math.log(2), mse)
+
+    def _decoder(self, x_1: Tensor) -> GaussianParameters:
+        """p(x_0 | x_1) before discretisation; eq. 13.
+
+        q's own variance is 0 there, so `fixedsmall` takes beta_tilde of the next step, as the paper's code does.
+        """
+        mean = self.predict_x_0(x_1, 1)
+        if self.variance == "fixedlarge" or self.schedule.steps == 1:
+            return GaussianParameters(mean, math.sqrt(self.schedule.betas[1]))
+        return GaussianParameters(mean, posterior(self.schedule.level(2), self.schedule.level(1)).std)
+
+    @torch.no_grad()
+    def bound(self, x_0: Tensor) -> Iterator[BoundTerm]:
+        """All terms of the bound from L_T to L_0, each with an independent x_t ~ q(x_t | x_0).
+
+        Their sum bounds the codelength of the image in bits per subpixel (eq. 5).
+        """
+        yield self.prior_term(x_0)
+        for t in range(self.schedule.steps, 0, -1):
+            yield self.bound_term(x_0, self.q_sample(x_0, t), t)
+
+
+def discretised_log_likelihood(x_0: Tensor, mean: Tensor, std: float) -> Tensor:
+    """log of the probability of 8-bit pixels under a Gaussian cut into 256 bins; eq. 13.
+
+    The outermost bins reach to infinity.
+
+    Args:
+        x_0: pixels v / 127.5 - 1 with integers v, any shape.
+        mean: same shape, same units.
+        std: same units.
+
+    Returns:
+        Nats, same shape.
+    """
+    centred = (x_0 - mean).double()
+    upper = torch.special.ndtr((centred + 1 / 255) / std)
+    lower = torch.special.ndtr((centred - 1 / 255) / std)
+    upper = torch.where(x_0 > 0.999, torch.ones_like(upper), upper)
+    lower = torch.where(x_0 < -0.999, torch.zeros_like(lower), lower)
+    return (upper - lower).clamp(min=1e-12).log().to(x_0.dtype)
+
+
+def variational_rate(snr_t: NoiseLevel, snr_s: NoiseLevel, squared_error: float) -> float:
+    """KL(q(x_s | x_t, x_0) || p(x_s | x_t)) in bits, with p's variance equal to q's.
+
+    1/2 (SNR(s) - SNR(t)) ||x_0 - xhat_0||^2 (VDM, Kingma et al. 2021, eq. 13).
+
+    Args:
+        snr_t, snr_s: noise levels, s the cleaner one.
+        squared_error: ||x_0 - xhat_0(x_t)||^2, summed over subpixels, [-1, 1] units.
+    """
+    return 0.5 * (snr_s.snr - snr_t.snr) * squared_error / math.log(2)

@@ -1,0 +1,81 @@
+"""Evaluates a local network on large pictures window by window, with the result of one whole evaluation.
+
+Every window is read with a margin at least as wide as the network's receptive field, and only its core is
+kept; so the pieces fit without seams, and memory does not grow with the picture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from diffcodec.config import UNetConfig
+from diffcodec.diffusion.denoiser import Denoiser
+
+MAX_WINDOW_PIXELS = 1 << 20
+"""Canvases up to this size, and windows with their margins, are evaluated as a whole."""
+
+WINDOW_SIDE = 1024
+"""Side of a window with its margins, in pixels."""
+
+
+def receptive_radius(config: UNetConfig) -> int:
+    """How far from an output pixel an input pixel can matter, in pixels, rounded up to the network's stride.
+
+    Counts 3 x 3 convolutions: each reaches one pixel of its own scale.
+
+    Raises:
+        ValueError: for a network with attention or normalisation over space, which sees everything.
+    """
+    if not config.is_local:
+        raise ValueError("a network with attention or group normalisation sees the whole picture")
+    scales = len(config.multipliers)
+    full = 2 + 2 * 2 if config.full_resolution_channels else 0  # stem, out, and two blocks of two
+    radius = full * 1
+    for scale in range(scales):
+        pixel = config.patch * 2**scale
+        convolutions = 2 * (2 * config.blocks + 1)  # down and up
+        convolutions += 4 if scale == scales - 1 else 0  # the middle
+        convolutions += 1 if scale < scales - 1 else 0  # the strided one reads this scale
+        convolutions += 1 if scale < scales - 1 else 0  # the one after upsampling writes it
+        convolutions += 0 if full or scale else 2  # stem and out of a trunk without a full-resolution branch
+        radius += convolutions * pixel + pixel  # and up to one pixel of this scale by its grid
+    return -(-radius // config.stride) * config.stride
+
+
+def predict_x_0(denoiser: Denoiser, x_t: Tensor, log_snr: float) -> Tensor:
+    """The network's estimate of clean images of any size.
+
+    Args:
+        denoiser: the model.
+        x_t: (B, C, H, W), height and width multiples of the network's stride.
+        log_snr: in nats.
+
+    Returns:
+        (B, C, H, W), float32.
+    """
+    network = denoiser.config.network
+    condition = torch.full((len(x_t),), log_snr, device=x_t.device)
+    height, width = x_t.shape[2:]
+    if not network.is_local or height * width <= MAX_WINDOW_PIXELS:
+        return denoiser.predict_x_0(x_t, condition)
+    margin = receptive_radius(network)
+    result = torch.empty_like(x_t)
+    for top, bottom in _cores(height, margin):
+        for left, right in _cores(width, margin):
+            upper, outer_left = max(0, top - margin), max(0, left - margin)
+            window = x_t[:, :, upper : bottom + margin, outer_left : right + margin]
+            estimate = denoiser.predict_x_0(window, condition)
+            result[:, :, top:bottom, left:right] = estimate[
+                :, :, top - upper : bottom - upper, left - outer_left : right - outer_left
+            ]
+    return result
+
+
+def _cores(length: int, margin: int) -> Iterator[tuple[int, int]]:
+    """Borders of the window cores along one side."""
+    core = WINDOW_SIDE - 2 * margin
+    for start in range(0, length, core):
+        yield start, min(start + core, length)

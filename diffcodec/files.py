@@ -1,0 +1,103 @@
+"""Output files that appear whole or not at all."""
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from diffcodec.errors import ConfigError
+
+
+@contextmanager
+def atomic_write(path: str | Path, overwrite: bool) -> Iterator[BinaryIO]:
+    """Opens a binary file that takes its name only once it is complete and on the disk.
+
+    What is written goes to a temporary file in the same directory, which is removed if an exception leaves
+    the `with` block. The file gets the permissions that the umask leaves. A symbolic link is written through.
+
+    Args:
+        path: the file to make.
+        overwrite: whether to replace an existing file.
+
+    Yields:
+        The temporary file, open for writing.
+
+    Raises:
+        ConfigError: if the file exists (at the start, or by the end) and `overwrite` is false, if it is
+            something else than a file, or if it cannot be written.
+    """
+    target = Path(os.path.realpath(path))
+    _check_target(path, target, overwrite)
+    temporary = target.with_name(f".diffcodec-{secrets.token_hex(8)}.tmp")
+    try:
+        # Not tempfile.mkstemp: that makes files that only their owner can read.
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            yield file
+            try:
+                file.flush()
+                os.fsync(file.fileno())
+            except OSError as error:
+                raise _unwritable(path, error) from error
+        _publish(temporary, target, path, overwrite)
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
+
+
+def _publish(temporary: Path, target: Path, path: str | Path, overwrite: bool) -> None:
+    """Gives the temporary file its name."""
+    try:
+        if not overwrite:
+            # Unlike a rename, a link fails if somebody else has made the file in the meantime.
+            try:
+                os.link(temporary, target)
+            except FileExistsError:
+                raise
+            except OSError:  # a file system without links: only the window of this check is left open
+                _check_target(path, target, overwrite)
+                os.replace(temporary, target)
+        else:
+            os.replace(temporary, target)
+    except FileExistsError as error:
+        raise _exists(path) from error
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    _sync_directory(target.parent)
+
+
+def _sync_directory(directory: Path) -> None:
+    """Puts the new name on the disk, where the system can do that."""
+    with suppress(OSError):
+        descriptor = os.open(directory, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _check_target(path: str | Path, target: Path, overwrite: bool) -> None:
+    if target.is_dir():
+        raise ConfigError(f"{path} is a directory: name a file in it")
+    if not target.exists():
+        return
+    if not target.is_file():
+        raise ConfigError(f"{path} is not a regular file: name another output")
+    if not overwrite:
+        raise _exists(path)
+
+
+def _exists(path: str | Path) -> ConfigError:
+    return ConfigError(f"{path} exists: pass --force to overwrite it")
+
+
+def _unwritable(path: str | Path, error: OSError) -> ConfigError:
+    directory = Path(path).parent
+    if isinstance(error, FileNotFoundError) and not directory.is_dir():
+        return ConfigError(f"{path} cannot be written: the directory {directory} does not exist; make it first")
+    return ConfigError(f"{path} cannot be written: {error.strerror or error}")

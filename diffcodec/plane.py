@@ -1,0 +1,109 @@
+"""Between pictures and the coded coordinates of the diffusion state.
+
+The network works on a canvas whose sides are multiples of its stride. Only what the picture determines is
+coded: the canvas around the picture is left to the model and to shared noise, and costs no bits; the colour
+differences of a grey picture are known to be zero, and cost none either.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from diffcodec.bitstream.container import ColourMode
+from diffcodec.images import from_unit, to_unit
+
+CHANNELS = 3
+
+
+@dataclass(frozen=True)
+class Plane:
+    """Geometry of one picture size.
+
+    Args:
+        colour: colour mode of the picture.
+        width, height: of the picture, in pixels.
+        stride: the canvas has the next multiples of this.
+    """
+
+    colour: ColourMode
+    width: int
+    height: int
+    stride: int
+
+    @property
+    def canvas_shape(self) -> tuple[int, int, int]:
+        """(3, H, W) of the canvas; the picture lies in its top left corner."""
+        rows = -(-self.height // self.stride) * self.stride
+        columns = -(-self.width // self.stride) * self.stride
+        return CHANNELS, rows, columns
+
+    @property
+    def dims(self) -> int:
+        """Number of coded coordinates of a picture."""
+        return self.width * self.height * (1 if self.colour is ColourMode.L else CHANNELS)
+
+    @property
+    def is_all_coded(self) -> bool:
+        """Whether every number of the canvas is a coded coordinate."""
+        return math.prod(self.canvas_shape) == self.dims
+
+    def place(self, pixels: NDArray[np.uint8]) -> Tensor:
+        """A picture on its canvas, (3, H, W) in [-1, 1]; zero around it, where it is never looked at."""
+        canvas = torch.zeros(self.canvas_shape)
+        canvas[:, : self.height, : self.width] = torch.from_numpy(to_unit(pixels))
+        return canvas
+
+    def pixels(self, canvas: Tensor) -> NDArray[np.uint8]:
+        """The picture on a canvas (3, H, W): (height, width, 3), or (height, width) if grey."""
+        picture = canvas[:, : self.height, : self.width].cpu()
+        if self.colour is ColourMode.L:
+            picture = picture.mean(dim=0, keepdim=True)
+        return from_unit(picture.numpy())
+
+    def with_what_is_known(self, estimate: Tensor) -> Tensor:
+        """An estimate of x_0 (N, 3, H, W) moved to the pictures that are possible: in range, and grey if grey."""
+        estimate = estimate.clamp(-1, 1)
+        if self.colour is ColourMode.L:
+            estimate = estimate.mean(dim=1, keepdim=True).expand_as(estimate)
+        return estimate
+
+    def coded(self, canvas: Tensor) -> NDArray[np.float32]:
+        """Coded coordinates of canvases (N, 3, H, W): (N, dims), in an orthonormal basis.
+
+        For a grey picture that is the normalised sum of the channels.
+        """
+        picture = canvas[:, :, : self.height, : self.width]
+        if self.colour is ColourMode.L:
+            picture = picture.sum(dim=1) / math.sqrt(CHANNELS)
+        coordinates: NDArray[np.float32] = picture.reshape(len(canvas), self.dims).cpu().numpy()
+        return coordinates
+
+    def with_coded(self, noise: NDArray[Any] | None, coordinates: NDArray[np.float32]) -> Tensor:
+        """Canvases whose coded coordinates are given and whose others come from shared noise.
+
+        Args:
+            noise: (3, H, W), standard normal, the same for all; None if every number is coded.
+            coordinates: (N, dims).
+
+        Returns:
+            (N, 3, H, W), float32.
+        """
+        values = torch.from_numpy(np.ascontiguousarray(coordinates, dtype=np.float32))
+        if noise is None:
+            return values.reshape(-1, *self.canvas_shape)
+        canvas = torch.from_numpy(np.asarray(noise, np.float32)).repeat(len(values), 1, 1, 1)
+        corner = canvas[:, :, : self.height, : self.width]
+        if self.colour is ColourMode.L:
+            # The sum over channels is replaced, the differences between them stay.
+            values = values.reshape(-1, 1, self.height, self.width) / math.sqrt(CHANNELS)
+            corner += values - corner.mean(dim=1, keepdim=True)
+        else:
+            corner.copy_(values.reshape(corner.shape))
+        return canvas

@@ -1,0 +1,126 @@
+"""Integer tables that the bitstream depends on: written at calibration, stored, and never recomputed.
+
+Logarithms and exponentials differ by an ulp between libraries, and one flipped rounding would desynchronise
+encoder and decoder; so everything that selects symbols is an integer here.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from dataclasses import dataclass
+
+from diffcodec.config import JsonConfig
+from diffcodec.errors import ConfigError
+
+LOG_SNR_SCALE = 1 << 16
+"""Log SNRs are stored in units of 1 / LOG_SNR_SCALE nats."""
+
+SNR_SCALE = 1 << 24
+"""SNRs are stored in units of 1 / SNR_SCALE."""
+
+MSE_SCALE = 1 << 32
+"""Squared errors of the x_0 estimate ([-1, 1] units, mean over subpixels) are stored in units of 1 / MSE_SCALE."""
+
+BITS_SCALE = 256
+"""Expected information is in units of 1 / BITS_SCALE bits."""
+
+HALF_OVER_LN2 = 47274
+"""1 / (2 ln 2), in units of 1 / 65536."""
+
+MAX_LISTS = 16
+
+
+@dataclass(frozen=True)
+class Level(JsonConfig):
+    """A noise level as the bitstream knows it, in the units above."""
+
+    log_snr: int
+    snr: int
+
+
+@dataclass(frozen=True)
+class LevelList(JsonConfig):
+    """The noise levels that a file visits, from the first after pure noise down to the cleanest.
+
+    Args:
+        max_pixels: the encoder takes the first list whose `max_pixels` is at least the picture's; 0 is no bound.
+        levels: rising log SNR.
+        mse: expected squared error of the x_0 estimate: first from pure noise, then from every level but
+            the last; same length as `levels`.
+    """
+
+    max_pixels: int
+    levels: tuple[Level, ...]
+    mse: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        if not self.levels or len(self.levels) != len(self.mse):
+            raise ConfigError(f"level list: {len(self.levels)} levels with {len(self.mse)} errors")
+        pairs = list(zip(self.levels, self.levels[1:], strict=False))
+        if any(a.log_snr >= b.log_snr or a.snr >= b.snr for a, b in pairs):
+            raise ConfigError("level list: log SNRs must rise")
+        if min(self.mse) < 1 or self.levels[0].snr < 1:
+            raise ConfigError("level list: errors and SNRs must be positive")
+
+    def steps_to(self, end: Level) -> list[Level]:
+        """The levels that a file for `end` visits: those noisier than `end`, then `end` itself."""
+        return [*self.levels[: self.steps_before(end)], end]
+
+    def steps_before(self, end: Level) -> int:
+        """Number of levels of the list that are noisier than `end`."""
+        return bisect_left([level.log_snr for level in self.levels], end.log_snr)
+
+    def expected_bits(self, step: int, end: Level, dims: int) -> int:
+        """Expected KL of the step that leaves the step-th level (0: pure noise) for `end`.
+
+        1/2 (SNR(s) - SNR(t)) mse(t) per subpixel, in fixed point.
+
+        Args:
+            step: running number of the step.
+            end: where it goes.
+            dims: number of coded subpixels.
+
+        Returns:
+            Units of 1 / BITS_SCALE bits.
+        """
+        start = self.levels[step - 1].snr if step else 0
+        product = (end.snr - start) * self.mse[min(step, len(self.mse) - 1)] * dims * HALF_OVER_LN2 * BITS_SCALE
+        return product // (SNR_SCALE * MSE_SCALE * 65536)
+
+
+@dataclass(frozen=True)
+class CodecTables(JsonConfig):
+    """All tables of a model.
+
+    Args:
+        timesteps: the schedule's integer timesteps 1...T as levels (falling log SNR).
+        lists: level lists, by rising size class.
+        length_weights: weight tables of the step-length code (`bitstream.lengths`), one for each context.
+    """
+
+    timesteps: tuple[Level, ...]
+    lists: tuple[LevelList, ...]
+    length_weights: tuple[tuple[int, ...], ...]
+
+    def __post_init__(self) -> None:
+        if not 1 <= len(self.lists) <= MAX_LISTS:
+            raise ConfigError(f"tables: expected 1 to {MAX_LISTS} level lists, found {len(self.lists)}")
+        if any(min(weights, default=0) < 1 for weights in self.length_weights):
+            raise ConfigError("tables: length weights must be positive")
+
+    def level(self, timestep: int) -> Level:
+        """The level of an integer timestep.
+
+        Raises:
+            ConfigError: if not 1 <= timestep <= T.
+        """
+        if not 1 <= timestep <= len(self.timesteps):
+            raise ConfigError(f"timestep: expected 1 to {len(self.timesteps)}, found {timestep}")
+        return self.timesteps[timestep - 1]
+
+    def list_for(self, pixels: int) -> int:
+        """Index of the level list for a picture of that many pixels."""
+        for index, levels in enumerate(self.lists):
+            if levels.max_pixels == 0 or pixels <= levels.max_pixels:
+                return index
+        return len(self.lists) - 1

@@ -1,0 +1,219 @@
+"""The container: round trips, every cut, every flip, and the messages."""
+
+import contextlib
+import zlib
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from diffcodec.bitstream.container import (
+    DEFAULT_MAX_PIXELS,
+    MAX_SIDE,
+    ColourMode,
+    Container,
+    Header,
+    read_container,
+    read_header,
+    read_partial,
+    write_container,
+)
+from diffcodec.errors import (
+    ConfigError,
+    CorruptStreamError,
+    ImageTooLargeError,
+    NotDfcError,
+    StreamError,
+    TruncatedStreamError,
+    UnsupportedVersionError,
+)
+
+HEADER = Header(
+    fingerprint=b"\x01\x02\x03\x04",
+    colour=ColourMode.RGB,
+    channel=1,
+    effort=12,
+    level_list=3,
+    timestep=1000,
+    width=32,
+    height=32,
+)
+PLAIN = Container(HEADER, b"payload")
+FULL = Container(replace(HEADER, seed=99, colour=ColourMode.L, width=300, height=1), b"payload", b"alpha")
+
+headers = st.builds(
+    Header,
+    fingerprint=st.binary(min_size=4, max_size=4),
+    colour=st.sampled_from(ColourMode),
+    channel=st.integers(0, 3),
+    effort=st.integers(8, 23),
+    level_list=st.integers(0, 15),
+    timestep=st.integers(0, 4095),
+    width=st.integers(1, 9000),
+    height=st.integers(1, 9000),
+    seed=st.integers(0, 2**64 - 1),
+)
+containers = st.builds(Container, headers, st.binary(max_size=300), st.none() | st.binary(max_size=20))
+
+
+def with_crc(body: bytes) -> bytes:
+    return body + zlib.crc32(body).to_bytes(4, "big")
+
+
+@given(containers)
+def test_round_trip(container: Container) -> None:
+    data = write_container(container)
+    assert read_container(data) == container
+    assert read_partial(data) == (container, True)
+    info = read_header(data)
+    assert info.header == container.header
+    assert info.total_bytes == len(data)
+    assert info.payload_bytes == len(container.payload)
+    assert info.alpha_bytes == (None if container.alpha is None else len(container.alpha))
+
+
+def test_known_bytes() -> None:
+    assert write_container(PLAIN).hex() == (
+        "df63" "10" "01020304" "1c33e8" "1f" "1f" "07" "7061796c6f6164" "838eb9fc"
+    )  # fmt: skip
+    assert write_container(FULL).hex() == (
+        "df63" "13" "01020304" "5c33e8" "ab02" "00" "07" "0000000000000063" "05"
+        "7061796c6f6164" "616c706861" "2574dc6d"
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("payload_bytes", "around"), [(0, 17), (127, 17), (128, 18), (16383, 18)])
+def test_few_bytes_around_the_payload(payload_bytes: int, around: int) -> None:
+    assert len(write_container(Container(HEADER, bytes(payload_bytes)))) == payload_bytes + around
+
+
+@pytest.mark.parametrize("container", [PLAIN, FULL])
+def test_every_cut_is_reported_as_truncated(container: Container) -> None:
+    data = write_container(container)
+    for cut in range(len(data)):
+        with pytest.raises(TruncatedStreamError, match=f"photo.dfc is cut: .*{cut} "):
+            read_container(data[:cut], name="photo.dfc")
+
+
+@pytest.mark.parametrize("container", [PLAIN, FULL])
+def test_every_cut_behind_the_header_is_readable_in_part(container: Container) -> None:
+    data = write_container(container)
+    info = read_header(data)
+    for cut in range(len(data)):
+        if cut < info.header_bytes:
+            with pytest.raises(TruncatedStreamError, match="inside the header"):
+                read_partial(data[:cut])
+            continue
+        assert read_header(data[:cut]) == info
+        part, payload_complete = read_partial(data[:cut])
+        assert part.header == container.header
+        assert part.payload == container.payload[: cut - info.header_bytes]
+        assert payload_complete == (part.payload == container.payload)
+        alpha_complete = cut >= info.header_bytes + info.payload_bytes + (info.alpha_bytes or 0)
+        assert part.alpha == (container.alpha if alpha_complete else None)
+
+
+@pytest.mark.parametrize("container", [PLAIN, FULL])
+def test_every_flip_is_found(container: Container) -> None:
+    data = write_container(container)
+    for position in range(len(data)):
+        for change in range(1, 256):
+            damaged = bytearray(data)
+            damaged[position] ^= change
+            with pytest.raises(StreamError):
+                read_container(bytes(damaged))
+
+
+def test_surplus_is_corrupt() -> None:
+    data = write_container(PLAIN)
+    for read in (read_container, read_partial):
+        with pytest.raises(CorruptStreamError, match=r"25 bytes where its header declares 24"):
+            read(data + b"\0")
+
+
+@pytest.mark.parametrize("data", [b"\x89PNG\r\n\x1a\n", b"\xdfd", b"hello", b"\0"])
+def test_other_data_is_not_dfc(data: bytes) -> None:
+    with pytest.raises(NotDfcError, match=r"cat is not a \.dfc file"):
+        read_container(data, name="cat")
+
+
+def test_later_versions_and_features_are_refused() -> None:
+    data = write_container(PLAIN)
+    for position, value, message in (
+        (2, 0x20, "version 2"),
+        (2, 0x00, "version 0"),
+        (2, 0x14, "features"),
+        (2, 0x18, "features"),
+        (7, 0x80, "colour mode 2"),
+        (7, 0xC0, "colour mode 3"),
+    ):
+        changed = data[:position] + bytes([value]) + data[position + 1 : -4]
+        with pytest.raises(UnsupportedVersionError, match=message):
+            read_container(with_crc(changed))
+
+
+@pytest.mark.parametrize("varint", ["9f00", "9f8000", "8080808001", "ffffffffff01"])
+def test_lengths_have_one_spelling(varint: str) -> None:
+    data = write_container(PLAIN)
+    with pytest.raises(CorruptStreamError, match="a length"):
+        read_container(with_crc(data[:10] + bytes.fromhex(varint) + data[11:-4]))
+
+
+def test_seed_that_is_the_default_is_not_written() -> None:
+    data = write_container(PLAIN)
+    with pytest.raises(CorruptStreamError, match="seed"):
+        read_container(with_crc(data[:2] + b"\x11" + data[3:13] + bytes(8) + data[13:-4]))
+
+
+def test_pixel_limit() -> None:
+    assert DEFAULT_MAX_PIXELS == 1024 * 1024 * 1024 // 4 // 3
+    data = write_container(Container(replace(HEADER, width=DEFAULT_MAX_PIXELS, height=1), b""))
+    read_container(data)
+    huge = write_container(Container(replace(HEADER, width=MAX_SIDE, height=MAX_SIDE), b""))
+    for read in (read_container, read_partial):
+        with pytest.raises(ImageTooLargeError, match=f"{MAX_SIDE} x {MAX_SIDE} pixels, more than the limit"):
+            read(huge)
+        with pytest.raises(ImageTooLargeError, match="limit of 1023"):
+            read(write_container(PLAIN), max_pixels=1023)
+    with pytest.raises(ImageTooLargeError, match="limit"):
+        read_partial(huge[:-2])
+    read_container(huge, max_pixels=MAX_SIDE**2)
+    assert read_header(huge).header.pixels == MAX_SIDE**2
+
+
+def test_checksum_comes_before_the_pixel_limit() -> None:
+    huge = write_container(Container(replace(HEADER, width=MAX_SIDE), b""))
+    with pytest.raises(CorruptStreamError, match="checksum"):
+        read_container(huge[:-1] + bytes([huge[-1] ^ 1]))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("fingerprint", b"123"),
+        ("colour", 2),
+        ("channel", 4),
+        ("effort", 24),
+        ("effort", 7),
+        ("level_list", 16),
+        ("timestep", 4096),
+        ("timestep", -1),
+        ("timestep", 1.5),
+        ("width", 0),
+        ("height", MAX_SIDE + 1),
+        ("seed", 1 << 64),
+        ("seed", -1),
+    ],
+)
+def test_headers_are_validated(field: str, value: object) -> None:
+    with pytest.raises(ConfigError, match=field.split("_")[0] if field != "colour" else "colour mode"):
+        replace(HEADER, **{field: value})  # type: ignore[arg-type]
+
+
+@given(st.binary(max_size=60))
+def test_random_bytes_raise_ours(data: bytes) -> None:
+    for body in (data, b"\xdfc" + data, b"\xdfc\x10" + data, with_crc(b"\xdfc\x13" + data)):
+        for read in (read_container, read_partial, read_header):
+            with contextlib.suppress(StreamError):
+                read(body)
