@@ -156,7 +156,7 @@ def make_level_list(curve: ErrorCurve, log_snrs: Sequence[float], max_pixels: in
 
 
 def calibrate(
-    checkpoint: Checkpoint, images: Tensor, *, step_bits: float = 4.0, length_pictures: int = 16,
+    checkpoint: Checkpoint, images: Tensor, *, step_bits: float = 4.0, points: int = 96, length_pictures: int = 16,
     effort: int = 12, progress: Callable[[str], None] = lambda stage: None,
 ) -> Checkpoint:  # fmt: skip
     """The checkpoint with tables measured on images.
@@ -165,7 +165,8 @@ def calibrate(
         checkpoint: the model; tables that it has are replaced.
         images: (N, 3, H, W), uint8, pictures like those to be compressed, not those of the benchmark.
         step_bits: what one network evaluation is worth in bits for a picture of 32 x 32; for larger ones it
-            grows as the square root of the size, as the number of steps that pays does.
+            grows as their side.
+        points: of the error curve, see `measure_error_curve`.
         length_pictures: pictures that are compressed to fit the code for step lengths.
         effort: of the trellis for which the lists are planned.
         progress: told each stage.
@@ -178,13 +179,13 @@ def calibrate(
     denoiser = checkpoint.denoiser()
     schedule = denoiser.schedule
     progress("error curve")
-    curve = measure_error_curve(denoiser, images)
+    curve = measure_error_curve(denoiser, images, points=points)
     progress("level lists")
     candidates = candidate_levels(schedule)
     lists = tuple(
         make_level_list(
             curve,
-            plan_levels(curve, candidates, 3 * side * side, effort=effort, step_bits=step_bits * (side / 32) ** 1.0),
+            plan_levels(curve, candidates, 3 * side * side, effort=effort, step_bits=step_bits * side / 32),
             max_pixels,
         )
         for max_pixels, side in zip(SIZE_CLASSES, CLASS_SIDES, strict=True)

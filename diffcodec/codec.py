@@ -546,7 +546,7 @@ class _Walk:
         """What the static tables expect of a step, in 1 / LENGTH_SCALE of the channel's unit of length."""
         stop = self.levels.steps_to(self.end)[step]
         # The trellis pays about 1.1 bits for one: the static part of that is worth knowing from the first step.
-        return self.levels.expected_bits(step, stop, self.plane.dims) * 9 // 8 // _unit_bits(channel)
+        return self.levels.expected_bits(step, stop, self.plane.dims) * 9 // 8 // channel.bits_per_length
 
     @torch.no_grad()
     def estimate(self) -> Tensor:
@@ -572,14 +572,9 @@ class _Walk:
         self.level = stop
 
 
-def _unit_bits(channel: Channel) -> int:
-    """Bits that one unit of a message's length stands for: a chunk of the Poisson channel holds 14."""
-    return 14 if channel.channel_id is ChannelId.POISSON else 1
-
-
 def _max_length(channel: Channel, dims: int) -> int:
     """The longest message that the encoder sends in a step: 8 bits for every number, and a little."""
-    return GRID[bisect_right(GRID, (8 * dims + 64) // _unit_bits(channel)) - 1]
+    return GRID[bisect_right(GRID, (8 * dims + 64) // channel.bits_per_length) - 1]
 
 
 def _channel(name: str, effort: int) -> Channel:

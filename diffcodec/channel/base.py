@@ -80,6 +80,8 @@ class Channel(Protocol):
     """
 
     channel_id: ChannelId
+    bits_per_length: int
+    """Information that one unit of a message's length stands for, in bits."""
 
     def length_for(self, kl_bits: float, dims: int) -> int:
         """The length at which the information delivered equals `kl_bits`; the encoder sends it."""
@@ -174,3 +176,22 @@ def check_request(
     if weights is not None and (weights.shape != (dims,) or weights.dtype.kind not in "iu" or weights.min() < 1):
         raise ValueError(f"weights must be positive integers of shape ({dims},)")
     return s
+
+
+def check_mean(mean: FloatArray, ports: int) -> tuple[int, int]:
+    """Check what encoders are given besides; `ports` is the number of writers.
+
+    Returns:
+        N and D.
+
+    Raises:
+        ValueError: if the shape is not (ports, D) or a value is not finite.
+    """
+    if mean.ndim != 2:
+        raise ValueError(f"mean must have shape (N, D), got {mean.shape}")
+    count, dims = mean.shape
+    if count != ports:
+        raise ValueError(f"need one writer for each of {count} images, got {ports}")
+    if not bool(np.all(np.isfinite(mean))):
+        raise ValueError("mean must be finite")
+    return count, dims

@@ -24,6 +24,7 @@ from diffcodec.channel.base import (
     StreamKey,
     SymbolReader,
     SymbolWriter,
+    check_mean,
     check_request,
 )
 from diffcodec.channel.randomness import (
@@ -83,6 +84,7 @@ class PoissonChannel:
     """
 
     channel_id = ChannelId.POISSON
+    bits_per_length = int(CHUNK_BITS)
 
     def __init__(self, effort: int = 12) -> None:
         self.effort = effort
@@ -105,12 +107,9 @@ class PoissonChannel:
         weights: NDArray[np.int64] | None = None,
     ) -> NDArray[np.float32]:
         """Send one sample for each image, see `Channel.encode`."""
-        if mean.ndim != 2:
-            raise ValueError(f"mean must have shape (N, D), got {mean.shape}")
-        count, dims = mean.shape
+        count, dims = check_mean(mean, len(writers))
         s = check_request(dims, std, lengths, len(writers), weights)
-        if count != len(writers):
-            raise ValueError(f"need one writer for each of {count} images, got {len(writers)}")
+        lengths = [int(length) for length in lengths]  # numpy integers could overflow in the layout
         shuffle = _Shuffle(dims, key, weights)
         inverse_variance = np.broadcast_to(1.0 / np.square(s), (dims,))[shuffle.order]
         quadratic = None if bool(np.all(s == 1.0)) else (0.5 * (inverse_variance - 1.0)).astype(np.float32)
@@ -138,6 +137,7 @@ class PoissonChannel:
     ) -> NDArray[np.float32]:
         """Receive the samples that `encode` returned, see `Channel.decode`."""
         check_request(dims, std, lengths, len(readers), weights)
+        lengths = [int(length) for length in lengths]
         shuffle = _Shuffle(dims, key, weights)
         samples = np.empty((len(lengths), dims), np.float32)
         for i, (length, reader) in enumerate(zip(lengths, readers, strict=True)):

@@ -21,7 +21,7 @@ from diffcodec.channel.layout import Lane
 from diffcodec.channel.randomness import label_table
 
 _STATES_AT_ONCE = 1 << 16  # scores of one group of lanes; 256 KiB, so that they stay in the cache
-_LABELS_AT_ONCE = 1 << 19  # labels computed ahead, 2 MiB
+_LABELS_AT_ONCE = 1 << 18  # labels computed ahead, 1 MiB
 _SURVIVOR_BYTES = 1 << 27
 
 

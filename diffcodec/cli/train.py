@@ -93,7 +93,7 @@ def command(
         raise ConfigError(f"{state} exists: pass --resume to go on from it, or choose another --out")
     trainer = Trainer(
         model, training, load_images(data, size=size, root=root),
-        device=device, precision=precision, compile_network=compile_network,
+        device=device, precision=precision, compile_network=compile_network, processes=processes,
     )  # fmt: skip
     if resume:
         trainer.load_state(state)

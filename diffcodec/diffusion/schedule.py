@@ -98,8 +98,7 @@ class NoiseSchedule:
     @cached_property
     def alphas_cumprod(self) -> NDArray[np.float64]:
         """Shape (T + 1,); the square of alpha at every timestep, 1 at t = 0."""
-        alphas_cumprod: NDArray[np.float64] = np.cumprod(1 - self.betas)
-        return alphas_cumprod
+        return np.asarray(np.cumprod(1 - self.betas), np.float64)
 
     @cached_property
     def log_snr(self) -> NDArray[np.float64]:

@@ -129,6 +129,10 @@ def test_refuses_nonsense():
         StreamKey(-1, 0)
     with pytest.raises(ValueError, match="shape"):
         channel.encode(mean[0], 1.0, [3], key, [port])
+    with pytest.raises(ValueError, match="finite"):
+        channel.encode(np.full((1, 4), np.nan), 1.0, [3], key, [port])
+    with pytest.raises(ValueError, match="writer"):
+        channel.encode(mean, 1.0, [3], key, [port, port])
     with pytest.raises(ValueError, match="length"):
         channel.encode(mean, 1.0, [3, 3], key, [port])
     with pytest.raises(ValueError, match="negative"):

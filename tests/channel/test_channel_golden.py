@@ -1,0 +1,48 @@
+"""Files must stay readable: fixed messages stand for fixed samples."""
+
+import numpy as np
+import pytest
+from channel_ports import MemoryPort
+
+from diffcodec.channel import ChannelId, StreamKey, make_channel
+
+# Channel, effort, dims, length, std.
+CASES = [
+    (ChannelId.TRELLIS, 12, 3072, 0, "one"),
+    (ChannelId.TRELLIS, 12, 3072, 5, "one"),
+    (ChannelId.TRELLIS, 12, 3072, 150, "one"),
+    (ChannelId.TRELLIS, 8, 3072, 5000, "one"),
+    (ChannelId.TRELLIS, 10, 3072, 500, "bands"),
+    (ChannelId.TRELLIS, 8, 70000, 100, "bands"),
+    (ChannelId.TRELLIS, 8, 3, 40, "one"),
+    (ChannelId.POISSON, 12, 3072, 10, "one"),
+    (ChannelId.POISSON, 12, 3072, 3, "bands"),
+]
+GOLDEN = [
+    [0.40487, 0.73483, 0.46149, -1.78533],
+    [-0.92145, -0.12683, -0.00219, -0.91097],
+    [-1.42309, -2.1974, 0.87207, 0.06247],
+    [-1.06743, 0.53495, -0.70431, 0.25144],
+    [-2.188, -1.82089, 0.23828, 0.05413],
+    [-0.50734, 0.45254, -0.7241, -1.18309],
+    [0.7376, 0.7376, 0.66811, -0.83312],
+    [-0.07582, 0.06221, -0.03028, -0.23777],
+    [-0.4736, 0.04031, -2.20636, 0.71172],
+]
+
+
+def received(channel_id, effort, dims, length, std) -> np.ndarray:
+    """Four values of the sample that a made-up message stands for."""
+    port = MemoryPort()
+    port.bits.append((np.arange(length) ** 2 // 7 % 2).astype(np.uint8))
+    port.symbols.append(np.arange(length) * 977 % 65536)
+    index = np.arange(dims)
+    scale = 1.0 if std == "one" else np.array([0.5, 0.75, 1.0])[index % 3]
+    weights = None if std == "one" else np.array([900, 300, 40])[index % 3]
+    y = make_channel(channel_id, effort).decode(dims, scale, [length], StreamKey(5, 6), [port], weights)
+    return y[0, np.linspace(0, dims - 1, 4).astype(int)]
+
+
+@pytest.mark.parametrize(("case", "golden"), list(zip(CASES, GOLDEN, strict=True)))
+def test_messages_keep_their_meaning(case, golden):
+    np.testing.assert_allclose(received(*case), golden, atol=1e-4)

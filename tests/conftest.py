@@ -1,0 +1,83 @@
+"""A tiny calibrated model, and pictures for it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import settings
+from numpy.typing import NDArray
+from PIL import Image
+
+from diffcodec.calibration import calibrate
+from diffcodec.checkpoint import Checkpoint, ModelCard, half_weights
+from diffcodec.codec import DiffusionCodec
+from diffcodec.config import ModelConfig, UNetConfig
+from diffcodec.diffusion.denoiser import Denoiser
+from diffcodec.images import Picture
+
+settings.register_profile("shared-machine", deadline=None)
+settings.load_profile("shared-machine")
+
+
+def smooth_pixels(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
+    """A picture with gradients, an edge and a little noise, (height, width, 3)."""
+    rng = np.random.default_rng(seed)
+    rows, columns = np.mgrid[:height, :width]
+    phase = rng.uniform(0, 6, (1, 1, 3))
+    waves = np.sin(rows[..., None] / 5 + phase) + np.cos(columns[..., None] / 7 - phase)
+    edge = 60.0 * (columns > width // 2)[..., None]
+    return np.clip(110 + 35 * waves + edge + rng.normal(0, 3, (height, width, 3)), 0, 255).astype(np.uint8)
+
+
+def make_tiny_checkpoint(seed: int = 0) -> Checkpoint:
+    """A network of some 100,000 random weights that does nearly what the best linear denoiser does."""
+    config = ModelConfig(
+        network=UNetConfig(
+            channels=16, multipliers=(1, 2), patch=2, full_resolution_channels=8, blocks=1, embedding_channels=32
+        ),
+        prediction="v",
+        data_std=0.5,
+    )
+    torch.manual_seed(seed)
+    denoiser = Denoiser(config)
+    with torch.no_grad():
+        for parameter in denoiser.parameters():
+            if not parameter.any():
+                parameter.normal_(0, 0.02)
+    return Checkpoint(config, ModelCard(f"tiny-v{seed}"), half_weights(dict(denoiser.named_parameters())))
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint() -> Checkpoint:
+    pictures = np.stack([smooth_pixels(16, 16, seed) for seed in range(8)]).transpose(0, 3, 1, 2)
+    images = torch.from_numpy(np.ascontiguousarray(pictures))
+    return calibrate(make_tiny_checkpoint(), images, step_bits=40.0, points=24, length_pictures=2)
+
+
+@pytest.fixture(scope="session")
+def codec(tiny_checkpoint: Checkpoint) -> DiffusionCodec:
+    return DiffusionCodec(tiny_checkpoint)
+
+
+@pytest.fixture(scope="session")
+def picture() -> Picture:
+    return Picture(smooth_pixels(12, 10), None)
+
+
+@pytest.fixture
+def tiny_model(tiny_checkpoint: Checkpoint, tmp_path: Path) -> Path:
+    """The tiny model as a file."""
+    path = tmp_path / "tiny.safetensors"
+    path.write_bytes(tiny_checkpoint.to_bytes())
+    return path
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    """A picture file, 14 x 11 pixels."""
+    path = tmp_path / "photo.png"
+    Image.fromarray(smooth_pixels(11, 14)).save(path)
+    return path

@@ -1,0 +1,314 @@
+"""The codec as a whole: round trips, prefixes, the safety of what is parsed, damage."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from diffcodec.bitstream.container import Container, read_container, write_container
+from diffcodec.checkpoint import Checkpoint
+from diffcodec.codec import DiffusionCodec, Stopwatch
+from diffcodec.diffusion import windows
+from diffcodec.diffusion.denoiser import Denoiser, alpha_sigma
+from diffcodec.errors import (
+    CheckpointError,
+    ConfigError,
+    ImageTooLargeError,
+    ModelMismatchError,
+    StreamError,
+    TruncatedStreamError,
+)
+from diffcodec.images import Picture
+from tests.conftest import make_tiny_checkpoint, smooth_pixels
+
+
+class PerturbedDenoiser(Denoiser):
+    """Adds N(0, std^2) to eps at every evaluation, as another machine's arithmetic might, only much more."""
+
+    std = 1e-5
+
+    def predict_x_0(self, x_t: Tensor, log_snr: Tensor) -> Tensor:
+        alpha, sigma = alpha_sigma(log_snr)
+        eps = (x_t - alpha * super().predict_x_0(x_t, log_snr)) / sigma
+        return (x_t - sigma * (eps + self.std * torch.randn_like(eps))) / alpha
+
+
+def perturbed(checkpoint: Checkpoint) -> DiffusionCodec:
+    """A decoder whose network is a little off."""
+    denoiser = PerturbedDenoiser(checkpoint.config)
+    denoiser.load_state_dict(checkpoint.denoiser().state_dict())
+    return DiffusionCodec(checkpoint, denoiser=denoiser.eval().requires_grad_(False))
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    yield
+    torch.set_num_threads(before)
+
+
+def largest_difference(a: Picture, b: Picture) -> int:
+    return int(np.abs(a.pixels.astype(int) - b.pixels).max())
+
+
+@pytest.mark.parametrize("channel", ["trellis", "poisson"])
+@pytest.mark.parametrize("timestep", [1, 60, 400])
+def test_decoder_restores_what_the_encoder_saw(
+    codec: DiffusionCodec, picture: Picture, channel: str, timestep: int
+) -> None:
+    stream = codec.compress(picture, timestep=timestep, channel=channel)
+    restored = codec.decompress(stream)
+    rmse = np.sqrt(np.mean((restored.pixels.astype(float) - picture.pixels) ** 2))
+    assert rmse == pytest.approx(stream.report.rmse)
+    assert (restored.width, restored.height, restored.mode) == (10, 12, "RGB")
+
+
+def test_finer_timesteps_cost_more_and_restore_better(codec: DiffusionCodec, picture: Picture) -> None:
+    reports = [codec.compress(picture, timestep=t).report for t in (500, 200, 50, 5)]
+    assert all(a.file_bytes < b.file_bytes and a.rmse > b.rmse for a, b in itertools.pairwise(reports))
+
+
+def test_report_adds_up(codec: DiffusionCodec, picture: Picture) -> None:
+    stream = codec.compress(picture, timestep=20)
+    report = stream.report
+    payload_bytes = report.file_bytes - report.header_bytes
+    assert report.file_bytes == len(stream.data)
+    # The coder's own overhead: at most a byte and a bit.
+    assert 0 <= 8 * payload_bytes - (report.side_bits + report.path_bits) < 10
+    assert report.bpp == pytest.approx(8 * report.file_bytes / 120)
+    assert report.bpd == pytest.approx(report.bpp / 3)
+    assert report.delivered_bits == pytest.approx(report.ideal_bits, rel=0.15)
+    assert report.header_bytes <= 18
+
+
+def test_payload_of_a_level_is_a_prefix_of_every_finer_file(codec: DiffusionCodec, picture: Picture) -> None:
+    tables = codec.tables
+    on_list = {level.log_snr for level in tables.lists[0].levels}
+    level_timesteps = [t for t in range(1, 1001) if tables.level(t).log_snr in on_list]
+    assert len(level_timesteps) >= 3
+    finest = read_container(codec.compress(picture, timestep=1).data).payload
+    for timestep in level_timesteps[1::2]:
+        payload = read_container(codec.compress(picture, timestep=timestep).data).payload
+        # The last bytes end the coder's interval; all before them are shared.
+        assert finest.startswith(payload[:-2])
+
+
+def test_coarser_version_from_one_file_equals_the_coarser_file(codec: DiffusionCodec, picture: Picture) -> None:
+    on_list = {level.log_snr for level in codec.tables.lists[0].levels}
+    timestep = max(t for t in range(30, 300) if codec.tables.level(t).log_snr in on_list)
+    fine, coarse = (codec.compress(picture, timestep=t) for t in (1, timestep))
+    preview = codec.restore(fine, timestep=timestep)
+    assert np.array_equal(preview.picture.pixels, codec.decompress(coarse).pixels)
+    assert preview.timestep == pytest.approx(timestep, abs=0.01)
+
+
+def test_coarser_timestep_between_levels_takes_the_level_above(codec: DiffusionCodec, picture: Picture) -> None:
+    stream = codec.compress(picture, timestep=1)
+    reached = [codec.restore(stream, timestep=t).timestep for t in (7, 33, 321, 999)]
+    assert all(value >= t - 0.01 for value, t in zip(reached, (7, 33, 321, 999), strict=True))
+
+
+def test_finer_timestep_than_the_file_is_refused(codec: DiffusionCodec, picture: Picture) -> None:
+    stream = codec.compress(picture, timestep=100)
+    with pytest.raises(ConfigError, match="finer than the stream"):
+        codec.decompress(stream, timestep=99)
+
+
+def test_progressive_ends_with_what_decompress_returns(codec: DiffusionCodec, picture: Picture) -> None:
+    stream = codec.compress(picture, timestep=50)
+    previews = list(codec.progressive(stream))
+    assert [preview.step for preview in previews] == list(range(1, stream.report.steps + 1))
+    assert np.array_equal(previews[-1].picture.pixels, codec.decompress(stream).pixels)
+    assert previews[-1].payload_bits == pytest.approx(stream.report.side_bits + stream.report.path_bits)
+    errors = [np.mean((p.picture.pixels.astype(float) - picture.pixels) ** 2) for p in previews]
+    assert errors[-1] < errors[0]
+    assert all(a.payload_bits < b.payload_bits for a, b in itertools.pairwise(previews))
+
+
+def test_perturbed_decoder_reads_every_symbol(
+    codec: DiffusionCodec, tiny_checkpoint: Checkpoint, picture: Picture
+) -> None:
+    torch.manual_seed(1)
+    decoder = perturbed(tiny_checkpoint)
+    for timestep in (300, 30, 1):
+        stream = codec.compress(picture, timestep=timestep)
+        preview = decoder.restore(stream)
+        assert preview.payload_bits == pytest.approx(stream.report.side_bits + stream.report.path_bits)
+        assert largest_difference(preview.picture, codec.decompress(stream)) <= 1
+
+
+def test_threads_and_batches_change_nothing_that_is_parsed(codec: DiffusionCodec) -> None:
+    pictures = [Picture(smooth_pixels(12, 10, seed), None) for seed in range(3)]
+    batch = codec.compress_batch(pictures, timestep=5)
+    for one, stream in zip(pictures, batch, strict=True):
+        restored = codec.decompress(stream)
+        with threads(2):
+            assert largest_difference(codec.decompress(stream), restored) <= 1
+        alone = codec.compress(one, timestep=5)
+        assert abs(alone.report.rmse - stream.report.rmse) < 0.5
+
+
+@settings(max_examples=12)
+@given(width=st.integers(1, 19), height=st.integers(1, 19), grey=st.booleans(), alpha=st.booleans())
+def test_any_size_and_mode_comes_back(
+    codec: DiffusionCodec, width: int, height: int, grey: bool, alpha: bool
+) -> None:
+    pixels = smooth_pixels(height, width)
+    plane = smooth_pixels(height, width, seed=5)[..., 0] if alpha else None
+    original = Picture(pixels[..., 1] if grey else pixels, plane)
+    restored = codec.decompress(codec.compress(original, timestep=10))
+    assert (restored.width, restored.height, restored.mode) == (width, height, original.mode)
+    assert largest_difference(restored, original) < 60
+    if plane is not None:
+        assert restored.alpha is not None
+        assert np.array_equal(restored.alpha, plane)
+
+
+def test_padding_costs_no_path_bits(codec: DiffusionCodec) -> None:
+    """A picture of 13 x 13 sits on a canvas of 16 x 16, half as large again."""
+    small = codec.compress(Picture(smooth_pixels(13, 13), None), timestep=20).report
+    large = codec.compress(Picture(smooth_pixels(16, 16), None), timestep=20).report
+    assert small.path_bits / (13 * 13) < 1.15 * large.path_bits / (16 * 16)
+
+
+def test_grey_costs_less_than_a_third_more_than_its_luminance(codec: DiffusionCodec) -> None:
+    grey = smooth_pixels(16, 16)[..., 0]
+    as_grey = codec.compress(Picture(grey, None), timestep=20).report
+    as_rgb = codec.compress(Picture(np.repeat(grey[..., None], 3, axis=2), None), timestep=20).report
+    assert as_grey.path_bits < 0.6 * as_rgb.path_bits
+
+
+def test_seed_changes_the_noise_and_is_kept(codec: DiffusionCodec, picture: Picture) -> None:
+    streams = [codec.compress(picture, timestep=200, seed=seed) for seed in (0, 7)]
+    assert streams[0].data != streams[1].data
+    assert streams[1].report.header_bytes == streams[0].report.header_bytes + 8
+    restored = codec.decompress(streams[1])
+    assert np.sqrt(np.mean((restored.pixels.astype(float) - picture.pixels) ** 2)) == pytest.approx(
+        streams[1].report.rmse
+    )
+
+
+def test_large_pictures_go_through_windows(
+    codec: DiffusionCodec, picture: Picture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The decoder may cut the canvas into other windows than the encoder, and sees the same picture."""
+    original = Picture(smooth_pixels(40, 200), None)
+    stream = codec.compress(original, timestep=100)
+    whole = codec.decompress(stream)
+    monkeypatch.setattr(windows, "MAX_WINDOW_PIXELS", 1000)
+    monkeypatch.setattr(windows, "WINDOW_SIDE", 2 * windows.receptive_radius(codec.checkpoint.config.network) + 32)
+    assert largest_difference(codec.decompress(stream), whole) <= 1
+
+
+def test_every_cut_is_named_and_partial_restores_complete_steps(codec: DiffusionCodec, picture: Picture) -> None:
+    stream = codec.compress(picture, timestep=150)
+    previews = list(codec.progressive(stream))
+    header = len(stream.data) - 4 - len(read_container(stream.data).payload)
+    seen = set()
+    for length in range(len(stream.data)):
+        cut = stream.data[:length]
+        with pytest.raises(TruncatedStreamError):
+            codec.decompress(cut)
+        if length < header:
+            with pytest.raises(TruncatedStreamError):
+                codec.restore(cut, partial=True)
+            continue
+        preview = codec.restore(cut, partial=True)
+        assert not preview.verified
+        seen.add(preview.step)
+        if preview.step:
+            assert np.array_equal(preview.picture.pixels, previews[preview.step - 1].picture.pixels)
+            assert preview.payload_bits <= 8 * (length - header) + 8
+    assert seen == set(range(stream.report.steps + 1))
+
+
+def test_every_flipped_byte_is_a_stream_error(codec: DiffusionCodec, picture: Picture) -> None:
+    data = codec.compress(picture, timestep=300).data
+    for position in range(len(data)):
+        for flip in (0x01, 0x80, 0xFF):
+            damaged = bytearray(data)
+            damaged[position] ^= flip
+            with pytest.raises(StreamError):
+                codec.decompress(bytes(damaged))
+
+
+@settings(max_examples=60)
+@given(st.binary(min_size=0, max_size=60), st.integers(1, 1000))
+def test_garbage_with_a_right_checksum_is_a_stream_error_or_a_picture(
+    codec: DiffusionCodec, payload: bytes, timestep: int
+) -> None:
+    header = read_container(codec.compress(Picture(smooth_pixels(4, 4), None), timestep=timestep).data).header
+    data = write_container(Container(header, payload))
+    try:
+        restored = codec.decompress(data)
+    except StreamError:
+        return
+    assert restored.pixels.shape == (4, 4, 3)
+
+
+def test_other_models_file_is_refused_with_both_fingerprints(
+    codec: DiffusionCodec, tiny_checkpoint: Checkpoint, picture: Picture
+) -> None:
+    assert tiny_checkpoint.tables is not None
+    other = DiffusionCodec(make_tiny_checkpoint(1).with_tables(tiny_checkpoint.tables))
+    stream = other.compress(picture, timestep=300)
+    with pytest.raises(ModelMismatchError) as caught:
+        codec.decompress(stream)
+    assert caught.value.needed == other.fingerprint.hex()
+    assert codec.fingerprint.hex() in str(caught.value)
+
+
+def test_too_many_pixels_are_refused_before_anything_is_allocated(codec: DiffusionCodec, picture: Picture) -> None:
+    stream = codec.compress(picture, timestep=300)
+    with pytest.raises(ImageTooLargeError):
+        codec.decompress(stream, max_pixels=119)
+    header = read_container(stream.data).header
+    huge = type(header)(**{**header.__dict__, "width": 1 << 20, "height": 1 << 20})
+    with pytest.raises(ImageTooLargeError):
+        codec.decompress(write_container(Container(huge, b"\0" * 9)))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"timestep": 0}, "timestep"),
+        ({"timestep": 1001}, "timestep"),
+        ({"timestep": 9, "effort": 7}, "effort"),
+        ({"timestep": 9, "effort": 17}, "effort"),
+        ({"timestep": 9, "channel": "pigeon"}, "channel"),
+        ({"timestep": 9, "seed": -1}, "seed"),
+        ({"timestep": 9, "seed": 2**64}, "seed"),
+    ],
+)
+def test_options_out_of_range_are_named(
+    codec: DiffusionCodec, picture: Picture, options: dict[str, int], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        codec.compress(picture, **options)  # type: ignore[arg-type]
+
+
+def test_uncalibrated_model_says_what_to_do() -> None:
+    with pytest.raises(CheckpointError, match="diffcodec calibrate"):
+        DiffusionCodec(make_tiny_checkpoint())
+
+
+def test_batches_of_different_sizes_are_refused(codec: DiffusionCodec) -> None:
+    with pytest.raises(ConfigError, match="one size"):
+        codec.compress_batch([Picture(smooth_pixels(4, 4), None), Picture(smooth_pixels(4, 5), None)], timestep=9)
+    assert codec.compress_batch([], timestep=9) == []
+
+
+def test_stopwatch_separates_network_and_coding(codec: DiffusionCodec, picture: Picture) -> None:
+    watch = Stopwatch()
+    codec.restore(codec.compress(picture, timestep=100), watch=watch)
+    assert watch.network_s > 0
+    assert watch.coding_s > 0

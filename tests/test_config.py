@@ -1,0 +1,193 @@
+"""Configurations survive JSON unchanged; what they do not understand they name and reject."""
+
+import json
+from typing import Any, Literal, get_args
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from diffcodec.config import (
+    JsonConfig,
+    LossKind,
+    ModelConfig,
+    OptimizerKind,
+    PredictionKind,
+    ScheduleConfig,
+    TrainingConfig,
+    UNetConfig,
+    named_model,
+)
+from diffcodec.errors import ConfigError
+
+finite = {"allow_nan": False, "allow_infinity": False}
+
+
+@st.composite
+def schedules(draw: st.DrawFn) -> ScheduleConfig:
+    start, end = sorted(draw(st.lists(st.floats(1e-9, 0.999, **finite), min_size=2, max_size=2)))
+    return ScheduleConfig(draw(st.integers(1, 4095)), start, end)
+
+
+@st.composite
+def networks(draw: st.DrawFn) -> UNetConfig:
+    multipliers = tuple(draw(st.lists(st.integers(1, 8), min_size=1, max_size=5)))
+    norm: Literal["channel", "group"] = draw(st.sampled_from(["channel", "group"]))
+    patch = draw(st.sampled_from([1, 2, 4]))
+    return UNetConfig(
+        image_channels=draw(st.integers(1, 4)),
+        channels=draw(st.integers(1, 8)) * (32 if norm == "group" else 1),
+        multipliers=multipliers,
+        blocks=draw(st.integers(1, 4)),
+        attention_scales=tuple(draw(st.sets(st.sampled_from(range(len(multipliers)))))),
+        norm=norm,
+        modulation=draw(st.sampled_from(["add", "scale_shift"])),
+        conditioning=draw(st.sampled_from(["log_snr", "timestep"])),
+        embedding_channels=draw(st.integers(1, 512)),
+        patch=patch,
+        full_resolution_channels=draw(st.integers(0, 64)) if patch > 1 else 0,
+        dropout=draw(st.floats(0, 0.99, **finite)),
+    )
+
+
+@st.composite
+def models(draw: st.DrawFn) -> ModelConfig:
+    network = draw(networks())
+    low = draw(st.floats(-20, 5, **finite))
+    return ModelConfig(
+        network=network,
+        schedule=draw(schedules()),
+        prediction="eps" if network.conditioning == "timestep" else draw(st.sampled_from(get_args(PredictionKind))),
+        data_std=draw(st.floats(1e-3, 10, **finite)),
+        log_snr_min=low,
+        log_snr_max=low + draw(st.floats(0.1, 20, **finite)),
+    )
+
+
+@st.composite
+def trainings(draw: st.DrawFn) -> TrainingConfig:
+    return TrainingConfig(
+        loss=draw(st.sampled_from(get_args(LossKind))),
+        optimizer=draw(st.sampled_from(get_args(OptimizerKind))),
+        batch_size=draw(st.integers(1, 4096)),
+        learning_rate=draw(st.floats(1e-9, 1, **finite)),
+        final_learning_rate=draw(st.floats(0, 1, **finite)),
+        ema_decay=draw(st.floats(0, 0.99999, **finite)),
+        coarse_weight=draw(st.floats(1e-3, 10, **finite)),
+        flips=draw(st.booleans()),
+        seed=draw(st.integers(0, 1 << 40)),
+    )
+
+
+@settings(deadline=None)
+@given(st.one_of(schedules(), networks(), models(), trainings()))
+def test_json_returns_what_was_written(config: JsonConfig) -> None:
+    text = json.dumps(config.to_dict())
+    assert type(config).from_dict(json.loads(text)) == config
+
+
+@settings(deadline=None)
+@given(st.one_of(networks(), models()), st.text(min_size=1, max_size=8))
+def test_an_unknown_key_is_named(config: JsonConfig, key: str) -> None:
+    data = config.to_dict()
+    if key in data:
+        return
+    with pytest.raises(ConfigError) as caught:
+        type(config).from_dict({**data, key: 1})
+    assert f"unknown key {key!r}" in str(caught.value)
+
+
+def test_a_missing_key_is_named_and_defaults_may_be_left_out() -> None:
+    with pytest.raises(ConfigError, match="ModelConfig: missing key 'network'"):
+        ModelConfig.from_dict({"prediction": "v"})
+    assert ModelConfig.from_dict({"network": {}}) == ModelConfig(network=UNetConfig())
+    assert TrainingConfig.from_dict({}) == TrainingConfig()
+
+
+@pytest.mark.parametrize(
+    ("kind", "data", "message"),
+    [
+        (UNetConfig, {"channels": "80"}, r"UNetConfig\.channels: expected int, found '80'"),
+        (UNetConfig, {"channels": True}, r"UNetConfig\.channels: expected int, found True"),
+        (UNetConfig, {"channels": 80.0}, r"UNetConfig\.channels: expected int, found 80\.0"),
+        (UNetConfig, {"channels": None}, r"UNetConfig\.channels: expected int, found None"),
+        (UNetConfig, {"multipliers": 2}, r"UNetConfig\.multipliers: expected a list, found 2"),
+        (UNetConfig, {"multipliers": [1, False]}, r"UNetConfig\.multipliers: expected int, found False"),
+        (UNetConfig, {"multipliers": "12"}, r"UNetConfig\.multipliers: expected a list"),
+        (UNetConfig, {"norm": "batch"}, r"UNetConfig\.norm: expected one of 'channel', 'group', found 'batch'"),
+        (UNetConfig, {"norm": ["group"]}, r"UNetConfig\.norm: expected one of"),
+        (UNetConfig, {"dropout": False}, r"UNetConfig\.dropout: expected float, found False"),
+        (TrainingConfig, {"flips": 1}, r"TrainingConfig\.flips: expected bool, found 1"),
+        (TrainingConfig, {"learning_rate": "fast"}, r"TrainingConfig\.learning_rate: expected float, found 'fast'"),
+        (ModelConfig, {"network": 3}, "UNetConfig: expected an object, found int"),
+        (ModelConfig, {"network": {"width": 3}}, "UNetConfig: unknown key 'width'"),
+        (ModelConfig, [], "ModelConfig: expected an object, found list"),
+        (ModelConfig, None, "ModelConfig: expected an object, found NoneType"),
+    ],
+)
+def test_wrong_types_are_named(kind: type[JsonConfig], data: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        kind.from_dict(data)
+
+
+def test_whole_numbers_pass_for_fractions() -> None:
+    found = TrainingConfig.from_dict({"learning_rate": 1})
+    assert found.learning_rate == 1.0
+    assert isinstance(found.learning_rate, float)
+
+
+@pytest.mark.parametrize(
+    ("kind", "data", "message"),
+    [
+        (ScheduleConfig, {"steps": 0}, "steps: expected 1 to 4095, found 0"),
+        (ScheduleConfig, {"steps": 4096}, "steps: expected 1 to 4095, found 4096"),
+        (ScheduleConfig, {"beta_start": 0.0}, "0 < beta_start"),
+        (ScheduleConfig, {"beta_start": 0.03}, "beta_start <= beta_end"),
+        (ScheduleConfig, {"beta_end": 1.0}, "beta_end < 1"),
+        (ScheduleConfig, {"beta_end": float("nan")}, "betas"),
+        (UNetConfig, {"image_channels": 0}, "image_channels: expected at least 1"),
+        (UNetConfig, {"channels": 0}, "channels: expected at least 1"),
+        (UNetConfig, {"multipliers": []}, "multipliers: expected positive integers"),
+        (UNetConfig, {"multipliers": [1, 0]}, "multipliers: expected positive integers"),
+        (UNetConfig, {"blocks": 0}, "blocks: expected at least 1"),
+        (UNetConfig, {"attention_scales": [4]}, "attention_scales: expected indices below 4"),
+        (UNetConfig, {"attention_scales": [-1]}, "attention_scales: expected indices below 4"),
+        (UNetConfig, {"norm": "group", "channels": 48}, "group normalisation has 32 groups, found 48"),
+        (UNetConfig, {"patch": 3}, "patch: expected 1, 2 or 4, found 3"),
+        (UNetConfig, {"full_resolution_channels": 8}, "only a patched trunk"),
+        (UNetConfig, {"dropout": 1.0}, "dropout: expected 0 <= dropout < 1"),
+        (ModelConfig, {"network": {}, "data_std": 0.0}, "data_std: expected a positive number"),
+        (ModelConfig, {"network": {}, "data_std": float("nan")}, "data_std: expected a positive number"),
+        (ModelConfig, {"network": {}, "log_snr_min": 9.6}, "log_snr: expected min < max"),
+        (ModelConfig, {"network": {}, "log_snr_min": float("-inf")}, "log_snr: expected min < max"),
+        (ModelConfig, {"network": {}, "log_snr_max": float("inf")}, "log_snr: expected min < max"),
+        (ModelConfig, {"network": {"conditioning": "timestep"}, "prediction": "v"}, "timestep predicts eps"),
+        (TrainingConfig, {"batch_size": 0}, "batch_size: expected at least 1"),
+        (TrainingConfig, {"learning_rate": 0.0}, "learning_rate: expected a positive number"),
+        (TrainingConfig, {"ema_decay": 1.0}, "ema_decay"),
+        (TrainingConfig, {"final_learning_rate": 1.5}, "final_learning_rate: expected a fraction"),
+        (TrainingConfig, {"coarse_weight": 0.0}, "coarse_weight: expected a positive number"),
+        (TrainingConfig, {"loss": "mse"}, "expected one of 'simple', 'vlb'"),
+    ],
+)
+def test_values_that_make_no_sense_are_rejected(kind: type[JsonConfig], data: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        kind.from_dict(data)
+
+
+def test_stride_and_locality_follow_from_the_shape() -> None:
+    assert UNetConfig(multipliers=(1,), patch=1).stride == 1
+    assert UNetConfig(multipliers=(1, 2, 2, 2), patch=1).stride == 8
+    assert UNetConfig(multipliers=(1, 2), patch=4).stride == 8
+    assert UNetConfig().is_local
+    assert not UNetConfig(attention_scales=(1,)).is_local
+    assert not UNetConfig(norm="group").is_local
+
+
+def test_named_models() -> None:
+    assert named_model("cifar10-small").network.is_local
+    paper = named_model("cifar10-ddpm")
+    assert (paper.schedule.steps, paper.schedule.beta_start, paper.schedule.beta_end) == (1000, 1e-4, 0.02)
+    assert paper.prediction == "eps"
+    with pytest.raises(ConfigError, match="no model configuration named 'cifar10'; there are cifar10-small"):
+        named_model("cifar10")

@@ -1,0 +1,140 @@
+"""The integer tables: expected information in fixed point, and which levels a file visits."""
+
+import math
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from diffcodec.errors import ConfigError
+from diffcodec.tables import (
+    BITS_SCALE,
+    HALF_OVER_LN2,
+    LOG_SNR_SCALE,
+    MAX_LISTS,
+    MSE_SCALE,
+    SNR_SCALE,
+    CodecTables,
+    Level,
+    LevelList,
+)
+
+
+def level(log_snr: float) -> Level:
+    return Level(round(log_snr * LOG_SNR_SCALE), max(1, round(math.exp(log_snr) * SNR_SCALE)))
+
+
+@st.composite
+def level_lists(draw: st.DrawFn) -> LevelList:
+    """Lists over the range of the shipped network; levels at least 0.05 nats apart."""
+    grid = sorted(draw(st.sets(st.integers(-170, 190), min_size=1, max_size=30)))
+    errors = draw(st.lists(st.integers(1, MSE_SCALE), min_size=len(grid), max_size=len(grid)))
+    return LevelList(draw(st.integers(0, 1 << 20)), tuple(level(0.05 * place) for place in grid), tuple(errors))
+
+
+targets = st.floats(-8.4, 9.6, allow_nan=False).map(level)
+
+
+def test_half_over_ln2_is_that() -> None:
+    assert round(65536 / (2 * math.log(2))) == HALF_OVER_LN2
+
+
+@settings(deadline=None)
+@given(level_lists(), targets, st.integers(1, 3 << 24), st.data())
+def test_expected_bits_are_the_formula_within_rounding(
+    levels: LevelList, end: Level, dims: int, data: st.DataObject
+) -> None:
+    step = data.draw(st.integers(0, levels.steps_before(end)))
+    start = levels.levels[step - 1].snr / SNR_SCALE if step else 0.0
+    mse = levels.mse[min(step, len(levels.mse) - 1)] / MSE_SCALE
+    bits = 0.5 * (end.snr / SNR_SCALE - start) * mse * dims / math.log(2)
+    found = levels.expected_bits(step, end, dims)
+    assert isinstance(found, int)
+    assert abs(found / BITS_SCALE - bits) <= 1 / BITS_SCALE + 2e-5 * bits
+
+
+@settings(deadline=None)
+@given(level_lists(), targets, targets, st.integers(1, 1 << 24), st.integers(1, 1 << 24), st.data())
+def test_expected_bits_rise_with_the_jump_and_the_picture(
+    levels: LevelList, a: Level, b: Level, dims_a: int, dims_b: int, data: st.DataObject
+) -> None:
+    near, far = sorted((a, b), key=lambda level: level.snr)
+    small, large = sorted((dims_a, dims_b))
+    step = data.draw(st.integers(0, levels.steps_before(near)))
+    assert 0 <= levels.expected_bits(step, near, small) <= levels.expected_bits(step, far, small)
+    assert levels.expected_bits(step, near, small) <= levels.expected_bits(step, near, large)
+
+
+@settings(deadline=None)
+@given(level_lists(), targets, targets)
+def test_a_coarser_file_is_a_prefix_but_for_its_last_step(levels: LevelList, a: Level, b: Level) -> None:
+    coarse, fine = sorted((a, b), key=lambda level: level.log_snr)
+    short, long = levels.steps_to(coarse), levels.steps_to(fine)
+    assert short[-1] == coarse
+    assert long[-1] == fine
+    assert long[: len(short) - 1] == short[:-1]
+    assert all(x.log_snr < y.log_snr for x, y in zip(short, short[1:], strict=False))
+
+
+@settings(deadline=None)
+@given(level_lists(), st.data())
+def test_a_level_of_the_list_is_visited_once(levels: LevelList, data: st.DataObject) -> None:
+    place = data.draw(st.integers(0, len(levels.levels) - 1))
+    assert levels.steps_to(levels.levels[place]) == list(levels.levels[: place + 1])
+
+
+LOW, HIGH = level(-1.0), level(1.0)
+
+
+@pytest.mark.parametrize(
+    ("levels", "errors", "message"),
+    [
+        ((), (), "0 levels with 0 errors"),
+        ((LOW, HIGH), (1,), "2 levels with 1 errors"),
+        ((HIGH, LOW), (1, 1), "log SNRs must rise"),
+        ((LOW, LOW), (1, 1), "log SNRs must rise"),
+        ((LOW, Level(HIGH.log_snr, LOW.snr)), (1, 1), "log SNRs must rise"),
+        ((LOW, HIGH), (1, 0), "must be positive"),
+        ((Level(-5, 0), HIGH), (1, 1), "must be positive"),
+    ],
+)
+def test_level_lists_are_checked(levels: tuple[Level, ...], errors: tuple[int, ...], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        LevelList(0, levels, errors)
+
+
+def tables(*bounds: int, weights: tuple[tuple[int, ...], ...] = ((1, 2),)) -> CodecTables:
+    lists = tuple(LevelList(bound, (LOW, HIGH), (5, 3)) for bound in bounds)
+    return CodecTables(tuple(level(9 - t) for t in range(1, 11)), lists, weights)
+
+
+def test_tables_are_checked() -> None:
+    with pytest.raises(ConfigError, match="expected 1 to 16 level lists, found 0"):
+        tables()
+    with pytest.raises(ConfigError, match="expected 1 to 16 level lists, found 17"):
+        tables(*range(1, MAX_LISTS + 2))
+    for weights in (((1, 0),), ((),), ((3,), (-1,))):
+        with pytest.raises(ConfigError, match="length weights must be positive"):
+            tables(0, weights=weights)
+
+
+def test_timesteps_count_from_one() -> None:
+    found = tables(0)
+    assert found.level(1) == level(8)
+    assert found.level(10) == level(-1)
+    for wrong in (0, 11, -1):
+        with pytest.raises(ConfigError, match=f"timestep: expected 1 to 10, found {wrong}"):
+            found.level(wrong)
+
+
+def test_the_first_list_that_is_large_enough_serves_a_picture() -> None:
+    found = tables(1024, 65536, 0)
+    assert [found.list_for(pixels) for pixels in (1, 1024, 1025, 65536, 65537, 1 << 40)] == [0, 0, 1, 1, 2, 2]
+    assert tables(1024, 65536).list_for(1 << 40) == 1
+
+
+@settings(deadline=None)
+@given(st.lists(level_lists(), min_size=1, max_size=4))
+def test_json_returns_what_was_written(lists: list[LevelList]) -> None:
+    found = CodecTables((LOW,), tuple(lists), ((1, 2, 3),))
+    assert CodecTables.from_dict(found.to_dict()) == found
