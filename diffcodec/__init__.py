@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from diffcodec.checkpoint import Checkpoint, load_checkpoint
-    from diffcodec.codec import Bitstream, DiffusionCodec, Preview
+    from diffcodec.codec import DiffusionCodec
     from diffcodec.images import Picture, read_picture, write_picture
+    from diffcodec.results import Bitstream, Preview, Report
 
 __version__ = "0.1.0"
 
@@ -24,6 +25,7 @@ __all__ = [
     "DiffusionCodec",
     "Picture",
     "Preview",
+    "Report",
     "__version__",
     "load_checkpoint",
     "read_picture",
@@ -34,7 +36,8 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     """Public names are imported on first use: `import diffcodec` and `diffcodec --help` do not wait for torch."""
     modules = {
-        "codec": ("Bitstream", "DiffusionCodec", "Preview"),
+        "codec": ("DiffusionCodec",),
+        "results": ("Bitstream", "Preview", "Report"),
         "checkpoint": ("Checkpoint", "load_checkpoint"),
         "images": ("Picture", "read_picture", "write_picture"),
     }

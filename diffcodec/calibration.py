@@ -27,6 +27,9 @@ SIZE_CLASSES = (64 * 64, 256 * 256, 0)
 CLASS_SIDES = (32, 128, 512)
 """Side of a typical square picture of each class: what its level list is made for."""
 
+LENGTH_TIMESTEPS = (1, 50, 150, 300)
+"""Where the files end to whose step lengths the code is fitted."""
+
 SIDE_BITS = 3.0
 """Measured cost of one step's length, in bits."""
 
@@ -195,6 +198,11 @@ def calibrate(
     progress("step lengths")
     codec = DiffusionCodec(checkpoint.with_tables(tables), denoiser=denoiser)
     pictures = [Picture(image.permute(1, 2, 0).numpy(), None) for image in images[:length_pictures]]
-    lengths = codec.observe_lengths(pictures, timesteps=(1, 50, 150, 300))
+    channel = TrellisChannel(effort)
+    lengths = [
+        message.wanted
+        for timestep in LENGTH_TIMESTEPS
+        for message in codec.transmit(pictures, timestep=timestep, channel=channel).messages
+    ]
     weights = fit_weights(histogram(lengths))
     return checkpoint.with_tables(CodecTables(timesteps, lists, weights))

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from diffcodec.bitstream.container import Container, read_container, write_container
 from diffcodec.checkpoint import Checkpoint
-from diffcodec.codec import DiffusionCodec, Stopwatch
+from diffcodec.codec import DiffusionCodec
 from diffcodec.diffusion import windows
 from diffcodec.diffusion.denoiser import Denoiser, alpha_sigma
 from diffcodec.errors import (
@@ -27,6 +27,7 @@ from diffcodec.errors import (
     TruncatedStreamError,
 )
 from diffcodec.images import Picture
+from diffcodec.results import Stopwatch
 from tests.conftest import make_tiny_checkpoint, smooth_pixels
 
 

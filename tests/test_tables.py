@@ -1,6 +1,7 @@
 """The integer tables: expected information in fixed point, and which levels a file visits."""
 
 import math
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -73,7 +74,7 @@ def test_a_coarser_file_is_a_prefix_but_for_its_last_step(levels: LevelList, a: 
     assert short[-1] == coarse
     assert long[-1] == fine
     assert long[: len(short) - 1] == short[:-1]
-    assert all(x.log_snr < y.log_snr for x, y in zip(short, short[1:], strict=False))
+    assert all(x.log_snr < y.log_snr for x, y in pairwise(short))
 
 
 @settings(deadline=None)

@@ -1,0 +1,173 @@
+"""The walk from noise to picture that sender and receiver take together, and the sender's side of it."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from diffcodec.bitstream.entropy import SymbolWriter
+from diffcodec.bitstream.lengths import GRID, LengthCoder, LengthWeights
+from diffcodec.channel import Channel, StreamKey, delivered_bits, kl_bits, shared_normals
+from diffcodec.diffusion.denoiser import Denoiser
+from diffcodec.diffusion.schedule import NoiseLevel, posterior
+from diffcodec.diffusion.windows import predict_x_0
+from diffcodec.plane import Plane
+from diffcodec.results import Stopwatch
+from diffcodec.tables import LOG_SNR_SCALE, Level, LevelList
+
+# Shared normals outside of the channel take step numbers that no step has.
+START_NOISE_STEP = 1 << 32
+REST_NOISE_STEP = 1 << 33
+
+
+class Walk:
+    """The state that sender and receiver share, moved from level to level.
+
+    Args:
+        denoiser: the network.
+        plane: geometry.
+        levels: the level list.
+        end: where the walk ends.
+        seed: of the shared noise.
+        count: pictures in the batch.
+        watch: is given the network's time.
+    """
+
+    def __init__(
+        self, denoiser: Denoiser, plane: Plane, levels: LevelList, end: Level, seed: int, count: int, watch: Stopwatch
+    ) -> None:
+        self.denoiser, self.plane, self.seed, self.watch = denoiser, plane, seed, watch
+        self.levels, self.stops = levels, levels.steps_to(end)
+        self.device = next(denoiser.parameters()).device
+        self.level = NoiseLevel(-math.inf)
+        size = math.prod(plane.canvas_shape)
+        noise = shared_normals(StreamKey(seed, START_NOISE_STEP), 0, size).reshape(plane.canvas_shape)
+        self.x_t = torch.from_numpy(noise).repeat(count, 1, 1, 1).to(self.device)
+
+    def steps(self) -> Iterator[tuple[int, NoiseLevel]]:
+        """Running number and stop of every step."""
+        for step, stop in enumerate(self.stops):
+            yield step, NoiseLevel(stop.log_snr / LOG_SNR_SCALE)
+
+    def key(self, step: int) -> StreamKey:
+        """Names the shared randomness of a step."""
+        return StreamKey(self.seed, step)
+
+    def expected_length(self, step: int, channel: Channel) -> int:
+        """What the static tables expect of a step, in 1 / LENGTH_SCALE of the channel's unit of length."""
+        expected = self.levels.expected_bits(step, self.stops[step], self.plane.dims)
+        # The trellis pays about 1.1 bits for one: the static part of that is worth knowing from the first step.
+        return expected * 9 // 8 // channel.bits_per_length
+
+    @torch.no_grad()
+    def estimate(self) -> Tensor:
+        """The x_0 estimate at the present state, (N, 3, H, W), moved to the pictures that are possible."""
+        with self.watch.network():
+            # Pure noise has no finite log SNR; the network answers for the noisiest level it knows.
+            log_snr = max(self.level.log_snr, self.denoiser.config.log_snr_min)
+            return self.plane.with_what_is_known(predict_x_0(self.denoiser, self.x_t, log_snr))
+
+    def advance(self, step: int, stop: NoiseLevel, estimate: Tensor, sample: NDArray[np.float32]) -> None:
+        """x_s = mean of p + std * y, with y as sent (N, dims) where coded and shared noise elsewhere."""
+        coefficients = posterior(self.level, stop)
+        rest = None
+        if not self.plane.is_all_coded:
+            shape = self.plane.canvas_shape
+            rest = shared_normals(StreamKey(self.seed, REST_NOISE_STEP + step), 0, math.prod(shape)).reshape(shape)
+        y = self.plane.with_coded(rest, sample).to(self.device)
+        self.x_t = coefficients.of_x_0 * estimate + coefficients.of_x_t * self.x_t + coefficients.std * y
+        self.level = stop
+
+
+@dataclass
+class Message:
+    """What the encoder sends for one picture of a batch, and what it cost.
+
+    Args:
+        lengths: code of the step lengths.
+        writer: takes all symbols.
+        wanted: for every step, the length that was wanted and the one that was expected.
+        side_bits, path_bits, ideal_bits, delivered_bits: see `Report`.
+    """
+
+    lengths: LengthCoder
+    writer: SymbolWriter = field(default_factory=SymbolWriter)
+    wanted: list[tuple[int, int]] = field(default_factory=list)
+    side_bits: float = 0.0
+    path_bits: float = 0.0
+    ideal_bits: float = 0.0
+    delivered_bits: float = 0.0
+
+
+@dataclass(frozen=True)
+class Transmission:
+    """A batch of pictures sent through a channel.
+
+    Args:
+        messages: one for each picture.
+        x_t: the final state, (N, 3, H, W).
+        level: its noise level.
+        estimate: the x_0 estimate there, (N, 3, H, W): what the decoder shows.
+    """
+
+    messages: list[Message]
+    x_t: Tensor
+    level: NoiseLevel
+    estimate: Tensor
+
+
+def transmit(walk: Walk, x_0: Tensor, channel: Channel, length_weights: LengthWeights) -> Transmission:
+    """Send pictures: walk down the levels and write what the receiver needs to follow.
+
+    Args:
+        walk: at its start, for as many pictures.
+        x_0: on their canvases, (N, 3, H, W).
+        channel: simulates the samples.
+        length_weights: the model's tables for the code of step lengths.
+    """
+    messages = [Message(LengthCoder(length_weights)) for _ in x_0]
+    for step, stop in walk.steps():
+        estimate = walk.estimate()
+        with walk.watch.coding():
+            # In units of p's std, the mean of q lies sqrt(SNR(s) - SNR(t)) (x_0 - xhat_0) away from that of p.
+            gain = math.sqrt(stop.snr - walk.level.snr)
+            mean = gain * walk.plane.coded(x_0 - estimate)
+            sample = _send_step(walk, step, mean, channel, messages)
+            walk.advance(step, stop, estimate, sample)
+    return Transmission(messages, walk.x_t, walk.level, walk.estimate())
+
+
+def _send_step(
+    walk: Walk, step: int, mean: NDArray[np.float32], channel: Channel, messages: list[Message]
+) -> NDArray[np.float32]:
+    """Write the lengths and samples of one step; returns the samples (N, dims)."""
+    dims = walk.plane.dims
+    expected = walk.expected_length(step, channel)
+    divergence = kl_bits(mean, 1.0)
+    lengths = []
+    for message, kl in zip(messages, divergence, strict=True):
+        before = message.writer.information_bits
+        wanted = min(channel.length_for(float(kl), dims), max_length(channel, dims))
+        message.wanted.append((wanted, expected))
+        lengths.append(message.lengths.encode(wanted, expected, message.writer))
+        message.side_bits += message.writer.information_bits - before
+        message.path_bits -= message.writer.information_bits
+    sample = channel.encode(mean, 1.0, lengths, walk.key(step), [message.writer for message in messages])
+    arrived = delivered_bits(sample, mean, 1.0)
+    for message, kl, bits in zip(messages, divergence, arrived, strict=True):
+        message.path_bits += message.writer.information_bits
+        message.ideal_bits += float(kl)
+        message.delivered_bits += float(bits)
+    return sample
+
+
+def max_length(channel: Channel, dims: int) -> int:
+    """The longest message that the encoder sends in a step: 8 bits for every number, and a little."""
+    return GRID[bisect_right(GRID, (8 * dims + 64) // channel.bits_per_length) - 1]

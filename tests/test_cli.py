@@ -1,0 +1,246 @@
+"""The command line, as a person meets it: files in, files out, errors in one line."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from PIL import Image
+
+from diffcodec.cli import main
+from tests.conftest import make_tiny_checkpoint, smooth_pixels
+
+
+def run(*arguments: str | Path, stdin: bytes | None = None) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments], input=stdin)
+
+
+def fails(result: Result, *words: str) -> None:
+    """One line of error, exit code 1, no traceback."""
+    assert result.exit_code == 1, result.output
+    assert isinstance(result.exception, SystemExit)
+    assert result.stderr.startswith("Error: ")
+    assert "Traceback" not in result.output
+    for word in words:
+        assert word in result.stderr, result.stderr
+
+
+@pytest.fixture
+def stream(photo: Path, tiny_model: Path, tmp_path: Path) -> Path:
+    path = tmp_path / "made" / "photo.dfc"
+    path.parent.mkdir()
+    result = run("compress", photo, "-t", "200", "--model", tiny_model, "-o", path)
+    assert result.exit_code == 0, result.output
+    return path
+
+
+def test_round_trip_through_files(photo: Path, tiny_model: Path, tmp_path: Path) -> None:
+    made, restored = tmp_path / "a.dfc", tmp_path / "a.png"
+    result = run("compress", photo, "-t", 5, "--model", tiny_model, "-o", made)
+    assert result.exit_code == 0, result.output
+    assert f"{made.stat().st_size} bytes" in result.stdout
+    assert run("decompress", made, "--model", tiny_model, "-o", restored).exit_code == 0
+    with Image.open(restored) as image:
+        assert image.size == (14, 11)
+        assert image.mode == "RGB"
+    assert not list(tmp_path.glob(".diffcodec-*"))
+
+
+def test_json_has_every_promised_figure(photo: Path, tiny_model: Path, tmp_path: Path) -> None:
+    result = run("compress", photo, "-t", 300, "--model", tiny_model, "-o", tmp_path / "a.dfc", "--json")
+    values = json.loads(result.stdout)
+    promised = (
+        "width height timestep steps file_bytes header_bytes side_bits path_bits ideal_bits delivered_bits bpd bpp "
+        "psnr_db rmse network_seconds coding_seconds"
+    )
+    assert set(promised.split()) <= set(values)
+    assert values["file_bytes"] == (tmp_path / "a.dfc").stat().st_size
+
+
+def test_defaults_put_results_beside_the_inputs(photo: Path, tiny_model: Path) -> None:
+    assert run("compress", photo, "-t", 500, "--model", tiny_model).exit_code == 0
+    made = photo.with_suffix(".dfc")
+    assert made.exists()
+    fails(run("decompress", made, "--model", tiny_model), "photo.png exists", "--force")
+    assert run("decompress", made, "--model", tiny_model, "--force").exit_code == 0
+
+
+def test_nothing_is_overwritten_without_force(photo: Path, tiny_model: Path, tmp_path: Path) -> None:
+    target = tmp_path / "keep.dfc"
+    target.write_bytes(b"precious")
+    fails(run("compress", photo, "-t", 500, "--model", tiny_model, "-o", target), "exists", "--force")
+    assert target.read_bytes() == b"precious"
+    assert run("compress", photo, "-t", 500, "--model", tiny_model, "-o", target, "--force").exit_code == 0
+    assert target.read_bytes() != b"precious"
+
+
+def test_folder_in_folder_out(tiny_model: Path, tmp_path: Path) -> None:
+    pictures, made, restored = tmp_path / "in", tmp_path / "dfc", tmp_path / "out"
+    pictures.mkdir()
+    for seed in range(3):
+        Image.fromarray(smooth_pixels(8, 8, seed)).save(pictures / f"{seed}.png")
+    (pictures / "notes.txt").write_text("not a picture")
+    assert run("compress", pictures, "-t", 500, "--model", tiny_model, "-o", made).exit_code == 0
+    assert sorted(file.name for file in made.iterdir()) == ["0.dfc", "1.dfc", "2.dfc"]
+    assert run("decompress", made, "--model", tiny_model, "-o", restored).exit_code == 0
+    assert sorted(file.name for file in restored.iterdir()) == ["0.png", "1.png", "2.png"]
+
+
+def test_one_bad_file_does_not_stop_the_others(photo: Path, tiny_model: Path, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.png"
+    bad.write_bytes(b"this is not a picture")
+    result = run("compress", bad, photo, "-t", 500, "--model", tiny_model, "-o", tmp_path / "out")
+    fails(result, "bad.png")
+    assert (tmp_path / "out" / "photo.dfc").exists()
+    assert not (tmp_path / "out" / "bad.dfc").exists()
+
+
+def test_standard_input_and_output(photo: Path, tiny_model: Path) -> None:
+    packed = run("compress", "-", "-t", 300, "--model", tiny_model, "-o", "-", stdin=photo.read_bytes())
+    assert packed.exit_code == 0
+    assert packed.stdout_bytes.startswith(b"\xdfc")
+    restored = run("decompress", "-", "--model", tiny_model, stdin=packed.stdout_bytes)
+    assert restored.stdout_bytes.startswith(b"\x89PNG")
+    fails(run("compress", "-", "-t", 300, "--json", stdin=b""), "--json", "standard output")
+
+
+def test_coarser_version_from_a_file(stream: Path, tiny_model: Path, tmp_path: Path) -> None:
+    result = run("decompress", stream, "-t", 600, "--model", tiny_model, "-o", tmp_path / "c.png")
+    assert result.exit_code == 0, result.output
+    fails(run("decompress", stream, "-t", 100, "--model", tiny_model, "-o", tmp_path / "d.png"), "finer")
+    assert not (tmp_path / "d.png").exists()
+
+
+def test_partial_restores_a_cut_file_and_says_so(stream: Path, tiny_model: Path, tmp_path: Path) -> None:
+    cut = tmp_path / "cut.dfc"
+    cut.write_bytes(stream.read_bytes()[:-9])
+    fails(run("decompress", cut, "--model", tiny_model, "-o", tmp_path / "x.png"), "cut.dfc", "--partial")
+    assert not (tmp_path / "x.png").exists()
+    result = run("decompress", cut, "--partial", "--model", tiny_model, "-o", tmp_path / "x.png")
+    assert result.exit_code == 0
+    assert "unverified" in result.stderr
+    assert (tmp_path / "x.png").exists()
+
+
+def test_info_tells_the_header(stream: Path) -> None:
+    values = json.loads(run("info", stream, "--json").stdout)
+    assert (values["width"], values["height"], values["mode"]) == (14, 11, "RGB")
+    assert (values["timestep"], values["channel"], values["effort"], values["seed"]) == (200, "trellis", 12, 0)
+    assert values["complete"]
+    assert values["file_bytes"] == stream.stat().st_size
+    assert "timestep" in run("info", stream).stdout
+
+
+def test_models_shows_the_card(tiny_model: Path) -> None:
+    assert "tiny-v0" in run("models", tiny_model).stdout
+    assert json.loads(run("models", tiny_model, "--json").stdout)["parameters"] > 50_000
+
+
+@pytest.mark.parametrize("kind", ["empty", "text", "truncated"])
+def test_what_is_not_a_picture_is_named(kind: str, photo: Path, tiny_model: Path, tmp_path: Path) -> None:
+    data = {"empty": b"", "text": b"hello", "truncated": photo.read_bytes()[:200]}[kind]
+    bad = tmp_path / "bad.png"
+    bad.write_bytes(data)
+    fails(run("compress", bad, "-t", 500, "--model", tiny_model), "bad.png")
+    assert not bad.with_suffix(".dfc").exists()
+
+
+@pytest.mark.parametrize("data", [b"", b"hello", b"\xdfc", b"\xdfc\x10\0\0"])
+def test_what_is_not_a_dfc_file_is_named(data: bytes, tiny_model: Path, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.dfc"
+    bad.write_bytes(data)
+    fails(run("decompress", bad, "--model", tiny_model), "bad.dfc")
+    fails(run("info", bad), "bad.dfc")
+    assert not bad.with_suffix(".png").exists()
+
+
+def test_file_of_another_model_names_both(stream: Path, tiny_checkpoint: object, tmp_path: Path) -> None:
+    from diffcodec.checkpoint import Checkpoint
+
+    assert isinstance(tiny_checkpoint, Checkpoint)
+    assert tiny_checkpoint.tables is not None
+    other = make_tiny_checkpoint(3).with_tables(tiny_checkpoint.tables)
+    path = tmp_path / "other.safetensors"
+    path.write_bytes(other.to_bytes())
+    result = run("decompress", stream, "--model", path, "-o", tmp_path / "x.png")
+    fails(result, other.fingerprint.hex(), tiny_checkpoint.fingerprint.hex())
+    fails(run("decompress", stream, "-o", tmp_path / "x.png"), tiny_checkpoint.fingerprint.hex(), "--model")
+    assert not (tmp_path / "x.png").exists()
+
+
+def test_missing_files_models_and_devices_are_named(photo: Path, tiny_model: Path, tmp_path: Path) -> None:
+    fails(run("compress", tmp_path / "no.png", "-t", 9, "--model", tiny_model), "no.png")
+    fails(run("decompress", tmp_path / "no.dfc"), "no.dfc")
+    fails(run("compress", photo, "-t", 9, "--model", "no-such-model"), "no-such-model")
+    fails(run("compress", photo, "-t", 9, "--model", photo), "photo.png")
+    fails(run("compress", photo, "-t", 9, "--device", "warp", "--model", tiny_model), "warp", "--device cpu")
+    fails(run("compress", photo, "-t", 1001, "--model", tiny_model), "timestep", "1000")
+    fails(run("compress", photo, "-t", 9, "--model", tiny_model, "-o", tmp_path / "no" / "a.dfc"), "no")
+
+
+@pytest.mark.parametrize("arguments", [["-t", "0"], ["-t", "x"], [], ["-t", "9", "--effort", "7"]])
+def test_options_out_of_range_are_rejected_at_the_door(photo: Path, arguments: list[str]) -> None:
+    assert run("compress", photo, *arguments).exit_code == 2
+
+
+def test_grey_and_alpha_come_back_as_they_were(tiny_model: Path, tmp_path: Path) -> None:
+    pixels = smooth_pixels(9, 13)
+    for mode, array in (("L", pixels[..., 0]), ("RGBA", np.dstack([pixels, pixels[..., 1]]))):
+        Image.fromarray(array, mode).save(tmp_path / f"{mode}.png")
+        assert run("compress", tmp_path / f"{mode}.png", "-t", 300, "--model", tiny_model).exit_code == 0
+        back = tmp_path / f"{mode}-back.png"
+        assert run("decompress", tmp_path / f"{mode}.dfc", "--model", tiny_model, "-o", back).exit_code == 0
+        with Image.open(back) as image:
+            assert image.mode == mode
+            if mode == "RGBA":
+                assert np.array_equal(np.asarray(image)[..., 3], array[..., 3])
+
+
+def test_palette_picture_says_what_to_do(tiny_model: Path, tmp_path: Path) -> None:
+    Image.fromarray(smooth_pixels(8, 8)).quantize(16).save(tmp_path / "p.png")
+    fails(run("compress", tmp_path / "p.png", "-t", 300, "--model", tiny_model), "p.png", "RGB")
+
+
+def test_calibrate_makes_a_model_that_compresses(photo: Path, tmp_path: Path) -> None:
+    raw, made = tmp_path / "raw.safetensors", tmp_path / "made.safetensors"
+    raw.write_bytes(make_tiny_checkpoint().to_bytes())
+    fails(run("compress", photo, "-t", 300, "--model", raw), "calibrate")
+    Image.fromarray(smooth_pixels(32, 32)).save(tmp_path / "grid.png")
+    result = run(
+        "calibrate", raw, "--data", tmp_path / "grid.png", "--size", 8, "--limit", 4, "--step-bits", 60, "-o", made,
+        "--card", "numbers=none yet",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert "none yet" in run("models", made).stdout
+    assert run("compress", photo, "-t", 300, "--model", made).exit_code == 0
+    fails(run("calibrate", raw, "--data", tmp_path / "nothing", "-o", tmp_path / "x"), "nothing")
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["compress", "--help"], ["info"]])
+def test_the_door_opens_without_torch(arguments: list[str], stream: Path) -> None:
+    """--help and info answer in under half a second of processor time, and import no torch."""
+    if arguments == ["info"]:
+        arguments = ["info", str(stream)]
+    code = (
+        "import sys, time; start = time.process_time()\n"
+        "from diffcodec.cli import main\n"
+        f"try: main({arguments!r}, standalone_mode=False)\n"
+        "finally: print('torch' in sys.modules, time.process_time() - start, file=sys.stderr)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    torch_loaded, seconds = result.stderr.split()
+    assert torch_loaded == "False"
+    assert float(seconds) < 0.5
+
+
+def test_module_runs_as_a_program() -> None:
+    start = time.perf_counter()
+    result = subprocess.run([sys.executable, "-m", "diffcodec", "--version"], capture_output=True, text=True, check=True)
+    assert "diffcodec, version" in result.stdout
+    assert time.perf_counter() - start < 20
