@@ -168,7 +168,7 @@ def calibrate(
         checkpoint: the model; tables that it has are replaced.
         images: (N, 3, H, W), uint8, pictures like those to be compressed, not those of the benchmark.
         step_bits: what one network evaluation is worth in bits for a picture of 32 x 32; for larger ones it
-            grows as their side.
+            grows with the area, as the time of an evaluation and the bits do.
         points: of the error curve, see `measure_error_curve`.
         length_pictures: pictures that are compressed to fit the code for step lengths.
         effort: of the trellis for which the lists are planned.
@@ -188,7 +188,7 @@ def calibrate(
     lists = tuple(
         make_level_list(
             curve,
-            plan_levels(curve, candidates, 3 * side * side, effort=effort, step_bits=step_bits * side / 32),
+            plan_levels(curve, candidates, 3 * side * side, effort=effort, step_bits=step_bits * (side / 32) ** 2),
             max_pixels,
         )
         for max_pixels, side in zip(SIZE_CLASSES, CLASS_SIDES, strict=True)

@@ -15,7 +15,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors",),
     ("config",),
     ("diffusion", "channel", "bitstream", "images", "files", "tables", "devices"),
-    ("plane", "checkpoint"),
+    ("plane", "checkpoint", "results"),
+    ("walk",),
     ("codec",),
     ("calibration", "evaluation", "training"),
     ("cli",),
@@ -90,7 +91,7 @@ def test_the_halves_of_the_codec_do_not_meet(unit: str) -> None:
             assert unit not in imported_units(path)
 
 
-@pytest.mark.parametrize("unit", ["channel", "bitstream", "errors", "config", "tables", "files", "images"])
+@pytest.mark.parametrize("unit", ["channel", "bitstream", "errors", "config", "tables", "files", "images", "results"])
 def test_what_has_no_networks_does_not_import_torch(unit: str) -> None:
     assert not {"torch", "torchvision", "safetensors"} & imports_by(unit)
 

@@ -18,7 +18,7 @@ MAX_WINDOW_PIXELS = 1 << 20
 """Canvases up to this size, and windows with their margins, are evaluated as a whole."""
 
 WINDOW_SIDE = 1024
-"""Side of a window with its margins, in pixels."""
+"""Side of a window with its margins, in pixels, where the margins leave enough of it."""
 
 
 def receptive_radius(config: UNetConfig) -> int:
@@ -77,5 +77,7 @@ def predict_x_0(denoiser: Denoiser, x_t: Tensor, log_snr: float) -> Tensor:
 def _cores(length: int, margin: int) -> Iterator[tuple[int, int]]:
     """Borders of the window cores along one side."""
     core = WINDOW_SIDE - 2 * margin
+    if core <= 0:  # a network that sees further than a window reaches has larger windows
+        core = margin
     for start in range(0, length, core):
         yield start, min(start + core, length)

@@ -58,7 +58,7 @@ def _tiles(path: Path, size: int) -> Tensor:
         raise ImageError(f"{path}: cannot be read as a picture ({error})") from error
     rows, columns = pixels.shape[0] // size, pixels.shape[1] // size
     grid = pixels[: rows * size, : columns * size].reshape(rows, size, columns, size, 3)
-    return torch.from_numpy(np.ascontiguousarray(grid.transpose(0, 2, 4, 1, 3))).reshape(-1, 3, size, size)
+    return torch.from_numpy(grid.transpose(0, 2, 4, 1, 3).copy()).reshape(-1, 3, size, size)
 
 
 def _load_torchvision_cifar10(root: str) -> Tensor:

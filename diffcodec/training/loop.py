@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import pickle
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -208,7 +209,9 @@ class Trainer:
             for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
                 optimizer.load_state_dict(saved)
             self.batches.drawn, self.seconds = state["drawn"], state["seconds"]
-        except (OSError, KeyError, ValueError, RuntimeError, EOFError) as error:
+        except pickle.UnpicklingError as error:
+            raise CheckpointError(f"{path}: cannot be resumed from (damaged, or no training state)") from error
+        except (OSError, KeyError, ValueError, RuntimeError, EOFError, TypeError) as error:
             raise CheckpointError(f"{path}: cannot be resumed from ({error})") from error
 
 

@@ -29,7 +29,7 @@ class Processes:
         """Join the processes that torchrun started; alone if there is none."""
         count = int(os.environ.get("WORLD_SIZE", "1"))
         if count > 1 and not distributed.is_initialized():
-            distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+            distributed.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
         return cls(int(os.environ.get("RANK", "0")), count)
 
     @property

@@ -1,6 +1,7 @@
 """The schedule's published values, and the posterior against brute-force Bayes."""
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -23,7 +24,7 @@ def falling_levels(draw: st.DrawFn, count: int) -> list[NoiseLevel]:
         values[0] = -math.inf
     if draw(st.booleans()):
         values[-1] = math.inf
-    assume(all(b - a > 0.01 for a, b in zip(values, values[1:], strict=False)))
+    assume(all(b - a > 0.01 for a, b in pairwise(values)))
     return [NoiseLevel(value) for value in values]
 
 

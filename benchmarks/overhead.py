@@ -1,0 +1,209 @@
+"""What the codec pays over what it must: reference, ideal, delivered, path, side and file bits, at real files.
+
+    python benchmarks/overhead.py                                # 100 images, both channels
+    python benchmarks/overhead.py --limit 8 --channels trellis   # a quick look
+
+Writes benchmarks/results/overhead.json and prints a table. docs/benchmarks.md explains the columns.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import platform
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from diffcodec.bitstream.entropy import SymbolWriter
+from diffcodec.channel import StreamKey, delivered_bits, kl_bits, make_channel
+from diffcodec.channel.base import ChannelId
+from diffcodec.codec import DiffusionCodec
+from diffcodec.evaluation.reference import Reference, measure_reference
+from diffcodec.evaluation.true_sampling import TrueSampling
+from diffcodec.images import Picture
+from diffcodec.results import Report, Stopwatch
+from diffcodec.tables import LOG_SNR_SCALE
+from diffcodec.training.data import load_images
+from diffcodec.walk import Transmission
+
+HERE = Path(__file__).parent
+REFERENCE_LEVELS = 500
+EXTRA_TIMESTEPS = (101,)  # the paper's Table 4: 900 reverse steps done
+
+
+def root_mean(values: Any) -> float:
+    return float(np.sqrt(np.mean(values)))
+
+
+def noise_level(codec: DiffusionCodec, sent: Transmission, pictures: list[Picture]) -> float:
+    """Standard deviation of (x_t - alpha x_0) / sigma over the pictures; 1 for true noise."""
+    plane = codec._plane_of(pictures[0])
+    x_0 = torch.stack([plane.place(picture.pixels) for picture in pictures])
+    noise = plane.coded((sent.x_t.cpu() - sent.level.alpha * x_0) / sent.level.sigma)
+    return float(np.sqrt(np.mean(noise.astype(np.float64) ** 2)))
+
+
+def measure_point(
+    codec: DiffusionCodec, pictures: list[Picture], timestep: int, channel: str, effort: int, batch_size: int
+) -> dict[str, Any]:
+    """Files of all pictures at one timestep."""
+    reports: list[Report] = []
+    levels: list[float] = []
+    watch = Stopwatch()
+    for start in range(0, len(pictures), batch_size):
+        batch = pictures[start : start + batch_size]
+        streams = codec.compress_batch(batch, timestep=timestep, channel=channel, effort=effort)
+        reports += [stream.report for stream in streams]
+        sent = codec.transmit(
+            batch, timestep=timestep, channel=make_channel(ChannelId[channel.upper()], effort), seed=0
+        )
+        levels.append(noise_level(codec, sent, batch))
+        restored = codec.restore(streams[0], watch=watch).picture
+        error = root_mean((restored.pixels.astype(float) - batch[0].pixels) ** 2)
+        assert abs(error - streams[0].report.rmse) < 0.5, "the decoder restored something else"
+
+    def mean(name: str) -> float:
+        return float(np.mean([getattr(report, name) for report in reports]))
+
+    batches = len(levels)
+    file_bits, header_bits = 8 * mean("file_bytes"), 8 * mean("header_bytes")
+    return {
+        "timestep": timestep, "channel": channel, "effort": effort, "steps": reports[0].steps,
+        "images": len(pictures), "ideal_bits": mean("ideal_bits"), "delivered_bits": mean("delivered_bits"),
+        "path_bits": mean("path_bits"), "side_bits": mean("side_bits"), "header_bits": header_bits,
+        "file_bits": file_bits, "file_less_header_bits": file_bits - header_bits,
+        "rmse": root_mean([report.rmse**2 for report in reports]), "noise_level": float(np.mean(levels)),
+        "encode_network_seconds": mean("network_seconds"), "encode_coding_seconds": mean("coding_seconds"),
+        "decode_network_seconds": watch.network_s / batches, "decode_coding_seconds": watch.coding_s / batches,
+        "per_image": [dataclasses.asdict(report) for report in reports],
+    }  # fmt: skip
+
+
+def measure_true_sampling(
+    codec: DiffusionCodec, pictures: list[Picture], timestep: int, batch_size: int
+) -> dict[str, float]:
+    """The same levels with true Gaussian samples."""
+    plane = codec._plane_of(pictures[0])
+    channel = TrueSampling(seed=0)
+    errors, ideal, noise = [], [], []
+    for start in range(0, len(pictures), batch_size):
+        batch = pictures[start : start + batch_size]
+        sent = codec.transmit(batch, timestep=timestep, channel=channel)
+        ideal += [message.ideal_bits for message in sent.messages]
+        noise.append(noise_level(codec, sent, batch))
+        for picture, canvas in zip(batch, sent.estimate, strict=True):
+            errors.append(np.mean((plane.pixels(canvas).astype(float) - picture.pixels) ** 2))
+    return {"ideal_bits": float(np.mean(ideal)), "rmse": root_mean(errors), "noise_level": float(np.mean(noise))}
+
+
+def measure_heavy_tails(effort: int, kl: float = 600.0, dims: int = 3072, count: int = 32) -> dict[str, float]:
+    """Paid per delivered bit for Gaussian m and for a generalised Gaussian with exponent 0.5, at equal KL."""
+    rng = np.random.default_rng(0)
+    channel = make_channel(ChannelId.TRELLIS, effort)
+    result = {}
+    for name, exponent in (("gaussian", 2.0), ("heavy_tailed", 0.5)):
+        m = rng.gamma(1 / exponent, 1.0, (count, dims)) ** (1 / exponent) * rng.choice([-1.0, 1.0], (count, dims))
+        m *= np.sqrt(2 * np.log(2) * kl / np.sum(m**2, axis=1, keepdims=True))
+        m = m.astype(np.float32)
+        lengths = [channel.length_for(float(bits), dims) for bits in kl_bits(m, 1.0)]
+        writers = [SymbolWriter() for _ in range(count)]
+        y = channel.encode(m, 1.0, lengths, StreamKey(0, 0), writers)
+        paid = sum(writer.information_bits for writer in writers)
+        result[name] = float(paid / delivered_bits(y, m, 1.0).sum())
+    return result
+
+
+def table(points: list[dict[str, Any]], dims: int) -> str:
+    """The points as text."""
+    head = (
+        "t", "channel", "steps", "refer.", "ideal", "deliv.", "path", "side", "file", "bits/dim", "file-head/deliv",
+        "deliv/ideal", "file/refer", "RMSE", "true RMSE", "noise", "enc net+code s", "dec net+code s",
+    )  # fmt: skip
+    rows = [head]
+    for p in points:
+        rows.append((
+            str(p["timestep"]), p["channel"], str(p["steps"]), f"{p['reference_bits']:.0f}", f"{p['ideal_bits']:.0f}",
+            f"{p['delivered_bits']:.0f}", f"{p['path_bits']:.0f}", f"{p['side_bits']:.0f}", f"{p['file_bits']:.0f}",
+            f"{p['file_bits'] / dims:.4f}", f"{p['file_less_header_bits'] / p['delivered_bits']:.3f}",
+            f"{p['delivered_bits'] / p['ideal_bits']:.3f}", f"{p['file_bits'] / p['reference_bits']:.3f}",
+            f"{p['rmse']:.3f}", f"{p['true_sampling']['rmse']:.3f}", f"{p['noise_level']:.4f}",
+            f"{p['encode_network_seconds']:.2f} + {p['encode_coding_seconds']:.2f}",
+            f"{p['decode_network_seconds']:.2f} + {p['decode_coding_seconds']:.2f}",
+        ))  # fmt: skip
+    widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
+    return "\n".join("  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
+
+
+@click.command()
+@click.option(
+    "--data",
+    default=str(HERE / "data" / "cifar10-test-100.webp"),
+    show_default=True,
+    help="A grid of 32 x 32 tiles or a folder.",
+)
+@click.option("--limit", type=click.IntRange(1), default=100, show_default=True, help="Number of images.")
+@click.option("--timesteps", default="300,100,20,1", show_default=True)
+@click.option("--channels", default="trellis,poisson", show_default=True)
+@click.option("--effort", type=click.IntRange(8, 16), default=12, show_default=True)
+@click.option("--model", help="Bundled model or model file.  [default: the bundled one]")
+@click.option("--batch-size", type=click.IntRange(1), default=20, show_default=True)
+@click.option("--reference-levels", type=click.IntRange(1), default=REFERENCE_LEVELS, show_default=True)
+@click.option("--out", type=click.Path(path_type=Path), default=HERE / "results" / "overhead.json", show_default=True)
+def main(
+    data: str, limit: int, timesteps: str, channels: str, effort: int, model: str | None, batch_size: int,
+    reference_levels: int, out: Path,
+) -> None:  # fmt: skip
+    """Measure the codec's overhead on CIFAR-10 test images."""
+    begin = time.perf_counter()
+    codec = DiffusionCodec.from_pretrained(model)
+    images = load_images(data)[:limit]
+    pictures = [Picture(image.permute(1, 2, 0).numpy(), None) for image in images]
+    dims = images[0].numel()
+    wanted = sorted({int(t) for t in timesteps.split(",")} | set(EXTRA_TIMESTEPS), reverse=True)
+    log_snrs = [codec.tables.level(t).log_snr / LOG_SNR_SCALE for t in wanted]
+    with tqdm(total=reference_levels, desc="reference", leave=False) as bar:
+        reference: Reference = measure_reference(
+            codec.denoiser, images, log_snrs, levels=reference_levels, progress=lambda done: bar.update()
+        )
+    references = {
+        t: {
+            "bits": float(reference.bits[place].mean()), "bpd": float(reference.bits[place].mean() / dims),
+            "rmse": root_mean(reference.mse[place]), "mean_of_rmse": float(np.sqrt(reference.mse[place]).mean()),
+        }
+        for place, t in enumerate(wanted)
+    }  # fmt: skip
+    points = []
+    for timestep in (int(t) for t in timesteps.split(",")):
+        true_sampling = measure_true_sampling(codec, pictures, timestep, batch_size)
+        for channel in channels.split(","):
+            point = measure_point(codec, pictures, timestep, channel, effort, batch_size)
+            point |= {"reference_bits": references[timestep]["bits"], "true_sampling": true_sampling}
+            points.append(point)
+            click.echo(f"t = {timestep}, {channel}: done after {time.perf_counter() - begin:.0f} s", err=True)
+    result = {
+        "command": "python benchmarks/overhead.py", "model": codec.checkpoint.card.name,
+        "fingerprint": codec.fingerprint.hex(), "images": limit, "effort": effort,
+        "machine": f"{platform.machine()}, torch {torch.__version__}, {torch.get_num_threads()} threads",
+        "reference": references, "heavy_tails": measure_heavy_tails(effort), "points": points,
+        "seconds": time.perf_counter() - begin,
+    }  # fmt: skip
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    click.echo(table(points, dims))
+    for t, values in references.items():
+        click.echo(f"reference at t = {t}: {values['bpd']:.4f} bits/dim, RMSE {values['rmse']:.3f}")
+    tails = result["heavy_tails"]
+    assert isinstance(tails, dict)
+    click.echo(f"paid per delivered bit at 600 bits: Gaussian m {tails['gaussian']:.4f}, "
+               f"heavy-tailed m {tails['heavy_tailed']:.4f}")  # fmt: skip
+    click.echo(f"wrote {out} after {result['seconds']:.0f} s")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Measures what a model knows and what the codec makes of it."""

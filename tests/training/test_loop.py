@@ -1,0 +1,242 @@
+"""The loop learns, ends when it should, and goes on after an interruption as if there had been none."""
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from diffcodec.config import ModelConfig, TrainingConfig, UNetConfig
+from diffcodec.errors import CheckpointError, ConfigError
+from diffcodec.training.loop import Progress, Trainer, append_log
+from diffcodec.training.parallel import Processes
+
+MODEL = ModelConfig(
+    network=UNetConfig(
+        channels=16, multipliers=(1, 2), patch=2, full_resolution_channels=8, blocks=1, embedding_channels=32
+    ),
+    prediction="v",
+    data_std=0.5,
+)
+TRAINING = TrainingConfig(batch_size=8, learning_rate=3e-3, warmup_images=0, ema_decay=0.9)
+
+
+class PowerCutError(Exception):
+    """Ends a run from outside."""
+
+
+def pictures(count: int = 24) -> Tensor:
+    """One-coloured squares: easy to learn."""
+    generator = torch.Generator().manual_seed(0)
+    colours = torch.randint(0, 2, (count, 3, 1, 1), generator=generator) * 200 + 20
+    return colours.to(torch.uint8).expand(count, 3, 8, 8).contiguous()
+
+
+def weights(trainer: Trainer) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in trainer.denoiser.state_dict().items()}
+
+
+def assert_same(a: dict[str, Tensor], b: dict[str, Tensor]) -> None:
+    assert a.keys() == b.keys()
+    for name in a:
+        assert torch.equal(a[name], b[name]), name
+
+
+def run(trainer: Trainer, images: int) -> list[Progress]:
+    lines: list[Progress] = []
+    trainer.run(max_images=images, report=lines.append, report_every_s=0.0)
+    return lines
+
+
+@pytest.mark.parametrize("change", [{}, {"optimizer": "muon"}, {"loss": "simple"}], ids=["adamw", "muon", "simple"])
+def test_the_loss_falls(change: dict[str, str]) -> None:
+    lines = run(Trainer(MODEL, replace(TRAINING, **change), pictures()), 40 * 8)  # type: ignore[arg-type]
+    losses = [line.loss for line in lines]
+    assert len(losses) == 40
+    assert sum(losses[-8:]) < 0.6 * sum(losses[:8])
+
+
+def test_a_run_is_repeatable_and_depends_on_its_seed() -> None:
+    def trained(seed: int) -> dict[str, Tensor]:
+        trainer = Trainer(MODEL, replace(TRAINING, seed=seed), pictures())
+        run(trainer, 24)
+        return weights(trainer)
+
+    first = trained(0)
+    assert_same(first, trained(0))
+    other = trained(1)
+    assert not any(torch.equal(first[name], other[name]) for name in first if name.endswith("conv_in.weight"))
+
+
+@pytest.mark.parametrize("change", [{"dropout": 0.2}, {}], ids=["dropout", "plain"])
+@pytest.mark.parametrize("training", [TRAINING, replace(TRAINING, optimizer="muon", loss="simple", warmup_images=40)])
+def test_a_killed_run_goes_on_to_the_same_weights(
+    training: TrainingConfig, change: dict[str, float], tmp_path: Path
+) -> None:
+    model = replace(MODEL, network=replace(MODEL.network, **change))  # type: ignore[arg-type]
+    unbroken = Trainer(model, training, pictures())
+    run(unbroken, 9 * 8)
+
+    path = tmp_path / "state.pt"
+    first = Trainer(model, training, pictures())
+
+    def cut(progress: Progress) -> None:
+        if progress.images == 5 * 8:
+            raise PowerCutError
+
+    with pytest.raises(PowerCutError):
+        first.run(
+            max_images=9 * 8, report=cut, report_every_s=0.0, save=lambda: first.save_state(path), save_every_s=0.0
+        )
+    assert [file.name for file in tmp_path.iterdir()] == ["state.pt"]
+    resumed = Trainer(model, training, pictures())
+    torch.manual_seed(99)
+    resumed.load_state(path)
+    assert resumed.batches.drawn == 4 * 8
+    assert 0 < resumed.seconds <= first.seconds
+    lines = run(resumed, 9 * 8)
+    assert [line.images for line in lines] == [40, 48, 56, 64, 72]
+    assert_same(weights(resumed), weights(unbroken))
+    assert_same(resumed.averaged_weights(), unbroken.averaged_weights())
+    assert resumed.ema.updates == unbroken.ema.updates == 9
+
+
+def test_a_finished_run_stays_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "state.pt"
+    trainer = Trainer(MODEL, TRAINING, pictures())
+    trainer.run(max_images=16, save=lambda: trainer.save_state(path))
+    resumed = Trainer(MODEL, TRAINING, pictures())
+    resumed.load_state(path)
+    saved: list[int] = []
+    resumed.run(max_images=16, save=lambda: saved.append(resumed.batches.drawn))
+    assert saved == [16]
+    assert_same(weights(resumed), weights(trainer))
+
+
+def test_the_averaged_weights_lag_behind() -> None:
+    trainer = Trainer(MODEL, replace(TRAINING, ema_decay=0.99), pictures())
+    start = {name: value.clone() for name, value in trainer.averaged_weights().items()}
+    run(trainer, 40)
+    now, average = weights(trainer), trainer.averaged_weights()
+    assert average.keys() == {name for name, _ in trainer.denoiser.named_parameters()}
+    name = "network.trunk_out.weight"
+    assert 0 < (average[name] - start[name]).norm() < (now[name] - start[name]).norm()
+
+
+def test_a_time_limit_ends_the_run() -> None:
+    trainer = Trainer(MODEL, TRAINING, pictures())
+    lines: list[Progress] = []
+    trainer.run(max_seconds=0.2, report=lines.append)
+    assert trainer.seconds >= 0.2
+    assert trainer.batches.drawn >= 8
+    assert lines[-1].fraction == 1
+    assert lines[-1].seconds == trainer.seconds
+    before = trainer.batches.drawn
+    trainer.run(max_seconds=0.2)
+    assert trainer.batches.drawn == before
+
+
+def test_the_first_limit_reached_ends_the_run() -> None:
+    trainer = Trainer(MODEL, TRAINING, pictures())
+    trainer.run(max_images=20, max_seconds=3600)
+    assert trainer.batches.drawn == 24  # whole batches
+    trainer = Trainer(MODEL, TRAINING, pictures())
+    trainer.run(max_images=1 << 40, max_seconds=1e-9)
+    assert trainer.batches.drawn == 8
+
+
+def test_a_run_without_an_end_is_an_error() -> None:
+    with pytest.raises(ConfigError, match="training needs an end"):
+        Trainer(MODEL, TRAINING, pictures()).run()
+
+
+def test_a_diverged_run_says_so_and_keeps_its_last_state(tmp_path: Path) -> None:
+    trainer = Trainer(MODEL, TRAINING, pictures())
+    torch.nn.init.constant_(trainer.denoiser.network.out.weight, math.nan)
+    saved: list[int] = []
+    with pytest.raises(ConfigError, match="training diverged after 8 images: lower the learning rate"):
+        trainer.run(max_images=80, report_every_s=0.0, save=lambda: saved.append(1), save_every_s=0.0)
+    assert not saved
+
+
+def test_bfloat16_trains_float32_weights() -> None:
+    trainer = Trainer(MODEL, TRAINING, pictures(), precision="bf16")
+    lines = run(trainer, 24 * 8)
+    assert all(value.dtype == torch.float32 for value in weights(trainer).values())
+    losses = [line.loss for line in lines]
+    assert sum(losses[-8:]) < 0.8 * sum(losses[:8])
+    exact = Trainer(MODEL, TRAINING, pictures())
+    first = run(exact, 8)[0]
+    assert first.loss == pytest.approx(losses[0], rel=0.02)
+
+
+def test_the_learning_rate_rises_then_falls_along_a_cosine() -> None:
+    config = replace(TRAINING, batch_size=4, warmup_images=16, final_learning_rate=0.1)
+    trainer = Trainer(MODEL, config, pictures())
+    lines = run(trainer, 64)
+    for line in lines:  # of the next step
+        warmup = min(1, (line.images + 1) / 16)
+        cosine = 0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * line.images / 64))
+        assert line.learning_rate == pytest.approx(warmup * cosine)
+        assert line.fraction == line.images / 64
+    last = 0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * 60 / 64))
+    assert trainer.optimizers[0].param_groups[0]["lr"] == pytest.approx(last * config.learning_rate)
+    assert lines[-1].learning_rate == pytest.approx(0.1)
+
+
+def test_the_loss_is_reported_as_a_rate() -> None:
+    line = run(Trainer(MODEL, TRAINING, pictures()), 8)[0]
+    assert line.rate_bpd == pytest.approx(0.5 * (9.6 + 8.5) * line.loss / math.log(2))
+    assert math.isnan(run(Trainer(MODEL, replace(TRAINING, loss="simple"), pictures()), 8)[0].rate_bpd)
+
+
+def test_a_weight_of_coarse_levels_changes_training_but_not_the_reported_loss() -> None:
+    plain, weighted = (Trainer(MODEL, replace(TRAINING, coarse_weight=weight), pictures()) for weight in (1.0, 50.0))
+    assert run(plain, 8)[0].loss == run(weighted, 8)[0].loss
+    name = "network.out.weight"
+    assert not torch.equal(weights(plain)[name], weights(weighted)[name])
+
+
+def test_settings_that_do_not_fit_are_errors() -> None:
+    with pytest.raises(ConfigError, match="precision: expected fp32 or bf16, found 'fp16'"):
+        Trainer(MODEL, TRAINING, pictures(), precision="fp16")
+    with pytest.raises(ConfigError, match=r"sides must be multiples of 4, found \(8, 6\)"):
+        Trainer(MODEL, TRAINING, pictures()[:, :, :, :6])
+    with pytest.raises(ConfigError, match="batch_size: 8 cannot be shared by 3 processes"):
+        Trainer(MODEL, TRAINING, pictures(), processes=Processes(0, 3))
+
+
+def test_states_that_cannot_be_resumed_from_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "state.pt"
+    trainer = Trainer(MODEL, TRAINING, pictures())
+    with pytest.raises(CheckpointError, match=r"state\.pt: cannot be resumed from"):
+        trainer.load_state(path)
+    trainer.save_state(path)
+    data = path.read_bytes()
+    for content in (b"", b"not a state", b"\x80\x02garbage", data[:1000], data[:-100]):
+        path.write_bytes(content)
+        with pytest.raises(CheckpointError, match=r"state\.pt: cannot be resumed from"):
+            trainer.load_state(path)
+    for state in ([1, 2], {"model": MODEL.to_dict()}, {"model": 3}):
+        torch.save(state, path)
+        with pytest.raises((CheckpointError, ConfigError)):
+            trainer.load_state(path)
+
+
+def test_the_state_of_another_model_is_rejected(tmp_path: Path) -> None:
+    path = tmp_path / "state.pt"
+    Trainer(MODEL, TRAINING, pictures()).save_state(path)
+    other = Trainer(replace(MODEL, data_std=0.25), TRAINING, pictures())
+    with pytest.raises(CheckpointError, match="was saved by a run of another model configuration"):
+        other.load_state(path)
+
+
+def test_the_log_has_one_json_object_a_line(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    lines = run(Trainer(MODEL, TRAINING, pictures()), 16)
+    for line in lines:
+        append_log(path, line)
+    assert [Progress(**json.loads(text)) for text in path.read_text().splitlines()] == lines
