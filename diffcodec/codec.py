@@ -179,7 +179,7 @@ class DiffusionCodec:
             The messages, and the state and estimate that the receiver ends with.
         """
         first = pictures[0]
-        plane = self._plane_of(first)
+        plane = self.plane_for(first)
         levels = self.tables.lists[self.tables.list_for(first.width * first.height)]
         x_0 = torch.stack([plane.place(picture.pixels) for picture in pictures]).to(self.device)
         end = self.tables.level(timestep)
@@ -198,7 +198,7 @@ class DiffusionCodec:
             raise ConfigError(f"seed: expected 0 to 2^64 - 1, found {seed}")
         chosen = _channel(channel, effort)
         header = Header(
-            fingerprint=self.fingerprint, colour=self._plane_of(first).colour,
+            fingerprint=self.fingerprint, colour=self.plane_for(first).colour,
             channel=int(chosen.channel_id), effort=effort,
             level_list=self.tables.list_for(first.width * first.height), timestep=timestep,
             width=first.width, height=first.height, seed=seed,
@@ -366,7 +366,8 @@ class DiffusionCodec:
     def _plane(self, header: Header) -> Plane:
         return Plane(header.colour, header.width, header.height, self.checkpoint.config.network.stride)
 
-    def _plane_of(self, picture: Picture) -> Plane:
+    def plane_for(self, picture: Picture) -> Plane:
+        """Geometry of pictures of this size and colour mode."""
         colour = ColourMode.L if picture.pixels.ndim == 2 else ColourMode.RGB
         return Plane(colour, picture.width, picture.height, self.checkpoint.config.network.stride)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import Any
 
@@ -9,6 +10,9 @@ import click
 
 import diffcodec
 from diffcodec.errors import DiffCodecError
+
+# Before numpy is loaded: products of small matrices on a busy machine are many times slower with several threads.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 class LazyGroup(click.Group):

@@ -1,0 +1,64 @@
+"""The reference rate and the channel without a code."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from diffcodec.checkpoint import Checkpoint
+from diffcodec.codec import DiffusionCodec
+from diffcodec.evaluation.reference import measure_reference
+from diffcodec.evaluation.true_sampling import TrueSampling
+from diffcodec.images import Picture
+from diffcodec.tables import LOG_SNR_SCALE
+from tests.conftest import smooth_pixels
+
+
+@pytest.fixture(scope="module")
+def images() -> torch.Tensor:
+    pixels = np.stack([smooth_pixels(12, 12, seed) for seed in range(6)]).transpose(0, 3, 1, 2)
+    return torch.from_numpy(np.ascontiguousarray(pixels))
+
+
+def test_rate_is_the_integral_of_the_error_and_falls_with_more_levels(
+    tiny_checkpoint: Checkpoint, images: torch.Tensor
+) -> None:
+    denoiser = tiny_checkpoint.denoiser()
+    coarse, fine = (
+        measure_reference(denoiser, images, [0.0, 5.0], levels=levels).bits.mean(axis=1) for levels in (40, 200)
+    )
+    # A left Riemann sum of a falling curve lies above the integral.
+    assert np.all(coarse > fine)
+    assert np.all(fine > 0.8 * coarse)
+    assert fine[1] > fine[0]
+
+
+def test_distortion_falls_with_the_noise(tiny_checkpoint: Checkpoint, images: torch.Tensor) -> None:
+    reference = measure_reference(tiny_checkpoint.denoiser(), images, [-2.0, 2.0, 6.0, 9.0], levels=20, batch_size=4)
+    assert reference.bits.shape == reference.mse.shape == (4, 6)
+    assert np.all(np.diff(reference.mse.mean(axis=1)) < 0)
+
+
+def test_codec_at_its_own_levels_pays_no_less_than_the_reference(codec: DiffusionCodec, images: torch.Tensor) -> None:
+    pictures = [Picture(image.permute(1, 2, 0).numpy(), None) for image in images]
+    timestep = 30
+    log_snr = codec.tables.level(timestep).log_snr / LOG_SNR_SCALE
+    reference = measure_reference(codec.denoiser, images, [log_snr], levels=200).bits.mean()
+    sent = codec.transmit(pictures, timestep=timestep, channel=TrueSampling())
+    ideal = np.mean([message.ideal_bits for message in sent.messages])
+    delivered = np.mean([message.delivered_bits for message in sent.messages])
+    assert reference < ideal < 2 * reference
+    assert delivered == pytest.approx(ideal, rel=0.05)
+    assert all(message.path_bits == 0 for message in sent.messages)
+
+
+def test_true_samples_have_the_target_mean_and_std() -> None:
+    mean = np.full((4, 5000), 0.7, np.float32)
+    y = TrueSampling(seed=3).encode(mean, 0.5, [0] * 4, None, [])  # type: ignore[arg-type]
+    assert y.mean() == pytest.approx(0.7, abs=5 * 0.5 / math.sqrt(20_000))
+    assert y.std() == pytest.approx(0.5, rel=0.03)
+    with pytest.raises(NotImplementedError):
+        TrueSampling().decode(3, 1.0, [0], None, [])  # type: ignore[arg-type]
