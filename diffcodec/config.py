@@ -65,7 +65,10 @@ def _convert(value: Any, hint: Any, where: str) -> Any:
     if isinstance(hint, type) and issubclass(hint, JsonConfig):
         return hint.from_dict(value)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError as error:
+            raise ConfigError(f"{where}: a number too large") from error
     if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
         raise ConfigError(f"{where}: expected {hint.__name__}, found {value!r}")
     return value

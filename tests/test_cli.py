@@ -241,6 +241,7 @@ def test_the_door_opens_without_torch(arguments: list[str], stream: Path) -> Non
 
 def test_module_runs_as_a_program() -> None:
     start = time.perf_counter()
-    result = subprocess.run([sys.executable, "-m", "diffcodec", "--version"], capture_output=True, text=True, check=True)
+    command = [sys.executable, "-m", "diffcodec", "--version"]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "diffcodec, version" in result.stdout
     assert time.perf_counter() - start < 20

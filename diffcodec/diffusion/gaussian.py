@@ -140,7 +140,7 @@ class GaussianDiffusion:
             if kind == "vlb":
                 values.append(self.bound_term(image, x_t, t).bpd * self.schedule.steps)
             else:
-                eps = self.predictor(x_t, torch.full((1,), self.schedule.level(t).log_snr))
+                eps = self.predictor(x_t, torch.full((1,), self.schedule.level(t).log_snr, device=x_t.device))
                 values.append(((eps - noise) ** 2).mean(dim=(1, 2, 3)))
         return torch.cat(values)
 

@@ -128,6 +128,7 @@ class Trainer:
                 losses.clear()
             if self.seconds - saved >= save_every_s and fraction() < 1:
                 saved = self.seconds
+                self._check_finite(losses)
                 save()
         save()
 
@@ -160,10 +161,14 @@ class Trainer:
         final = self.training.final_learning_rate
         return warmup * (final + (1 - final) * 0.5 * (1 + math.cos(math.pi * min(1.0, fraction))))
 
-    def _progress(self, fraction: float, losses: list[Tensor]) -> Progress:
-        loss = torch.stack(losses).mean().item()
-        if not math.isfinite(loss):
+    def _check_finite(self, losses: list[Tensor]) -> None:
+        """A run that has diverged must not overwrite the last good state."""
+        if not all(bool(torch.isfinite(loss)) for loss in losses):
             raise ConfigError(f"training diverged after {self.batches.drawn} images: lower the learning rate")
+
+    def _progress(self, fraction: float, losses: list[Tensor]) -> Progress:
+        self._check_finite(losses)
+        loss = torch.stack(losses).mean().item()
         span = self.model.log_snr_max - self.model.log_snr_min
         rate = 0.5 * span * loss / math.log(2) if self.training.loss == "vlb" else math.nan
         return Progress(
@@ -204,6 +209,17 @@ class Trainer:
             state = torch.load(path, map_location="cpu", weights_only=True)
             if ModelConfig.from_dict(state["model"]) != self.model:
                 raise CheckpointError(f"{path}: was saved by a run of another model configuration")
+            saved_training = TrainingConfig.from_dict(state["training"])
+            if saved_training != self.training:
+                raise CheckpointError(
+                    f"{path}: was saved by a run with other settings: "
+                    + ", ".join(
+                        f"{key}={value}"
+                        for key, value in saved_training.to_dict().items()
+                        if value != getattr(self.training, key)
+                    )
+                    + "; pass the same ones with --set"
+                )
             self.denoiser.load_state_dict(state["weights"])
             self.ema.load_state_dict(state["ema"])
             for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
@@ -218,4 +234,5 @@ class Trainer:
 def append_log(path: Path, progress: Progress) -> None:
     """Add one JSON line to a training log."""
     with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(progress.__dict__) + "\n")
+        values = {k: v if math.isfinite(v) else None for k, v in progress.__dict__.items()}  # JSON has no NaN
+        file.write(json.dumps(values) + "\n")

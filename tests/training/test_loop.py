@@ -11,8 +11,11 @@ import torch
 from torch import Tensor
 
 from diffcodec.config import LossKind, ModelConfig, OptimizerKind, TrainingConfig, UNetConfig
+from diffcodec.diffusion.denoiser import Denoiser
 from diffcodec.errors import CheckpointError, ConfigError
+from diffcodec.training import loop
 from diffcodec.training.loop import Progress, Trainer, append_log
+from diffcodec.training.losses import eps_error
 from diffcodec.training.parallel import Processes
 
 MODEL = ModelConfig(
@@ -53,10 +56,10 @@ def run(trainer: Trainer, images: int) -> list[Progress]:
 
 
 @lru_cache
-def late_loss(loss: LossKind, optimizer: OptimizerKind = "adamw", precision: str = "fp32", rate: float = 5e-3) -> float:
+def late_loss(kind: LossKind, optimizer: OptimizerKind = "adamw", precision: str = "fp32", rate: float = 5e-3) -> float:
     """Sum of the losses of the last eight of 24 steps on two pictures, over the middle of the noise levels."""
     model = replace(MODEL, log_snr_min=-4.0, log_snr_max=2.0)
-    config = replace(TRAINING, loss=loss, optimizer=optimizer, flips=False, final_learning_rate=1.0, learning_rate=rate)
+    config = replace(TRAINING, loss=kind, optimizer=optimizer, flips=False, final_learning_rate=1.0, learning_rate=rate)
     config = replace(config, muon_learning_rate=4 * rate)
     lines = run(Trainer(model, config, pictures(2), precision=precision), 24 * 8)
     assert [line.images for line in lines] == list(range(8, 200, 8))
@@ -82,6 +85,23 @@ def test_a_run_is_repeatable_and_depends_on_its_seed() -> None:
     assert_same(first, trained(0))
     other = trained(1)
     assert not any(torch.equal(first[name], other[name]) for name in first if name.endswith("conv_in.weight"))
+
+
+def test_every_step_and_every_process_draws_its_own_levels_and_noise(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[tuple[float, ...]] = []
+
+    def recorded(denoiser: Denoiser, x_0: Tensor, log_snr: Tensor) -> Tensor:
+        drawn.append((*log_snr.tolist(), torch.randn(()).item()))
+        return eps_error(denoiser, x_0, log_snr)
+
+    monkeypatch.setattr(loop, "eps_error", recorded)
+    monkeypatch.setattr(Processes, "average_gradients", lambda self, module: None)
+    monkeypatch.setattr(Processes, "agree", lambda self, value: value)
+    for rank in range(2):
+        Trainer(MODEL, TRAINING, pictures(), processes=Processes(rank, 2)).run(max_images=24)
+    assert len(drawn) == 6
+    for column in zip(*drawn, strict=True):
+        assert len(set(column)) == 6
 
 
 @pytest.mark.parametrize("change", [{"dropout": 0.2}, {}], ids=["dropout", "plain"])
@@ -250,3 +270,10 @@ def test_the_log_has_one_json_object_a_line(tmp_path: Path) -> None:
     for line in lines:
         append_log(path, line)
     assert [Progress(**json.loads(text)) for text in path.read_text().splitlines()] == lines
+
+
+def test_resuming_with_other_settings_is_refused_by_name(tmp_path: Path) -> None:
+    Trainer(MODEL, TRAINING, pictures()).save_state(tmp_path / "state.pt")
+    other = Trainer(MODEL, replace(TRAINING, learning_rate=0.125), pictures())
+    with pytest.raises(CheckpointError, match="learning_rate"):
+        other.load_state(tmp_path / "state.pt")
