@@ -79,11 +79,18 @@ class Checkpoint:
         Raises:
             CheckpointError: if the weights do not fit the configuration.
         """
-        model = Denoiser(self.config)
+        weights = {name: value.float() for name, value in self.weights.items()}
         try:
-            model.load_state_dict({name: value.float() for name, value in self.weights.items()})
-        except RuntimeError as error:
-            raise CheckpointError(f"{self.card.name}: the weights do not fit the configuration ({error})") from error
+            # A network of shapes alone comes first: a file may claim one that would not fit into memory.
+            with torch.device("meta"):
+                Denoiser(self.config).load_state_dict(
+                    {name: torch.empty_like(value, device="meta") for name, value in weights.items()}
+                )
+            model = Denoiser(self.config)
+            model.load_state_dict(weights)
+        except (RuntimeError, ValueError, ArithmeticError) as error:
+            reason = "; ".join(line.strip() for line in str(error).splitlines()[:2])
+            raise CheckpointError(f"{self.card.name}: the weights do not fit the configuration ({reason})") from error
         model = model.eval().requires_grad_(False)
         return model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
@@ -137,7 +144,7 @@ def read_metadata(source: str | Path) -> tuple[ModelConfig, ModelCard, CodecTabl
             (length,) = struct.unpack("<Q", file.read(8))
             header = json.loads(file.read(min(length, 16 << 20)))
         metadata = header.get("__metadata__", {}).get(METADATA_KEY)
-    except (OSError, ValueError, AttributeError, struct.error) as error:
+    except (OSError, ValueError, AttributeError, RecursionError, struct.error) as error:
         raise CheckpointError(f"{path}: not a model file ({error})") from error
     return _parse_metadata(metadata, path)
 
@@ -149,7 +156,7 @@ def _parse_metadata(metadata: str | None, path: Path) -> tuple[ModelConfig, Mode
         data = json.loads(metadata)
         tables = CodecTables.from_dict(data["tables"]) if data["tables"] else None
         return ModelConfig.from_dict(data["config"]), ModelCard.from_dict(data["card"]), tables
-    except (ValueError, KeyError, TypeError, ConfigError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError, ConfigError) as error:
         raise CheckpointError(f"{path}: its description is not understood ({error})") from error
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from operator import index
 from pathlib import Path
 
 import numpy as np
@@ -113,7 +115,7 @@ class DiffusionCodec:
 
         Args:
             picture: any size, RGB or grey, with or without alpha (kept losslessly).
-            timestep: noise level t at which to stop, 1 (finest) to T (nothing).
+            timestep: noise level t at which to stop, 1 (finest) to T (next to nothing).
             channel: `trellis` or `poisson`.
             effort: 8 to 16; the trellis has 2^effort states.
             seed: of the shared randomness, below 2^64; 0 costs no bytes.
@@ -139,6 +141,7 @@ class DiffusionCodec:
         """
         if not pictures:
             return []
+        timestep, effort, seed = _integers(timestep=timestep, effort=effort, seed=seed)
         header, chosen = self._prepare(pictures, timestep, channel, effort, seed)
         watch = Stopwatch()
         sent = self.transmit(pictures, timestep=timestep, channel=chosen, seed=seed, watch=watch)
@@ -266,7 +269,8 @@ class DiffusionCodec:
 
         Raises:
             StreamError: if the stream is damaged, cut (without `partial`), or of another model.
-            ConfigError: if `timestep` is finer than the stream, or coarser than its first level.
+            ConfigError: if `timestep` is finer than the stream. If it is coarser than the first level, what the
+                model makes of pure noise is returned.
         """
         previews = self._receive(bytes(stream), timestep, partial, max_pixels, name, watch or Stopwatch(), every=False)
         return next(previews)
@@ -302,7 +306,8 @@ class DiffusionCodec:
         lengths = LengthCoder(self.tables.length_weights)
         alpha = None
         if container.alpha is not None:
-            alpha = decode_alpha(container.alpha, header.width, header.height)
+            with _named(name):
+                alpha = decode_alpha(container.alpha, header.width, header.height)
         walk = Walk(self.denoiser, plane, levels, end, header.seed, 1, watch)
 
         def preview(done: int) -> Preview:
@@ -319,9 +324,9 @@ class DiffusionCodec:
                 break
             # A cut file is read before the network runs: what is not there need not be predicted.
             try:
-                with watch.coding():
+                with watch.coding(), _named(name):
                     length = lengths.decode(walk.expected_length(step, channel), reader)
-                    self._check_length(length, plane, channel, name)
+                    self._check_length(length, plane, channel)
                     sample = channel.decode(plane.dims, 1.0, [length], walk.key(step), [reader])
             except TruncatedStreamError:
                 break
@@ -345,16 +350,18 @@ class DiffusionCodec:
             raise CorruptStreamError(f"{name}: level list {header.level_list}, timestep {header.timestep} do not exist")
 
     @staticmethod
-    def _check_length(length: int, plane: Plane, channel: Channel, name: str) -> None:
+    def _check_length(length: int, plane: Plane, channel: Channel) -> None:
         """A length that no encoder writes must not make the decoder allocate."""
         if length > max_length(channel, plane.dims):
-            raise CorruptStreamError(f"{name}: a step claims {length} path bits for {plane.dims} subpixels")
+            bits = length * channel.bits_per_length
+            raise CorruptStreamError(f"a step claims {bits} path bits for {plane.dims} subpixels")
 
     def _steps_until(self, header: Header, timestep: int | None) -> int:
         """Number of the stream's steps that lead to its last level not finer than `timestep`."""
         steps = self._steps(header)
         if timestep is None or timestep == header.timestep:
             return len(steps)
+        (timestep,) = _integers(timestep=timestep)
         wanted = self.tables.level(timestep)
         if timestep < header.timestep:
             raise ConfigError(f"timestep {timestep} is finer than the stream, which ends at {header.timestep}")
@@ -370,6 +377,30 @@ class DiffusionCodec:
         """Geometry of pictures of this size and colour mode."""
         colour = ColourMode.L if picture.pixels.ndim == 2 else ColourMode.RGB
         return Plane(colour, picture.width, picture.height, self.checkpoint.config.network.stride)
+
+
+@contextmanager
+def _named(name: str) -> Iterator[None]:
+    """Puts the stream's name before what is said about its damage."""
+    try:
+        yield
+    except CorruptStreamError as error:
+        raise CorruptStreamError(f"{name} is damaged: {error}") from error
+
+
+def _integers(**values: int) -> list[int]:
+    """The values as Python integers, of whatever integer type they are.
+
+    Raises:
+        ConfigError: if one is not an integer.
+    """
+    integers = []
+    for name, value in values.items():
+        try:
+            integers.append(index(value))
+        except TypeError as error:
+            raise ConfigError(f"{name}: expected an integer, found {value!r}") from error
+    return integers
 
 
 def _channel(name: str, effort: int) -> Channel:

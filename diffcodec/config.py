@@ -130,13 +130,22 @@ class UNetConfig(JsonConfig):
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        _require(self.image_channels >= 1, f"image_channels: expected at least 1, found {self.image_channels}")
-        _require(self.channels >= 1, f"channels: expected at least 1, found {self.channels}")
+        # The upper bounds are far above any sensible network: they are there for files that lie.
+        _require(1 <= self.image_channels <= 64, f"image_channels: expected 1 to 64, found {self.image_channels}")
+        _require(1 <= self.channels <= 1 << 14, f"channels: expected 1 to 16384, found {self.channels}")
         _require(
-            len(self.multipliers) > 0 and min(self.multipliers) >= 1,
-            f"multipliers: expected positive integers, found {self.multipliers}",
+            1 <= len(self.multipliers) <= 8 and min(self.multipliers) >= 1 and max(self.multipliers) <= 64,
+            f"multipliers: expected 1 to 8 integers from 1 to 64, found {self.multipliers}",
         )
-        _require(self.blocks >= 1, f"blocks: expected at least 1, found {self.blocks}")
+        _require(1 <= self.blocks <= 64, f"blocks: expected 1 to 64, found {self.blocks}")
+        _require(
+            1 <= self.embedding_channels <= 1 << 14,
+            f"embedding_channels: expected 1 to 16384, found {self.embedding_channels}",
+        )
+        _require(
+            0 <= self.full_resolution_channels <= 1 << 14,
+            f"full_resolution_channels: expected 0 to 16384, found {self.full_resolution_channels}",
+        )
         _require(
             all(0 <= scale < len(self.multipliers) for scale in self.attention_scales),
             f"attention_scales: expected indices below {len(self.multipliers)}, found {self.attention_scales}",
@@ -185,10 +194,10 @@ class ModelConfig(JsonConfig):
     log_snr_max: float = 9.6
 
     def __post_init__(self) -> None:
-        _require(self.data_std > 0, f"data_std: expected a positive number, found {self.data_std}")
+        _require(1e-6 <= self.data_std <= 1e6, f"data_std: expected a positive number, found {self.data_std}")
         _require(
-            math.isfinite(self.log_snr_min) and self.log_snr_min < self.log_snr_max < math.inf,
-            f"log_snr: expected min < max, found {self.log_snr_min} and {self.log_snr_max}",
+            -64 <= self.log_snr_min < self.log_snr_max <= 64,
+            f"log_snr: expected min < max within 64 of zero, found {self.log_snr_min} and {self.log_snr_max}",
         )
         _require(
             self.network.conditioning == "log_snr" or self.prediction == "eps",

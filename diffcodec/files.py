@@ -82,11 +82,12 @@ def _sync_directory(directory: Path) -> None:
 
 
 def _check_target(path: str | Path, target: Path, overwrite: bool) -> None:
-    if target.is_dir():
+    # os.path answers False where Path would raise: for names that are too long, or out of reach.
+    if os.path.isdir(target):
         raise ConfigError(f"{path} is a directory: name a file in it")
-    if not target.exists():
+    if not os.path.exists(target):
         return
-    if not target.is_file():
+    if not os.path.isfile(target):
         raise ConfigError(f"{path} is not a regular file: name another output")
     if not overwrite:
         raise _exists(path)
@@ -98,6 +99,6 @@ def _exists(path: str | Path) -> ConfigError:
 
 def _unwritable(path: str | Path, error: OSError) -> ConfigError:
     directory = Path(path).parent
-    if isinstance(error, FileNotFoundError) and not directory.is_dir():
+    if isinstance(error, FileNotFoundError) and not os.path.isdir(directory):
         return ConfigError(f"{path} cannot be written: the directory {directory} does not exist; make it first")
     return ConfigError(f"{path} cannot be written: {error.strerror or error}")

@@ -129,6 +129,23 @@ def picture_format(path: str | Path) -> str:
     return _EXTENSIONS[extension]
 
 
+def check_mode(mode: str, format: str, name: str = "the picture") -> None:
+    """Checks that a format can hold pictures of a mode.
+
+    Args:
+        mode: RGB, L, RGBA or LA.
+        format: PNG, TIFF, WEBP, BMP, PPM or JPEG.
+        name: of the file, for messages.
+
+    Raises:
+        ImageError: if it cannot, or there is no such format.
+    """
+    if format not in _FORMATS:
+        raise ImageError(f"{name}: pictures are not written as {format}; use one of {', '.join(_FORMATS)}")
+    if mode not in _FORMATS[format][0]:
+        raise ImageError(f"{name}: {format} cannot hold {mode} pictures; write PNG instead")
+
+
 def write_picture(picture: Picture, target: str | Path | BinaryIO, format: str | None = None) -> None:
     """Writes a picture: exactly in all formats but JPEG. A path's file is replaced.
 
@@ -144,14 +161,10 @@ def write_picture(picture: Picture, target: str | Path | BinaryIO, format: str |
     name = str(path) if path else str(getattr(target, "name", "the picture"))
     if format is None:
         format = picture_format(path) if path else "PNG"
-    if format not in _FORMATS:
-        raise ImageError(f"{name}: pictures are not written as {format}; use one of {', '.join(_FORMATS)}")
-    modes, options = _FORMATS[format]
-    if picture.mode not in modes:
-        raise ImageError(f"{name}: {format} cannot hold {picture.mode} pictures; write PNG instead")
+    check_mode(picture.mode, format, name)
     buffer = io.BytesIO()
     with _translated(name, "cannot be written"):
-        picture_to_pil(picture).save(buffer, format, **options)
+        picture_to_pil(picture).save(buffer, format, **_FORMATS[format][1])
     try:
         if isinstance(target, str | Path):
             Path(target).write_bytes(buffer.getvalue())

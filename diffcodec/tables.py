@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from dataclasses import dataclass
+from itertools import pairwise
 
 from diffcodec.config import JsonConfig
 from diffcodec.errors import ConfigError
@@ -24,10 +25,19 @@ MSE_SCALE = 1 << 32
 BITS_SCALE = 256
 """Expected information is in units of 1 / BITS_SCALE bits."""
 
+MAX_TOTAL = 1 << 24
+"""Largest sum of one table of length weights: what the entropy coder takes."""
+
 HALF_OVER_LN2 = 47274
 """1 / (2 ln 2), in units of 1 / 65536."""
 
 MAX_LISTS = 16
+
+MAX_LOG_SNR = 64 * LOG_SNR_SCALE
+"""Largest absolute value of a level's log SNR: far beyond any model, and safe to exponentiate."""
+
+MAX_MSE = 4 * MSE_SCALE
+"""Squared error of pixels at opposite ends of [-1, 1]."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +46,10 @@ class Level(JsonConfig):
 
     log_snr: int
     snr: int
+
+    def __post_init__(self) -> None:
+        if abs(self.log_snr) > MAX_LOG_SNR or not 1 <= self.snr < 1 << 128:
+            raise ConfigError("level: the log SNR or the SNR is out of range")
 
 
 @dataclass(frozen=True)
@@ -56,11 +70,10 @@ class LevelList(JsonConfig):
     def __post_init__(self) -> None:
         if not self.levels or len(self.levels) != len(self.mse):
             raise ConfigError(f"level list: {len(self.levels)} levels with {len(self.mse)} errors")
-        pairs = list(zip(self.levels, self.levels[1:], strict=False))
-        if any(a.log_snr >= b.log_snr or a.snr >= b.snr for a, b in pairs):
+        if any(a.log_snr >= b.log_snr or a.snr >= b.snr for a, b in pairwise(self.levels)):
             raise ConfigError("level list: log SNRs must rise")
-        if min(self.mse) < 1 or self.levels[0].snr < 1:
-            raise ConfigError("level list: errors and SNRs must be positive")
+        if min(self.mse) < 1 or max(self.mse) > MAX_MSE:
+            raise ConfigError(f"level list: errors must lie in 1..{MAX_MSE}")
 
     def steps_to(self, end: Level) -> list[Level]:
         """The levels that a file for `end` visits: those noisier than `end`, then `end` itself."""
@@ -105,8 +118,15 @@ class CodecTables(JsonConfig):
     def __post_init__(self) -> None:
         if not 1 <= len(self.lists) <= MAX_LISTS:
             raise ConfigError(f"tables: expected 1 to {MAX_LISTS} level lists, found {len(self.lists)}")
-        if any(min(weights, default=0) < 1 for weights in self.length_weights):
-            raise ConfigError("tables: length weights must be positive")
+        if any(min(weights, default=0) < 1 or sum(weights) > MAX_TOTAL for weights in self.length_weights):
+            raise ConfigError(f"tables: length weights must be positive, with a sum of at most {MAX_TOTAL}")
+        if any(a.log_snr <= b.log_snr for a, b in pairwise(self.timesteps)):
+            raise ConfigError("tables: log SNRs of timesteps must fall")
+        # A step may lead from any level of a list to any cleaner timestep, and must not expect less than nothing.
+        everything = {level for levels in self.lists for level in levels.levels} | set(self.timesteps)
+        in_order = sorted(everything, key=lambda level: (level.log_snr, level.snr))
+        if any(a.snr > b.snr for a, b in pairwise(in_order)):
+            raise ConfigError("tables: SNRs must rise with log SNRs")
 
     def level(self, timestep: int) -> Level:
         """The level of an integer timestep.

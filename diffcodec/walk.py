@@ -15,9 +15,11 @@ from torch import Tensor
 from diffcodec.bitstream.entropy import SymbolWriter
 from diffcodec.bitstream.lengths import GRID, LengthCoder, LengthWeights
 from diffcodec.channel import Channel, StreamKey, delivered_bits, kl_bits, shared_normals
+from diffcodec.devices import full_precision
 from diffcodec.diffusion.denoiser import Denoiser
 from diffcodec.diffusion.schedule import NoiseLevel, posterior
 from diffcodec.diffusion.windows import predict_x_0
+from diffcodec.errors import CheckpointError
 from diffcodec.plane import Plane
 from diffcodec.results import Stopwatch
 from diffcodec.tables import LOG_SNR_SCALE, Level, LevelList
@@ -68,11 +70,18 @@ class Walk:
 
     @torch.no_grad()
     def estimate(self) -> Tensor:
-        """The x_0 estimate at the present state, (N, 3, H, W), moved to the pictures that are possible."""
-        with self.watch.network():
+        """The x_0 estimate at the present state, (N, 3, H, W), moved to the pictures that are possible.
+
+        Raises:
+            CheckpointError: if the network returns what are not numbers.
+        """
+        with self.watch.network(), full_precision(self.device):
             # Pure noise has no finite log SNR; the network answers for the noisiest level it knows.
             log_snr = max(self.level.log_snr, self.denoiser.config.log_snr_min)
-            return self.plane.with_what_is_known(predict_x_0(self.denoiser, self.x_t, log_snr))
+            estimate = self.plane.with_what_is_known(predict_x_0(self.denoiser, self.x_t, log_snr))
+        if bool(estimate.isnan().any()):
+            raise CheckpointError("the model's network returns what are not numbers: its weights are damaged")
+        return estimate
 
     def advance(self, step: int, stop: NoiseLevel, estimate: Tensor, sample: NDArray[np.float32]) -> None:
         """x_s = mean of p + std * y, with y as sent (N, dims) where coded and shared noise elsewhere."""

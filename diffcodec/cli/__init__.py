@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 import diffcodec
-from diffcodec.errors import DiffCodecError
+from diffcodec.cli.batch import explain
 
 # Before numpy is loaded: products of small matrices on a busy machine are many times slower with several threads.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -32,11 +32,13 @@ class LazyGroup(click.Group):
         return command
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; an error about input becomes one line and exit code 1."""
+        """Run the command; an error about input, files or memory becomes one line and exit code 1."""
         try:
             return super().invoke(ctx)
-        except DiffCodecError as error:
-            raise click.ClickException(str(error)) from error
+        except Exception as error:
+            if (line := explain(error)) is None:
+                raise
+            raise click.ClickException(line) from error
 
 
 @click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

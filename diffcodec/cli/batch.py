@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -20,15 +22,21 @@ def expand(inputs: Sequence[str], suffixes: Iterable[str]) -> list[str]:
     """The inputs with every folder replaced by the files in it that have one of the suffixes, by name.
 
     Raises:
-        ConfigError: if a folder holds no such file.
+        ConfigError: if a folder holds no such file, or cannot be read.
     """
     wanted = tuple(suffixes)
     files: list[str] = []
     for name in inputs:
-        if name == STANDARD or not Path(name).is_dir():
+        # os.path answers False where Path would raise: for names that are too long, or out of reach.
+        if name == STANDARD or not os.path.isdir(name):
             files.append(name)
             continue
-        found = sorted(str(file) for file in Path(name).iterdir() if file.suffix.lower() in wanted)
+        try:
+            entries = sorted(os.listdir(name))
+        except OSError as error:
+            raise ConfigError(f"{name}: cannot be read ({error.strerror or error})") from error
+        paths = [Path(name) / entry for entry in entries if Path(entry).suffix.lower() in wanted]
+        found = [str(path) for path in paths if not os.path.isdir(path)]
         if not found:
             raise ConfigError(f"{name}: no file in this folder ends in {', '.join(wanted)}")
         files += found
@@ -40,18 +48,19 @@ def outputs(files: Sequence[str], out: str | None, suffix: str, many: bool) -> l
 
     Args:
         files: input files.
-        out: a file for one input, a folder for several; None is beside every input.
+        out: a file for one input, a folder for several (or if it ends in a slash); None is beside every input.
         suffix: of the results.
         many: whether several inputs, or a folder, were named.
 
     Raises:
         ConfigError: if two results would be the same file, or `out` does not fit the inputs.
     """
-    if out is not None and not many and not Path(out).is_dir():
+    folder_named = out is not None and (os.path.isdir(out) or out.endswith(("/", os.sep)))
+    if out is not None and not many and not folder_named:
         return [out]
     if many and (out == STANDARD or STANDARD in files):
         raise ConfigError("standard input and output (-) go with exactly one input")
-    if out is not None and Path(out).is_file():
+    if out is not None and os.path.isfile(out):
         raise ConfigError(f"{out} is a file: several inputs need a folder for their results")
     results = []
     for name in files:
@@ -60,11 +69,11 @@ def outputs(files: Sequence[str], out: str | None, suffix: str, many: bool) -> l
             continue
         folder = Path(name).parent if out is None else Path(out)
         results.append(str(folder / (Path(name).stem + suffix)))
-    if len(set(results)) < len(results):
-        twice = next(name for name in results if results.count(name) > 1)
-        raise ConfigError(f"two inputs would both be written to {twice}: do them in two calls with two --out")
-    if out is not None:
-        Path(out).mkdir(parents=True, exist_ok=True)
+    seen: set[str] = set()
+    for name in results:
+        if (real := os.path.realpath(name)) in seen:
+            raise ConfigError(f"two inputs would both be written to {name}: do them in two calls with two --out")
+        seen.add(real)
     return results
 
 
@@ -82,18 +91,28 @@ def read_input(name: str) -> bytes:
         raise ConfigError(f"{name}: cannot be read ({error.strerror or error})") from error
 
 
-def check_writable(name: str, force: bool) -> None:
+def check_writable(name: str, force: bool, source: str = STANDARD) -> None:
     """Fail before the work, not after it, if the result may not be written.
 
     Raises:
-        ConfigError: if the file exists and `force` is not set.
+        ConfigError: if the file exists and `force` is not set, or it is the input itself.
     """
-    if name != STANDARD and not force and Path(name).exists():
+    if name == STANDARD or not os.path.exists(name):
+        return
+    if source != STANDARD and os.path.exists(source) and os.path.samefile(name, source):
+        raise ConfigError(f"{name} is the input itself: pass another name with --out")
+    if not force:
         raise ConfigError(f"{name} exists: pass --force to overwrite it, or another name with --out")
 
 
-def write_output(name: str, force: bool, write: Callable[[BinaryIO], object]) -> None:
+def write_output(name: str, force: bool, write: Callable[[BinaryIO], object], *, make_folder: bool = False) -> None:
     """Write a file whole or not at all, or standard output.
+
+    Args:
+        name: of the file.
+        force: whether to overwrite it.
+        write: is given the open file.
+        make_folder: whether to make the folder that it goes to.
 
     Raises:
         ConfigError: if it cannot be written.
@@ -104,8 +123,31 @@ def write_output(name: str, force: bool, write: Callable[[BinaryIO], object]) ->
         sys.stdout.buffer.write(buffer.getvalue())
         sys.stdout.buffer.flush()
         return
+    if make_folder:
+        try:
+            os.makedirs(os.path.dirname(name) or ".", exist_ok=True)
+        except OSError as error:
+            raise ConfigError(f"{os.path.dirname(name)} cannot be made: {error.strerror or error}") from error
     with atomic_write(Path(name), overwrite=force) as file:
         write(file)
+
+
+def explain(error: BaseException) -> str | None:
+    """One line for a person about an error that is not a defect of the program; None for any other.
+
+    A broken pipe is none of them: click ends the program quietly.
+    """
+    if isinstance(error, DiffCodecError):
+        return str(error)
+    # torch has its own error for a full GPU, and a plain RuntimeError for a full memory.
+    if isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and any(words in str(error) for words in ("out of memory", "allocate memory"))
+    ):
+        return "not enough memory: cut the picture into smaller ones"
+    if isinstance(error, OSError) and error.errno != errno.EPIPE:
+        name = f"{error.filename}: " if error.filename else ""
+        return f"{name}{error.strerror or error}"
+    return None
 
 
 def for_each(pairs: Iterable[tuple[str, str]], action: Callable[[str, str], None]) -> None:
@@ -118,8 +160,11 @@ def for_each(pairs: Iterable[tuple[str, str]], action: Callable[[str, str], None
     for source, target in pairs:
         try:
             action(source, target)
-        except DiffCodecError as error:
-            click.echo(f"Error: {error}", err=True)
+        except (DiffCodecError, MemoryError, RuntimeError) as error:
+            if (line := explain(error)) is None:
+                raise
+            prefix = "" if isinstance(error, DiffCodecError) else f"{source}: "
+            click.echo(f"Error: {prefix}{line}", err=True)
             failed = True
     if failed:
         raise click.exceptions.Exit(1)

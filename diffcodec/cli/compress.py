@@ -30,6 +30,7 @@ PICTURE_SUFFIXES = (
     ".tiff",
     ".ppm",
     ".pgm",
+    ".pnm",
     ".avif",
     ".jp2",
 )
@@ -93,11 +94,16 @@ def command(
 
     codec = DiffusionCodec.from_pretrained(model, device=check_device(device))
 
+    def standard_input() -> io.BytesIO:
+        file = io.BytesIO(read_input(STANDARD))
+        file.name = "standard input"  # type: ignore[attr-defined]
+        return file
+
     def compress(source: str, target: str) -> None:
-        check_writable(target, force)
-        picture = read_picture(io.BytesIO(read_input(source)) if source == STANDARD else source)
+        check_writable(target, force, source)
+        picture = read_picture(standard_input() if source == STANDARD else source)
         stream = codec.compress(picture, timestep=timestep, channel=channel, effort=effort, seed=seed)
-        write_output(target, force, lambda file: file.write(stream.data))
+        write_output(target, force, lambda file: file.write(stream.data), make_folder=target != out)
         report = stream.report
         if as_json:
             values = {"input": source, "output": target, **dataclasses.asdict(report)}

@@ -48,14 +48,14 @@ def command(
     from diffcodec.bitstream.container import DEFAULT_MAX_PIXELS, read_container, read_partial
     from diffcodec.codec import DiffusionCodec
     from diffcodec.devices import check_device
-    from diffcodec.images import picture_format, write_picture
+    from diffcodec.images import check_mode, picture_format, write_picture
 
     where = check_device(device)
     limit = max_pixels or DEFAULT_MAX_PIXELS
     codecs: dict[bytes, DiffusionCodec] = {}
 
     def restore(source: str, target: str) -> None:
-        check_writable(target, force)
+        check_writable(target, force, source)
         kind = "PNG" if target == STANDARD else picture_format(target)
         data = read_input(source)
         # A damaged file is refused before any model is looked for.
@@ -64,6 +64,8 @@ def command(
             if partial
             else read_container(data, max_pixels=limit, name=source)
         )
+        mode = container.header.colour.name + ("A" if container.alpha is not None else "")
+        check_mode(mode, kind, target)
         fingerprint = b"" if model else container.header.fingerprint
         if fingerprint not in codecs:
             codecs[fingerprint] = (
@@ -72,7 +74,7 @@ def command(
                 else DiffusionCodec.for_stream(data, device=where, name=source)
             )
         preview = codecs[fingerprint].restore(data, timestep=timestep, partial=partial, max_pixels=limit, name=source)
-        write_output(target, force, lambda file: write_picture(preview.picture, file, kind))
+        write_output(target, force, lambda file: write_picture(preview.picture, file, kind), make_folder=target != out)
         if not preview.verified:
             click.echo(
                 f"Warning: {source} is cut; {target} is step {preview.step} of {preview.steps} "

@@ -14,7 +14,7 @@ from diffcodec.cli.batch import expand, for_each, read_input
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per file.")
 def command(files: tuple[str, ...], as_json: bool) -> None:
     """Show what the headers of .dfc files say, without loading a model."""
-    from diffcodec.bitstream.container import ColourMode, read_header
+    from diffcodec.bitstream.container import read_header
     from diffcodec.channel.base import ChannelId
 
     def show(source: str, _: str) -> None:
@@ -27,7 +27,7 @@ def command(files: tuple[str, ...], as_json: bool) -> None:
             "file": source,
             "width": header.width,
             "height": header.height,
-            "mode": {ColourMode.RGB: "RGBA" if alpha else "RGB", ColourMode.L: "LA" if alpha else "L"}[header.colour],
+            "mode": header.colour.name + ("A" if alpha else ""),
             "timestep": header.timestep,
             "model": header.fingerprint.hex(),
             "channel": ChannelId(header.channel).name.lower() if known else f"unknown ({header.channel})",
