@@ -159,7 +159,7 @@ def make_level_list(curve: ErrorCurve, log_snrs: Sequence[float], max_pixels: in
 
 
 def calibrate(
-    checkpoint: Checkpoint, images: Tensor, *, step_bits: float = 4.0, points: int = 96, length_pictures: int = 16,
+    checkpoint: Checkpoint, images: Tensor, *, step_bits: float = 4.0, points: int = 96, length_pictures: int = 48,
     effort: int = 12, progress: Callable[[str], None] = lambda stage: None,
 ) -> Checkpoint:  # fmt: skip
     """The checkpoint with tables measured on images.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from importlib import resources
@@ -23,6 +22,9 @@ from diffcodec.errors import CheckpointError, ConfigError
 from diffcodec.tables import CodecTables
 
 METADATA_KEY = "diffcodec"
+
+DEFAULT_MODEL = "cifar10-small-v1"
+"""The bundled model that is used where none is named."""
 
 
 @dataclass(frozen=True)
@@ -54,24 +56,36 @@ class Checkpoint:
         weights: float16 tensors by parameter name. They are the model: every computation starts from
             these rounded values, widened to float32.
         tables: what the codec's bitstreams depend on; None before calibration.
+        written: configuration and tables as the model file has them. A later release may know more fields than
+            the file; the fingerprint must not change with that.
     """
 
     config: ModelConfig
     card: ModelCard
     weights: Mapping[str, Tensor] = field(repr=False)
     tables: CodecTables | None = field(default=None, repr=False)
+    written: Mapping[str, Any] | None = field(default=None, repr=False, compare=False)
 
     @property
     def fingerprint(self) -> bytes:
         """4 bytes that change with the weights, the configuration or the tables (SHA-256, cut)."""
         digest = hashlib.sha256()
-        digest.update(_canonical(self.config.to_dict()))
-        digest.update(_canonical(self.tables.to_dict() if self.tables else None))
+        description = self._description()
+        digest.update(_canonical(description["config"]))
+        digest.update(_canonical(description["tables"]))
         for name in sorted(self.weights):
             values = self.weights[name].detach().cpu().contiguous().numpy().astype("<f2", copy=False)
             digest.update(_canonical([name, list(values.shape)]))
             digest.update(values.tobytes())
         return digest.digest()[:4]
+
+    def _description(self) -> Mapping[str, Any]:
+        """Configuration and tables in their JSON form."""
+        if self.written is not None and _understood(self.written) == (self.config, self.tables):
+            return self.written
+        # There and back: an integer where a float belongs would be written in another way than it is read.
+        config = ModelConfig.from_dict(self.config.to_dict()).to_dict()
+        return {"config": config, "tables": self.tables.to_dict() if self.tables else None}
 
     def denoiser(self, device: str | torch.device = "cpu") -> Denoiser:
         """The network with these weights, in float32 and evaluation mode.
@@ -100,11 +114,7 @@ class Checkpoint:
 
     def to_bytes(self) -> bytes:
         """The safetensors file, whose metadata holds configuration, card and tables as JSON."""
-        metadata = {
-            "config": self.config.to_dict(),
-            "card": self.card.to_dict(),
-            "tables": self.tables.to_dict() if self.tables else None,
-        }
+        metadata = {**self._description(), "card": self.card.to_dict()}
         weights = {name: value.detach().cpu().half().contiguous() for name, value in self.weights.items()}
         return save(weights, {METADATA_KEY: json.dumps(metadata)})
 
@@ -126,42 +136,32 @@ def load_checkpoint(source: str | Path) -> Checkpoint:
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path}: not a model file ({error})") from error
-    config, card, tables = _parse_metadata(metadata, path)
-    if any(value.dtype != torch.float16 or not torch.isfinite(value).all() for value in weights.values()):
-        raise CheckpointError(f"{path}: expected finite float16 weights")
-    return Checkpoint(config, card, weights, tables)
-
-
-def read_metadata(source: str | Path) -> tuple[ModelConfig, ModelCard, CodecTables | None]:
-    """Configuration, card and tables of a model file, without its weights.
-
-    Raises:
-        CheckpointError: as `load_checkpoint`.
-    """
-    path = find_model(source)
-    try:
-        with path.open("rb") as file:
-            (length,) = struct.unpack("<Q", file.read(8))
-            header = json.loads(file.read(min(length, 16 << 20)))
-        metadata = header.get("__metadata__", {}).get(METADATA_KEY)
-    except (OSError, ValueError, AttributeError, RecursionError, struct.error) as error:
-        raise CheckpointError(f"{path}: not a model file ({error})") from error
-    return _parse_metadata(metadata, path)
-
-
-def _parse_metadata(metadata: str | None, path: Path) -> tuple[ModelConfig, ModelCard, CodecTables | None]:
     if metadata is None:
         raise CheckpointError(f"{path}: a safetensors file, but not of a diffcodec model")
     try:
         data = json.loads(metadata)
-        tables = CodecTables.from_dict(data["tables"]) if data["tables"] else None
-        return ModelConfig.from_dict(data["config"]), ModelCard.from_dict(data["card"]), tables
+        written = {"config": data["config"], "tables": data["tables"]}
+        config, tables = _understood(written)
+        card = ModelCard.from_dict(data["card"])
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError, ConfigError) as error:
         raise CheckpointError(f"{path}: its description is not understood ({error})") from error
+    if any(value.dtype != torch.float16 or not torch.isfinite(value).all() for value in weights.values()):
+        raise CheckpointError(f"{path}: expected finite float16 weights")
+    return Checkpoint(config, card, weights, tables, written)
+
+
+def _understood(written: Mapping[str, Any]) -> tuple[ModelConfig, CodecTables | None]:
+    """Configuration and tables from their JSON form.
+
+    Raises:
+        ConfigError: if they make no sense.
+    """
+    tables = CodecTables.from_dict(written["tables"]) if written["tables"] else None
+    return ModelConfig.from_dict(written["config"]), tables
 
 
 def bundled_models() -> dict[str, Path]:
-    """The model files that come with the package, by name; the first is the default."""
+    """The model files that come with the package, by name."""
     folder = Path(str(resources.files("diffcodec") / "models"))
     return {path.stem: path for path in sorted(folder.glob("*.safetensors"))}
 

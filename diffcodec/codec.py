@@ -30,7 +30,7 @@ from diffcodec.bitstream.container import (
 from diffcodec.bitstream.entropy import PrefixReader, SymbolReader
 from diffcodec.bitstream.lengths import LengthCoder
 from diffcodec.channel import Channel, ChannelId, make_channel
-from diffcodec.checkpoint import Checkpoint, bundled_models, load_checkpoint
+from diffcodec.checkpoint import DEFAULT_MODEL, Checkpoint, bundled_models, load_checkpoint
 from diffcodec.diffusion.denoiser import Denoiser
 from diffcodec.errors import (
     CheckpointError,
@@ -79,9 +79,7 @@ class DiffusionCodec:
         Raises:
             CheckpointError: if there is no such model, or it is damaged or not calibrated.
         """
-        if model is None:
-            model = next(iter(bundled_models()), "the default model")
-        return cls(load_checkpoint(model), device=device)
+        return cls(load_checkpoint(DEFAULT_MODEL if model is None else model), device=device)
 
     @classmethod
     def for_stream(cls, data: bytes, *, device: str | torch.device = "cpu", name: str = "the stream") -> DiffusionCodec:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -275,8 +275,8 @@ def _to_picture(image: Image.Image, name: str, max_pixels: int) -> Picture:
         raise ImageError(f"{name} has {frames} frames, and only stills are taken: extract one frame first")
     if image.mode not in _MODES:
         raise ImageError(f"{name} has mode {image.mode}: convert it to {_advised_mode(image)} first")
-    if any(";16" in str(tile[3]) for tile in getattr(image, "tile", ())):
-        raise ImageError(f"{name} has 16 bits per sample: convert it to 8 bits first")
+    if any(_is_deep(tile[0], tile[3]) for tile in getattr(image, "tile", ())):
+        raise ImageError(f"{name} has more than 8 bits per sample: convert it to 8 bits first")
     with _translated(name):
         image.load()
         if "transparency" in image.info and image.mode in ("RGB", "L"):
@@ -286,6 +286,16 @@ def _to_picture(image: Image.Image, name: str, max_pixels: int) -> Picture:
         return Picture(np.array(planes))
     pixels = planes[..., 0] if image.mode == "LA" else planes[..., :3]
     return Picture(np.array(pixels, order="C"), np.array(planes[..., -1], order="C"))
+
+
+def _is_deep(decoder: str, arguments: Any) -> bool:
+    """Whether Pillow's decoder would cut samples to 8 bits.
+
+    Its arguments tell: a raw mode such as `RGB;16B`; for a PPM file, raw mode and largest value.
+    """
+    if decoder in ("ppm", "ppm_plain") and isinstance(arguments, tuple):
+        return int(arguments[1]) > 255
+    return ";16" in str(arguments)
 
 
 def _advised_mode(image: Image.Image) -> str:

@@ -174,12 +174,114 @@ def test_file_of_another_model_names_both(stream: Path, tiny_checkpoint: object,
     assert not (tmp_path / "x.png").exists()
 
 
+def test_names_and_folders_that_cannot_be_are_explained(photo: Path, tiny_model: Path, tmp_path: Path) -> None:
+    options = ("-t", 500, "--model", tiny_model)
+    long = "n" * 300
+    fails(run("compress", tmp_path / long, *options), "name too long")
+    fails(run("compress", photo, *options, "-o", tmp_path / long), "name too long")
+    fails(run("decompress", tmp_path / long), "name too long")
+    other = tmp_path / "other.png"
+    Image.fromarray(smooth_pixels(8, 8)).save(other)
+    fails(run("compress", photo, other, *options, "-o", photo / "sub"), "cannot be made", "sub")
+
+
+def test_a_cut_file_that_loses_its_alpha_plane_says_so(tiny_model: Path, tmp_path: Path) -> None:
+    pixels = smooth_pixels(6, 6)
+    Image.fromarray(np.dstack([pixels, pixels[..., 1]])).save(tmp_path / "a.png")
+    assert run("compress", tmp_path / "a.png", "-t", 500, "--model", tiny_model).exit_code == 0
+    data = (tmp_path / "a.dfc").read_bytes()
+    result = run("decompress", "-", "--partial", "--model", tiny_model, stdin=data[:-6])
+    assert "standard input is cut" in result.stderr
+    assert "without the alpha plane" in result.stderr
+    fails(run("decompress", "-", "--model", tiny_model, stdin=data[:-6]), "standard input is cut")
+    fails(run("info", "-", stdin=b"hello"), "standard input is not a .dfc file")
+    fails(run("compress", "-", "-t", 9, "--model", tiny_model, stdin=b"hello"), "standard input is not a picture")
+
+
+def test_training_on_a_device_that_is_not_there_is_explained(tmp_path: Path) -> None:
+    fails(run("train", "--device", "warp", "--out", tmp_path / "run"), "warp", "--device cpu")
+    assert not (tmp_path / "run").exists()
+
+
+def test_folder_for_results_is_made_late_and_by_its_slash(photo: Path, tiny_model: Path, tmp_path: Path) -> None:
+    fails(run("compress", photo, photo.parent, "-t", 500, "--model", "none", "-o", tmp_path / "late"), "photo.dfc")
+    fails(run("compress", photo.parent, "-t", 500, "--model", "none", "-o", tmp_path / "late"), "none")
+    assert not (tmp_path / "late").exists()
+    result = run("compress", photo, "-t", 500, "--model", tiny_model, "-o", f"{tmp_path}/late/")
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "late" / "photo.dfc").is_file()
+
+
+def test_folders_named_like_pictures_are_passed_over(photo: Path, tiny_model: Path) -> None:
+    (photo.parent / "folder.png").mkdir()
+    result = run("compress", photo.parent, "-t", 500, "--model", tiny_model)
+    assert result.exit_code == 0, result.output
+    assert photo.with_suffix(".dfc").exists()
+
+
+def test_the_input_is_never_overwritten_and_two_names_of_one_result_are_found(
+    photo: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    before = photo.read_bytes()
+    fails(run("compress", photo, "-t", 500, "--model", tiny_model, "-o", photo, "--force"), "the input itself")
+    assert photo.read_bytes() == before
+    same = tmp_path / "other" / ".." / photo.name
+    (tmp_path / "other").mkdir()
+    fails(run("compress", photo, same, "-t", 500, "--model", tiny_model, "--force"), "two inputs")
+
+
+def test_a_format_that_cannot_hold_the_mode_is_refused_before_the_work(tiny_model: Path, tmp_path: Path) -> None:
+    pixels = smooth_pixels(6, 6)
+    Image.fromarray(np.dstack([pixels, pixels[..., 1]])).save(tmp_path / "a.png")
+    assert run("compress", tmp_path / "a.png", "-t", 500, "--model", tiny_model).exit_code == 0
+    # The model is not looked for: the refusal comes first.
+    result = run("decompress", tmp_path / "a.dfc", "--model", "none", "-o", tmp_path / "a.jpg")
+    fails(result, "a.jpg: JPEG cannot hold RGBA")
+    assert not (tmp_path / "a.jpg").exists()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+@pytest.mark.parametrize("command", ["info", "decompress"])
+def test_a_full_standard_output_is_explained(command: str, stream: Path, tiny_model: Path) -> None:
+    options = ["--model", str(tiny_model), "-o", "-"] if command == "decompress" else []
+    with open("/dev/full", "wb") as full:
+        result = subprocess.run(
+            [sys.executable, "-m", "diffcodec", command, str(stream), *options],
+            stdout=full, stderr=subprocess.PIPE, text=True, check=False,
+        )  # fmt: skip
+    assert result.returncode == 1
+    assert result.stderr.startswith("Error: ")
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried ...")]
+)
+def test_a_full_memory_is_explained(
+    error: Exception, photo: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("diffcodec.codec.DiffusionCodec.compress", full)
+    fails(run("compress", photo, "-t", 500, "--model", tiny_model), "photo.png", "not enough memory")
+
+
+def test_a_defect_of_the_program_is_not_hidden(photo: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def defect(*_: object, **__: object) -> None:
+        raise RuntimeError("shapes differ")
+
+    monkeypatch.setattr("diffcodec.codec.DiffusionCodec.compress", defect)
+    assert isinstance(run("compress", photo, "-t", 500, "--model", tiny_model).exception, RuntimeError)
+
+
 def test_missing_files_models_and_devices_are_named(photo: Path, tiny_model: Path, tmp_path: Path) -> None:
     fails(run("compress", tmp_path / "no.png", "-t", 9, "--model", tiny_model), "no.png")
     fails(run("decompress", tmp_path / "no.dfc"), "no.dfc")
     fails(run("compress", photo, "-t", 9, "--model", "no-such-model"), "no-such-model")
     fails(run("compress", photo, "-t", 9, "--model", photo), "photo.png")
-    fails(run("compress", photo, "-t", 9, "--device", "warp", "--model", tiny_model), "warp", "--device cpu")
+    for device in ("warp", "meta", "hpu"):
+        fails(run("compress", photo, "-t", 9, "--device", device, "--model", tiny_model), device, "--device cpu")
     fails(run("compress", photo, "-t", 1001, "--model", tiny_model), "timestep", "1000")
     fails(run("compress", photo, "-t", 9, "--model", tiny_model, "-o", tmp_path / "no" / "a.dfc"), "no")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ from diffcodec.diffusion.denoiser import Denoiser, alpha_sigma
 from diffcodec.errors import (
     CheckpointError,
     ConfigError,
+    CorruptStreamError,
     ImageTooLargeError,
     ModelMismatchError,
     StreamError,
@@ -160,9 +162,7 @@ def test_threads_and_batches_change_nothing_that_is_parsed(codec: DiffusionCodec
 
 @settings(max_examples=12)
 @given(width=st.integers(1, 19), height=st.integers(1, 19), grey=st.booleans(), alpha=st.booleans())
-def test_any_size_and_mode_comes_back(
-    codec: DiffusionCodec, width: int, height: int, grey: bool, alpha: bool
-) -> None:
+def test_any_size_and_mode_comes_back(codec: DiffusionCodec, width: int, height: int, grey: bool, alpha: bool) -> None:
     pixels = smooth_pixels(height, width)
     plane = smooth_pixels(height, width, seed=5)[..., 0] if alpha else None
     original = Picture(pixels[..., 1] if grey else pixels, plane)
@@ -256,6 +256,47 @@ def test_garbage_with_a_right_checksum_is_a_stream_error_or_a_picture(
     assert restored.pixels.shape == (4, 4, 3)
 
 
+def test_damage_behind_a_right_checksum_is_named_with_the_file(codec: DiffusionCodec) -> None:
+    """The payload decodes to a length off the grid, the alpha packet to nothing: the message says where."""
+    pixels = smooth_pixels(4, 4)
+    container = read_container(codec.compress(Picture(pixels, pixels[..., 0]), timestep=9).data)
+    for damaged in (Container(container.header, b"\xff" * 40, container.alpha),
+                    Container(container.header, container.payload, b"\x09")):  # fmt: skip
+        with pytest.raises(CorruptStreamError, match=r"holiday\.dfc is damaged"):
+            codec.decompress(write_container(damaged), name="holiday.dfc")
+
+
+def test_a_network_that_returns_no_numbers_is_a_damaged_model(tiny_checkpoint: Checkpoint, picture: Picture) -> None:
+    weights = {name: torch.full_like(value, 65504.0) for name, value in tiny_checkpoint.weights.items()}
+    broken = DiffusionCodec(dataclasses.replace(tiny_checkpoint, weights=weights))
+    with pytest.raises(CheckpointError, match="not numbers"):
+        broken.compress(picture, timestep=300)
+    header = dataclasses.replace(
+        read_container(DiffusionCodec(tiny_checkpoint).compress(picture, timestep=300).data).header,
+        fingerprint=broken.fingerprint,
+    )
+    with pytest.raises(CheckpointError, match="not numbers"):
+        broken.decompress(write_container(Container(header, b"")))
+
+
+def test_noisiest_timesteps_hold_next_to_nothing_and_come_back(codec: DiffusionCodec, picture: Picture) -> None:
+    for timestep in (999, 1000):
+        stream = codec.compress(picture, timestep=timestep)
+        assert stream.report.steps == 1
+        assert len(stream.data) <= stream.report.header_bytes + 2
+        assert codec.decompress(stream).pixels.shape == picture.pixels.shape
+
+
+def test_a_version_coarser_than_the_first_level_is_the_models_own(codec: DiffusionCodec, picture: Picture) -> None:
+    preview = codec.restore(codec.compress(picture, timestep=20), timestep=1000)
+    assert (preview.step, preview.timestep, preview.payload_bits) == (0, 1000, 0)
+
+
+def test_numbers_of_numpy_are_integers_too(codec: DiffusionCodec, picture: Picture) -> None:
+    plain = codec.compress(picture, timestep=300, effort=9, seed=3)
+    assert codec.compress(picture, timestep=np.int64(300), effort=np.uint8(9), seed=np.int32(3)).data == plain.data  # type: ignore[arg-type]
+
+
 def test_other_models_file_is_refused_with_both_fingerprints(
     codec: DiffusionCodec, tiny_checkpoint: Checkpoint, picture: Picture
 ) -> None:
@@ -288,6 +329,10 @@ def test_too_many_pixels_are_refused_before_anything_is_allocated(codec: Diffusi
         ({"timestep": 9, "channel": "pigeon"}, "channel"),
         ({"timestep": 9, "seed": -1}, "seed"),
         ({"timestep": 9, "seed": 2**64}, "seed"),
+        ({"timestep": 9.0}, "timestep: expected an integer, found 9.0"),
+        ({"timestep": "9"}, "timestep: expected an integer"),
+        ({"timestep": 9, "effort": 12.0}, "effort: expected an integer"),
+        ({"timestep": 9, "seed": 1.5}, "seed: expected an integer"),
     ],
 )
 def test_options_out_of_range_are_named(

@@ -114,6 +114,12 @@ def test_impossible_targets_are_explained(tmp_path: Path) -> None:
             raise AssertionError("must not get here")
 
 
+def test_a_name_that_is_too_long_is_explained(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="name too long"), atomic_write(tmp_path / ("b" * 300), overwrite=True):
+        pass
+    assert os.listdir(tmp_path) == []
+
+
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write anywhere")
 def test_protected_directories_are_explained(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)

@@ -58,13 +58,13 @@ TRELLIS_CASES = [
     (3072, 2, 8, 0, 1),
     (3072, 7, 12, 2**64 - 1, 2),
     (100_000, 9, 16, 1, 0),  # blocks wider than the table
-    (3072, 16, 8, 0, 3),  # as many bits as a raised state has
-    (3072, 17, 8, 0, 3),  # every tail that is shorter than four
-    (3072, 18, 8, 0, 3),
-    (3072, 19, 8, 0, 3),
-    (3072, 20, 8, 0, 3),
-    (3072, 21, 8, 0, 3),
-    (3072, 22, 8, 0, 3),
+    (40, 16, 12, 0, 3),  # a state and nothing else
+    (40, 17, 12, 0, 3),  # L is raised to 16, and every tail that is shorter than four
+    (40, 18, 12, 0, 3),
+    (40, 19, 12, 0, 3),
+    (40, 20, 12, 0, 3),
+    (40, 21, 12, 0, 3),
+    (3072, 22, 8, 0, 3),  # a raised state
     (3072, 40, 12, 5, 6),
     (3072, 150, 12, 0, 47),
     (3072, 640, 12, 7, 4095),
@@ -76,7 +76,6 @@ TRELLIS_CASES = [
     (1, 72, 8, 0, 0),  # the longest message of one number
     (2, 80, 13, 1, 1),
     (1, 21, 16, 0, 2),  # no ordinary position has a dim
-    (3072, 29, 16, 0, 2),
     (257, 2050, 8, 1, 1),  # the most bits a number that have two lanes
 ]
 
@@ -188,6 +187,19 @@ def test_printed_reader_of_files(
     assert np.abs(decoded_pixels - restored.pixels.astype(int)).max() <= 1
 
 
+def test_printed_steps(printed: dict[str, Any], codec: DiffusionCodec, tiny_checkpoint: Checkpoint) -> None:
+    tables = printed["read_model"](tiny_checkpoint.to_bytes())["tables"]
+    for index, levels in enumerate(codec.tables.lists):
+        for timestep, colour, channel in ((1, 0, 0), (40, 1, 0), (20, 0, 1), (1000, 0, 0)):
+            end, unit = codec.tables.level(timestep), make_channel(ChannelId(channel)).bits_per_length
+            file = {"list": index, "t": timestep, "colour": colour, "channel": channel, "width": 4001, "height": 2999}
+            dims = 4001 * 2999 * (1 if colour else 3)
+            assert list(printed["steps_of"](file, tables)) == [
+                (stop.log_snr, levels.expected_bits(step, end=stop, dims=dims) * 9 // 8 // unit)
+                for step, stop in enumerate(levels.steps_to(end))
+            ]
+
+
 def test_printed_reader_of_the_container(printed: dict[str, Any], codec: DiffusionCodec, picture: Picture) -> None:
     transparent = Picture(picture.pixels, picture.pixels[..., 0].copy())
     for one, seed in ((picture, 0), (transparent, 0), (picture, 2**63), (transparent, 1)):
@@ -222,8 +234,8 @@ def test_printed_estimate(printed: dict[str, Any], prediction: Any, conditioning
         if not parameter.any():
             parameter.normal_(0, 0.1)
     x = torch.randn(1, 3, 8, 8)
-    for log_snr in (-8.5, -3.25, 0.0, 6.5, 11.0):
-        expected = denoiser.predict_x_0(x, torch.tensor([log_snr]))[0].numpy()
+    for log_snr in (-np.inf, -10.0, -8.5, -3.25, 0.0, 6.5, 11.0):
+        expected = denoiser.predict_x_0(x, torch.tensor([max(log_snr, -8.5)]))[0].numpy()
         found = printed["estimate_x_0"](x[0].numpy(), log_snr, config.to_dict(), raw_network(denoiser))
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=2e-4)
 

@@ -125,8 +125,20 @@ def test_sixteen_bit_colour_is_refused() -> None:
 
     head = struct.pack(">IIBBBBB", 1, 1, 16, 2, 0, 0, 0)
     data = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(bytes(7)))
-    with pytest.raises(ImageError, match="16 bits per sample"):
+    with pytest.raises(ImageError, match="more than 8 bits per sample"):
         read_picture(io.BytesIO(data + chunk(b"IEND", b"")))
+
+
+@pytest.mark.parametrize("header", ["P6 1 1 65535\n", "P6 1 1 256\n", "P3 1 1 1000\n"])
+def test_deep_ppm_is_refused(header: str) -> None:
+    with pytest.raises(ImageError, match="more than 8 bits per sample"):
+        read_picture(io.BytesIO(header.encode() + b"1 2 3 4 5 6 7"))
+
+
+def test_ppm_of_eight_bits_is_read() -> None:
+    for maximum, value in ((255, 9), (15, 9 * 17)):
+        found = read_picture(io.BytesIO(f"P6 1 1 {maximum}\n".encode() + bytes([9, 9, 9])))
+        assert found.pixels.tolist() == [[[value] * 3]]
 
 
 def test_animations_are_refused(tmp_path: Path) -> None:

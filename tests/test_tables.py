@@ -13,6 +13,8 @@ from diffcodec.tables import (
     HALF_OVER_LN2,
     LOG_SNR_SCALE,
     MAX_LISTS,
+    MAX_LOG_SNR,
+    MAX_MSE,
     MSE_SCALE,
     SNR_SCALE,
     CodecTables,
@@ -95,13 +97,19 @@ LOW, HIGH = level(-1.0), level(1.0)
         ((HIGH, LOW), (1, 1), "log SNRs must rise"),
         ((LOW, LOW), (1, 1), "log SNRs must rise"),
         ((LOW, Level(HIGH.log_snr, LOW.snr)), (1, 1), "log SNRs must rise"),
-        ((LOW, HIGH), (1, 0), "must be positive"),
-        ((Level(-5, 0), HIGH), (1, 1), "must be positive"),
+        ((LOW, HIGH), (1, 0), "errors must lie in 1"),
+        ((LOW, HIGH), (1, MAX_MSE + 1), "errors must lie in 1"),
     ],
 )
 def test_level_lists_are_checked(levels: tuple[Level, ...], errors: tuple[int, ...], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         LevelList(0, levels, errors)
+
+
+@pytest.mark.parametrize(("log_snr", "snr"), [(-5, 0), (-5, -1), (5, 1 << 128), (MAX_LOG_SNR + 1, 9), (-(10**400), 1)])
+def test_levels_are_checked(log_snr: int, snr: int) -> None:
+    with pytest.raises(ConfigError, match="out of range"):
+        Level(log_snr, snr)
 
 
 def tables(*bounds: int, weights: tuple[tuple[int, ...], ...] = ((1, 2),)) -> CodecTables:
@@ -114,9 +122,18 @@ def test_tables_are_checked() -> None:
         tables()
     with pytest.raises(ConfigError, match="expected 1 to 16 level lists, found 17"):
         tables(*range(1, MAX_LISTS + 2))
-    for weights in (((1, 0),), ((),), ((3,), (-1,))):
+    for weights in (((1, 0),), ((),), ((3,), (-1,)), ((1 << 23, 1 << 23, 1),), ((2**70,),)):
         with pytest.raises(ConfigError, match="length weights must be positive"):
             tables(0, weights=weights)
+
+
+def test_tables_that_would_expect_less_than_nothing_are_rejected() -> None:
+    levels = LevelList(0, (LOW, HIGH), (5, 3))
+    with pytest.raises(ConfigError, match="timesteps must fall"):
+        CodecTables((LOW, HIGH), (levels,), ((1, 2),))
+    for end in (Level(HIGH.log_snr + 5, HIGH.snr - 1), Level(LOW.log_snr - 5, LOW.snr + 1)):
+        with pytest.raises(ConfigError, match="SNRs must rise with log SNRs"):
+            CodecTables((end,), (levels,), ((1, 2),))
 
 
 def test_timesteps_count_from_one() -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from hashlib import sha256
 from itertools import pairwise
 from math import ceil
 
@@ -42,6 +43,8 @@ CANDIDATES_LOG2 = 16
 _COUNT = 1 << CANDIDATES_LOG2
 _MASK = _COUNT - 1
 _WORD_MASK = np.uint64(0xFFFFFFFF)
+ZIPF_SHA256 = "6b149de8bdad28d84c81d87f948b79f96e252493504924f109751dca6dfba9e1"
+"""Of the Zipf weights, 4 bytes each, big-endian."""
 INDEX_BITS = 13.7
 """Mean cost of an index under the Zipf model at 14 bits a chunk, measured."""
 
@@ -64,6 +67,9 @@ def zipf_weights() -> NDArray[np.int64]:
     ulp agree.
     """
     weights = np.maximum(np.rint(zipf_exact()), 1.0).astype(np.int64)
+    # The only table that the decoder computes with a power: if it came out otherwise, no index would decode.
+    if sha256(weights.astype(">u4").tobytes()).hexdigest() != ZIPF_SHA256:
+        raise RuntimeError("this machine's power function is off: the Poisson channel's Zipf table comes out wrong")
     weights.setflags(write=False)
     return weights
 

@@ -77,6 +77,11 @@ def outputs(files: Sequence[str], out: str | None, suffix: str, many: bool) -> l
     return results
 
 
+def label(name: str) -> str:
+    """What messages call an input."""
+    return "standard input" if name == STANDARD else name
+
+
 def read_input(name: str) -> bytes:
     """All bytes of a file or of standard input.
 

@@ -14,6 +14,7 @@ from diffcodec.cli.batch import (
     check_writable,
     expand,
     for_each,
+    label,
     outputs,
     read_input,
     write_output,
@@ -63,7 +64,7 @@ PICTURE_SUFFIXES = (
     type=click.IntRange(8, 16),
     default=12,
     show_default=True,
-    help="Search effort: each step doubles the coding time and saves about 2 %.",
+    help="Search effort: each step doubles the coding time and saves about 1 %.",
 )
 @click.option(
     "--seed",
@@ -96,7 +97,7 @@ def command(
 
     def standard_input() -> io.BytesIO:
         file = io.BytesIO(read_input(STANDARD))
-        file.name = "standard input"  # type: ignore[attr-defined]
+        file.name = label(STANDARD)
         return file
 
     def compress(source: str, target: str) -> None:

@@ -9,6 +9,7 @@ from diffcodec.cli.batch import (
     check_writable,
     expand,
     for_each,
+    label,
     outputs,
     read_input,
     write_output,
@@ -45,7 +46,7 @@ def command(
     sources = expand(files, [".dfc"])
     targets = outputs(sources, out, ".png", many=len(files) > 1 or list(files) != sources)
 
-    from diffcodec.bitstream.container import DEFAULT_MAX_PIXELS, read_container, read_partial
+    from diffcodec.bitstream.container import DEFAULT_MAX_PIXELS, read_container, read_header, read_partial
     from diffcodec.codec import DiffusionCodec
     from diffcodec.devices import check_device
     from diffcodec.images import check_mode, picture_format, write_picture
@@ -60,9 +61,9 @@ def command(
         data = read_input(source)
         # A damaged file is refused before any model is looked for.
         container = (
-            read_partial(data, max_pixels=limit, name=source)[0]
+            read_partial(data, max_pixels=limit, name=label(source))[0]
             if partial
-            else read_container(data, max_pixels=limit, name=source)
+            else read_container(data, max_pixels=limit, name=label(source))
         )
         mode = container.header.colour.name + ("A" if container.alpha is not None else "")
         check_mode(mode, kind, target)
@@ -71,14 +72,17 @@ def command(
             codecs[fingerprint] = (
                 DiffusionCodec.from_pretrained(model, device=where)
                 if model
-                else DiffusionCodec.for_stream(data, device=where, name=source)
+                else DiffusionCodec.for_stream(data, device=where, name=label(source))
             )
-        preview = codecs[fingerprint].restore(data, timestep=timestep, partial=partial, max_pixels=limit, name=source)
+        preview = codecs[fingerprint].restore(
+            data, timestep=timestep, partial=partial, max_pixels=limit, name=label(source)
+        )
         write_output(target, force, lambda file: write_picture(preview.picture, file, kind), make_folder=target != out)
         if not preview.verified:
+            lost = read_header(data).alpha_bytes is not None and preview.picture.alpha is None
             click.echo(
-                f"Warning: {source} is cut; {target} is step {preview.step} of {preview.steps} "
-                f"(t = {preview.timestep:g}), and unverified",
+                f"Warning: {label(source)} is cut; {target} is step {preview.step} of {preview.steps} "
+                f"(t = {preview.timestep:g}){', without the alpha plane' if lost else ''}, and unverified",
                 err=True,
             )
         if target != STANDARD:

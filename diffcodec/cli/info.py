@@ -6,7 +6,7 @@ import json
 
 import click
 
-from diffcodec.cli.batch import expand, for_each, read_input
+from diffcodec.cli.batch import expand, for_each, label, read_input
 
 
 @click.command("info")
@@ -19,7 +19,7 @@ def command(files: tuple[str, ...], as_json: bool) -> None:
 
     def show(source: str, _: str) -> None:
         data = read_input(source)
-        info = read_header(data, name=source)
+        info = read_header(data, name=label(source))
         header = info.header
         known = header.channel in tuple(ChannelId)
         alpha = info.alpha_bytes is not None

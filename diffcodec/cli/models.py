@@ -13,7 +13,7 @@ import click
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per model.")
 def command(model: tuple[str, ...], as_json: bool) -> None:
     """Show the bundled models, or model files: what they were trained on, and how well they do."""
-    from diffcodec.checkpoint import bundled_models, find_model, load_checkpoint
+    from diffcodec.checkpoint import DEFAULT_MODEL, bundled_models, find_model, load_checkpoint
 
     bundled = bundled_models()
     for name in model or tuple(bundled):
@@ -25,7 +25,7 @@ def command(model: tuple[str, ...], as_json: bool) -> None:
             "parameters": sum(value.numel() for value in checkpoint.weights.values()),
             "bytes": Path(path).stat().st_size,
             "levels": [len(levels.levels) for levels in checkpoint.tables.lists] if checkpoint.tables else [],
-            "default": name == next(iter(bundled), None),
+            "default": name == DEFAULT_MODEL,
         }
         if as_json:
             click.echo(json.dumps(values))

@@ -77,6 +77,7 @@ def command(
 
     from diffcodec.checkpoint import Checkpoint, ModelCard, half_weights
     from diffcodec.config import ModelConfig, TrainingConfig, named_model
+    from diffcodec.devices import check_device
     from diffcodec.files import atomic_write
     from diffcodec.training.data import load_images
     from diffcodec.training.loop import Progress, Trainer, append_log
@@ -87,6 +88,7 @@ def command(
     else:
         model = named_model(model_name)
     training = TrainingConfig.from_dict(dict(parse_setting(setting) for setting in settings))
+    check_device(device)
     processes = Processes.from_environment()
     state = out / "state.pt"
     if state.exists() and not resume:
