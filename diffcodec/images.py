@@ -21,6 +21,11 @@ DEFAULT_MAX_PIXELS = 89_478_485
 
 _MODES = ("RGB", "L", "RGBA", "LA")
 
+# Still pictures in pixels. Not EPS and the like, for which Pillow would start another program.
+_READABLE = (
+    "PNG", "JPEG", "MPO", "WEBP", "BMP", "TIFF", "PPM", "AVIF", "JPEG2000", "JXL", "GIF", "ICO", "TGA", "QOI", "DIB",
+)  # fmt: skip
+
 # What each format takes without changing a pixel (JPEG excepted), and how it is told to.
 _FORMATS: dict[str, tuple[tuple[str, ...], dict[str, object]]] = {
     "PNG": (_MODES, {}),
@@ -102,7 +107,8 @@ def read_picture(source: str | Path | BinaryIO | Image.Image, *, max_pixels: int
         return _to_picture(source, getattr(source, "filename", "") or "the image", max_pixels)
     name = str(source) if isinstance(source, str | Path) else str(getattr(source, "name", "the image"))
     with _translated(name):
-        image = Image.open(source)
+        Image.init()
+        image = Image.open(source, formats=[name for name in _READABLE if name in Image.OPEN])
     with image:
         return _to_picture(image, name, max_pixels)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -342,8 +341,6 @@ def test_the_door_opens_without_torch(arguments: list[str], stream: Path) -> Non
 
 
 def test_module_runs_as_a_program() -> None:
-    start = time.perf_counter()
     command = [sys.executable, "-m", "diffcodec", "--version"]
     result = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "diffcodec, version" in result.stdout
-    assert time.perf_counter() - start < 20

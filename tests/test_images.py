@@ -316,3 +316,11 @@ def test_alpha_bomb_is_bounded() -> None:
     bomb = bytes([AlphaMethod.PLAIN]) + zlib.compress(bytes(50_000_000), 9, wbits=-15)
     with pytest.raises(CorruptStreamError, match="exactly 6 bytes"):
         decode_alpha(bomb, 3, 2)
+
+
+def test_formats_that_start_other_programs_are_not_opened(tmp_path: Path) -> None:
+    """Pillow would hand EPS to Ghostscript."""
+    path = tmp_path / "page.eps"
+    Image.new("RGB", (4, 4)).save(path)
+    with pytest.raises(ImageError, match=r"page\.eps"):
+        read_picture(path)

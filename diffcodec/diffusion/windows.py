@@ -15,7 +15,7 @@ from diffcodec.config import UNetConfig
 from diffcodec.diffusion.denoiser import Denoiser
 
 MAX_WINDOW_PIXELS = 1 << 20
-"""Canvases up to this size, and windows with their margins, are evaluated as a whole."""
+"""Canvases up to this size, and windows with their margins, are evaluated as a whole; so many pixels at once."""
 
 WINDOW_SIDE = 1024
 """Side of a window with its margins, in pixels, where the margins leave enough of it."""
@@ -57,8 +57,11 @@ def predict_x_0(denoiser: Denoiser, x_t: Tensor, log_snr: float) -> Tensor:
         (B, C, H, W), float32.
     """
     network = denoiser.config.network
-    condition = torch.full((len(x_t),), log_snr, device=x_t.device)
     height, width = x_t.shape[2:]
+    at_once = max(1, MAX_WINDOW_PIXELS // (height * width))
+    if len(x_t) > at_once:
+        return torch.cat([predict_x_0(denoiser, part, log_snr) for part in torch.split(x_t, at_once)])
+    condition = torch.full((len(x_t),), log_snr, device=x_t.device)
     if not network.is_local or height * width <= MAX_WINDOW_PIXELS:
         return denoiser.predict_x_0(x_t, condition)
     margin = receptive_radius(network)
