@@ -194,7 +194,7 @@ def main(
         "seconds": time.perf_counter() - begin,
     }  # fmt: skip
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    out.write_text(json.dumps(result) + "\n", encoding="utf-8")
     click.echo(table(points, dims))
     for t, values in references.items():
         click.echo(f"reference at t = {t}: {values['bpd']:.4f} bits/dim, RMSE {values['rmse']:.3f}")
