@@ -310,9 +310,9 @@ class DiffusionCodec:
 
         def preview(done: int) -> Preview:
             pixels = plane.pixels(walk.estimate()[0])
+            reached = self.denoiser.schedule.timestep(walk.level.log_snr) if done else len(self.tables.timesteps)
             return Preview(
-                Picture(pixels, alpha), done, len(levels.steps_to(end)),
-                self.denoiser.schedule.timestep(walk.level.log_snr) if done else float(len(self.tables.timesteps)),
+                Picture(pixels, alpha), done, len(levels.steps_to(end)), round(float(reached), 3),
                 reader.information_bits, verified,
             )  # fmt: skip
 
