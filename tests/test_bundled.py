@@ -98,10 +98,10 @@ def test_distortion_is_that_of_true_sampling(bundled: DiffusionCodec, pictures: 
 @pytest.mark.slow
 def test_reference_rate_of_the_model_card(bundled: DiffusionCodec, images: torch.Tensor) -> None:
     log_snrs = [bundled.tables.level(t).log_snr / LOG_SNR_SCALE for t in (101, 1)]
-    reference = measure_reference(bundled.denoiser, images[:40], log_snrs, levels=250)
+    reference = measure_reference(bundled.denoiser, images, log_snrs, levels=100)
     at_101, at_1 = reference.bits.mean(axis=1) / 3072
     rmse_101, rmse_1 = np.sqrt(reference.mse.mean(axis=1))
-    # Between these 40 images and all 100, and from 250 levels to 500, the rate moves by a few percent.
+    # The card's figures are for 500 levels; with 100 the sum lies a few percent above the integral.
     assert at_1 < 1.85
     assert rmse_1 < 1.05
     assert at_101 < 0.16
