@@ -312,7 +312,7 @@ class DiffusionCodec:
             pixels = plane.pixels(walk.estimate()[0])
             reached = self.denoiser.schedule.timestep(walk.level.log_snr) if done else len(self.tables.timesteps)
             return Preview(
-                Picture(pixels, alpha), done, len(levels.steps_to(end)), round(float(reached), 3),
+                Picture(pixels, alpha), done, len(walk.stops), round(float(reached), 3),
                 reader.information_bits, verified,
             )  # fmt: skip
 

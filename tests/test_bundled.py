@@ -17,13 +17,12 @@ from diffcodec.channel import make_channel
 from diffcodec.channel.base import ChannelId
 from diffcodec.checkpoint import bundled_models, load_checkpoint
 from diffcodec.codec import DiffusionCodec
-from diffcodec.diffusion.denoiser import Denoiser
 from diffcodec.evaluation.reference import measure_reference
 from diffcodec.evaluation.true_sampling import TrueSampling
 from diffcodec.images import Picture
 from diffcodec.tables import LOG_SNR_SCALE
 from diffcodec.training.data import load_images
-from tests.test_codec import PerturbedDenoiser, largest_difference, threads
+from tests.test_codec import largest_difference, perturbed, threads
 
 DATA = Path(__file__).parent.parent / "benchmarks" / "data"
 
@@ -43,12 +42,6 @@ def pictures(images: torch.Tensor) -> list[Picture]:
     return [Picture(image.permute(1, 2, 0).numpy(), None) for image in images]
 
 
-def perturbed(codec: DiffusionCodec) -> DiffusionCodec:
-    denoiser: Denoiser = PerturbedDenoiser(codec.checkpoint.config)
-    denoiser.load_state_dict(codec.denoiser.state_dict())
-    return DiffusionCodec(codec.checkpoint, denoiser=denoiser.eval().requires_grad_(False))
-
-
 def test_model_is_small_enough_to_ship() -> None:
     for path in bundled_models().values():
         assert path.stat().st_size <= 32 << 20
@@ -62,7 +55,7 @@ def test_perturbed_decoder_agrees_within_a_grey_level(
     bundled: DiffusionCodec, pictures: list[Picture], timestep: int
 ) -> None:
     torch.manual_seed(0)
-    decoder = perturbed(bundled)
+    decoder = perturbed(bundled.checkpoint)
     for stream in bundled.compress_batch(pictures[:3], timestep=timestep):
         preview = decoder.restore(stream)
         assert preview.payload_bits == pytest.approx(stream.report.side_bits + stream.report.path_bits)
