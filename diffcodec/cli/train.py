@@ -47,6 +47,7 @@ def parse_duration(ctx: click.Context, param: click.Parameter, value: str | None
 @click.option("--time-limit", metavar="TIME", callback=parse_duration, help="Stop after this time: 90s, 45m, 1.5h.")
 @click.option("--images", type=click.IntRange(1), help="Stop after this many images, repetitions counted.")
 @click.option("--resume", is_flag=True, help="Continue from the state in the folder.")
+@click.option("--from", "start", metavar="NAME|FILE", help="Start from the weights of a trained model (fine-tuning).")
 @click.option("--device", default="cpu", show_default=True, help="cpu or cuda.")
 @click.option(
     "--precision",
@@ -65,7 +66,7 @@ def parse_duration(ctx: click.Context, param: click.Parameter, value: str | None
 )
 def command(
     data: str, root: str, size: int, model_name: str, out: Path, name: str | None, time_limit: float | None,
-    images: int | None, resume: bool, device: str, precision: str, compile_network: bool,
+    images: int | None, resume: bool, start: str | None, device: str, precision: str, compile_network: bool,
     settings: tuple[str, ...],
 ) -> None:  # fmt: skip
     """Train a diffusion model.
@@ -75,7 +76,7 @@ def command(
     """
     from tqdm import tqdm
 
-    from diffcodec.checkpoint import Checkpoint, ModelCard, half_weights
+    from diffcodec.checkpoint import Checkpoint, ModelCard, half_weights, load_checkpoint
     from diffcodec.config import ModelConfig, TrainingConfig, named_model
     from diffcodec.devices import check_device
     from diffcodec.files import atomic_write
@@ -99,13 +100,16 @@ def command(
     )  # fmt: skip
     if resume:
         trainer.load_state(state)
+    elif start is not None:
+        trainer.load_weights(load_checkpoint(start).weights)
     out.mkdir(parents=True, exist_ok=True)
 
     def save() -> None:
         if not processes.is_first:
             return
         trainer.save_state(state)
-        recipe = json.dumps({"training": training.to_dict(), "precision": precision}, sort_keys=True)
+        origin = {"from": start} if start is not None else {}
+        recipe = json.dumps({"training": training.to_dict(), "precision": precision, **origin}, sort_keys=True)
         card = ModelCard(
             name or Path(model_name).stem, data=data if data == "cifar10" else "own pictures", recipe=recipe,
             time=f"{trainer.seconds / 60:.0f} minutes on {device}, {trainer.batches.drawn} images",

@@ -7,7 +7,7 @@ import math
 import os
 import pickle
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -183,6 +183,18 @@ class Trainer:
     def averaged_weights(self) -> dict[str, Tensor]:
         """The moving average of the weights, float32 on the CPU, by parameter name."""
         return {name: value.cpu().contiguous() for name, value in self.ema.average.items()}
+
+    def load_weights(self, weights: Mapping[str, Tensor]) -> None:
+        """Start from the weights of a trained model, by parameter name, instead of random ones.
+
+        Raises:
+            CheckpointError: if they do not fit the model.
+        """
+        try:
+            self.denoiser.load_state_dict({name: value.float() for name, value in weights.items()})
+        except RuntimeError as error:
+            raise CheckpointError("the weights to start from do not fit the model that is trained: pass the --model that they are of") from error
+        self.ema = ExponentialMovingAverage(self.denoiser, self.training.ema_decay)
 
     def save_state(self, path: Path) -> None:
         """Write all that a resumed run needs; the old file stays until the new one is complete."""

@@ -168,3 +168,20 @@ def test_settings_are_json_where_they_can_be(text: str, expected: tuple[str, obj
 def test_a_setting_has_a_value() -> None:
     with pytest.raises(ConfigError, match="expected KEY=VALUE"):
         parse_setting("batch_size")
+
+
+def test_starts_from_the_weights_of_another_model(place: Path) -> None:
+    assert train(place, "--images", "32", "--set", "batch_size=16").exit_code == 0
+    first = place / "out" / "model.safetensors"
+    nothing = ["--images", "16", "--set", "batch_size=16", "--set", "learning_rate=1e-30"]
+    result = train(place, *nothing, "--from", str(first), "--out", str(place / "next"))
+    assert result.exit_code == 0, result.output
+    before, after = load_checkpoint(first), load_checkpoint(place / "next" / "model.safetensors")
+    assert all(torch.equal(before.weights[name], value) for name, value in after.weights.items())
+    assert json.loads(after.card.recipe)["from"] == str(first)
+
+
+def test_does_not_start_from_a_model_of_another_shape(place: Path) -> None:
+    result = train(place, "--images", "16", "--from", "cifar10-small-v1")
+    assert_one_line_error(result, "do not fit the model that is trained")
+    assert not (place / "out").exists()
