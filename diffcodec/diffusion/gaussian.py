@@ -107,7 +107,11 @@ class GaussianDiffusion:
         Raises:
             ValueError: if not 0 <= s < t <= T.
         """
-        mean_and_std = self.q_posterior(self.predict_x_0(x_t, t), x_t, t, s)
+        return self._p_given(self.predict_x_0(x_t, t), x_t, t, s)
+
+    def _p_given(self, estimate: Tensor, x_t: Tensor, t: int, s: int) -> GaussianParameters:
+        """p(x_s | x_t) of the model whose estimate of x_0 this is."""
+        mean_and_std = self.q_posterior(estimate, x_t, t, s)
         if self.variance == "fixedsmall":
             return mean_and_std
         level_t, level_s = self.schedule.level(t), self.schedule.level(s)
@@ -116,7 +120,10 @@ class GaussianDiffusion:
 
     def predict_x_0(self, x_t: Tensor, t: int) -> Tensor:
         """The model's estimate of the clean image at timestep t >= 1; eq. 15. (B, C, H, W)."""
-        level = self.schedule.level(t)
+        return self.predict_x_0_at(x_t, self.schedule.level(t))
+
+    def predict_x_0_at(self, x_t: Tensor, level: NoiseLevel) -> Tensor:
+        """The same at any noise level, which may lie between the timesteps; finite log SNR. (B, C, H, W)."""
         eps = self.predictor(x_t, torch.full((len(x_t),), level.log_snr, device=x_t.device))
         x_0 = (x_t - level.sigma * eps) / level.alpha
         return x_0.clamp(-1, 1) if self.clip_denoised else x_0
@@ -159,28 +166,36 @@ class GaussianDiffusion:
             x_t: a sample of q(x_t | x_0), same shape.
             t: 1 <= t <= T.
         """
-        p = self.p_posterior(x_t, t, t - 1) if t > 1 else self._decoder(x_t)
-        # At t = 1 the posterior mean is the x_0 estimate itself.
-        estimate = self.predict_x_0(x_t, t) if t > 1 else p.mean
+        return self.bound_term_given(self.predict_x_0(x_t, t), x_0, x_t, t)
+
+    def bound_term_given(self, estimate: Tensor, x_0: Tensor, x_t: Tensor, t: int) -> BoundTerm:
+        """The same term when the model's estimate of x_0 is at hand: several variances then share one evaluation.
+
+        Args:
+            estimate: `predict_x_0(x_t, t)`, (B, C, H, W).
+            x_0, x_t, t: as for `bound_term`.
+        """
         mse = ((x_0 - estimate) ** 2).mean(dim=(1, 2, 3))
         if t == 1:
+            p = self._decoder(estimate)
             nats = -discretised_log_likelihood(x_0, p.mean, p.std).mean(dim=(1, 2, 3))
         else:
+            p = self._p_given(estimate, x_t, t, t - 1)
             q = self.q_posterior(x_0, x_t, t, t - 1)
             ratio = (q.std / p.std) ** 2
             squared = ((q.mean - p.mean) ** 2).mean(dim=(1, 2, 3)) / p.std**2
             nats = 0.5 * (squared + ratio - 1 - math.log(ratio))
         return BoundTerm(t, nats / math.log(2), mse)
 
-    def _decoder(self, x_1: Tensor) -> GaussianParameters:
-        """p(x_0 | x_1) before discretisation; eq. 13.
+    def _decoder(self, estimate: Tensor) -> GaussianParameters:
+        """p(x_0 | x_1) before discretisation; eq. 13. Its mean is the x_0 estimate itself.
 
-        q's own variance is 0 there, so `fixedsmall` takes beta_tilde of the next step, as the paper's code does.
+        q's own variance is 0 there, so `fixedsmall` takes beta_tilde of the next step. The paper's code does so
+        for both kinds; here `fixedlarge` is beta_1.
         """
-        mean = self.predict_x_0(x_1, 1)
         if self.variance == "fixedlarge" or self.schedule.steps == 1:
-            return GaussianParameters(mean, math.sqrt(self.schedule.betas[1]))
-        return GaussianParameters(mean, posterior(self.schedule.level(2), self.schedule.level(1)).std)
+            return GaussianParameters(estimate, math.sqrt(self.schedule.betas[1]))
+        return GaussianParameters(estimate, posterior(self.schedule.level(2), self.schedule.level(1)).std)
 
     @torch.no_grad()
     def bound(self, x_0: Tensor) -> Iterator[BoundTerm]:

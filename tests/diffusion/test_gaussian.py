@@ -280,6 +280,36 @@ def test_estimates_are_clipped_only_if_asked_to() -> None:
     assert GaussianDiffusion(SHORT, loud, clip_denoised=False).predict_x_0(x_t, 3).max().item() > 5
 
 
+@pytest.mark.parametrize("t", [1, 2, 3, 4])
+def test_one_evaluation_is_enough_for_the_terms_of_both_variances(t: int) -> None:
+    calls = []
+
+    def counted(x_t: Tensor, log_snr: Tensor) -> Tensor:
+        calls.append(len(x_t))
+        return linear_predictor(x_t, log_snr)
+
+    x_0 = pictures()
+    x_t = GaussianDiffusion(SHORT, linear_predictor).q_sample(x_0, t)
+    diffusions = [GaussianDiffusion(SHORT, counted, variance=variance) for variance in VARIANCES]
+    estimate = diffusions[0].predict_x_0(x_t, t)
+    given = [diffusion.bound_term_given(estimate, x_0, x_t, t) for diffusion in diffusions]
+    assert calls == [4]
+    for diffusion, found in zip(diffusions, given, strict=True):
+        expected = diffusion.bound_term(x_0, x_t, t)
+        assert found.timestep == expected.timestep
+        assert torch.equal(found.bpd, expected.bpd)
+        assert torch.equal(found.mse, expected.mse)
+    assert calls == [4, 4, 4]
+
+
+def test_estimates_are_made_between_timesteps_too() -> None:
+    x_0 = pictures()
+    level = NoiseLevel(0.5 * (SHORT.level(2).log_snr + SHORT.level(3).log_snr))
+    diffusion = GaussianDiffusion(SHORT, oracle(x_0))
+    assert torch.allclose(diffusion.predict_x_0_at(level.alpha * x_0 + level.sigma * 0.7, level), x_0, atol=1e-6)
+    assert torch.equal(diffusion.predict_x_0_at(x_0, SHORT.level(2)), diffusion.predict_x_0(x_0, 2))
+
+
 @pytest.mark.parametrize(("t", "s"), [(0, 0), (1, 1), (2, 3), (5, 1), (3, -1)])
 def test_steps_that_are_none_are_value_errors(t: int, s: int) -> None:
     diffusion = GaussianDiffusion(SHORT, linear_predictor)
