@@ -1,0 +1,1 @@
+"""The figures of the rate-distortion benchmark, each drawn from result files alone."""
