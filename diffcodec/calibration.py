@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -18,7 +18,9 @@ from diffcodec.codec import DiffusionCodec
 from diffcodec.diffusion.denoiser import Denoiser
 from diffcodec.diffusion.schedule import NoiseLevel, NoiseSchedule
 from diffcodec.errors import ConfigError
+from diffcodec.fitting import FIT_TIMESTEPS, fit_lossless
 from diffcodec.images import Picture
+from diffcodec.lossless.rounding import UNIT
 from diffcodec.tables import LOG_SNR_SCALE, MSE_SCALE, SNR_SCALE, CodecTables, Level, LevelList
 
 SIZE_CLASSES = (64 * 64, 256 * 256, 0)
@@ -26,6 +28,9 @@ SIZE_CLASSES = (64 * 64, 256 * 256, 0)
 
 CLASS_SIDES = (32, 128, 512)
 """Side of a typical square picture of each class: what its level list is made for."""
+
+FIT_PICTURES = 400
+"""Pictures to which the lossless model is fitted."""
 
 LENGTH_TIMESTEPS = (1, 50, 150, 300)
 """Where the files end to whose step lengths the code is fitted."""
@@ -39,16 +44,19 @@ class ErrorCurve:
     """Mean squared error of the x_0 estimate over the log SNR.
 
     Args:
-        log_snr: rising, (n,); the first stands for pure noise.
+        log_snr: rising, (n,).
         mse: per subpixel, [-1, 1] units, (n,).
+        start_mse: of the constant estimate that stands for pure noise, log SNR -inf.
     """
 
     log_snr: NDArray[np.float64]
     mse: NDArray[np.float64]
+    start_mse: float
 
     def at(self, log_snr: NDArray[np.float64] | float) -> NDArray[np.float64]:
         """Interpolated geometrically; constant beyond the ends."""
-        return np.exp(np.interp(log_snr, self.log_snr, np.log(self.mse)))
+        mse = np.exp(np.interp(log_snr, self.log_snr, np.log(self.mse)))
+        return np.where(np.isneginf(log_snr), self.start_mse, mse)
 
 
 @torch.no_grad()
@@ -80,7 +88,14 @@ def measure_error_curve(
         mse.append(torch.cat(errors).double().mean().item())
         progress(index + 1)
     # The true curve falls; what rises is noise of the measurement.
-    return ErrorCurve(log_snr, np.minimum.accumulate(np.array(mse)))
+    curve = np.minimum.accumulate(np.array(mse))
+    constant = torch.tensor(mean_colour(images))[:, None, None] / (UNIT * 127.5) - 1
+    return ErrorCurve(log_snr, curve, max(float(curve[0]), ((x_0 - constant) ** 2).double().mean().item()))
+
+
+def mean_colour(images: Tensor) -> tuple[int, ...]:
+    """Mean of images (N, 3, H, W), uint8, in 1 / UNIT grey level."""
+    return tuple(round(value) for value in (images.double().mean(dim=(0, 2, 3)) * UNIT).tolist())
 
 
 def candidate_levels(schedule: NoiseSchedule) -> list[float]:
@@ -194,7 +209,10 @@ def calibrate(
         for max_pixels, side in zip(SIZE_CLASSES, CLASS_SIDES, strict=True)
     )
     timesteps = tuple(make_level(float(value)) for value in schedule.log_snr[1:])
-    tables = CodecTables(timesteps, lists, DEFAULT_WEIGHTS)
+    progress("lossless model")
+    fit_timesteps = [t for t in FIT_TIMESTEPS if t <= schedule.steps]
+    lossless = fit_lossless(denoiser, images[:FIT_PICTURES], timesteps=fit_timesteps)
+    tables = CodecTables(timesteps, lists, DEFAULT_WEIGHTS, mean_colour(images), lossless)
     progress("step lengths")
     codec = DiffusionCodec(checkpoint.with_tables(tables), denoiser=denoiser)
     pictures = [Picture(image.permute(1, 2, 0).numpy(), None) for image in images[:length_pictures]]
@@ -205,4 +223,4 @@ def calibrate(
         for message in codec.transmit(pictures, timestep=timestep, channel=channel).messages
     ]
     weights = fit_weights(histogram(lengths))
-    return checkpoint.with_tables(CodecTables(timesteps, lists, weights))
+    return checkpoint.with_tables(replace(tables, length_weights=weights))

@@ -7,44 +7,39 @@ both hold the same x_s. Nothing that is parsed depends on a network's floats: do
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from copy import copy
 from operator import index
 from pathlib import Path
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from diffcodec.bitstream.container import (
     DEFAULT_MAX_PIXELS,
     ColourMode,
-    Container,
     Header,
     read_container,
     read_header,
     read_partial,
-    write_container,
 )
-from diffcodec.bitstream.entropy import PrefixReader, SymbolReader
-from diffcodec.bitstream.lengths import LengthCoder
 from diffcodec.channel import Channel, ChannelId, make_channel
 from diffcodec.checkpoint import DEFAULT_MODEL, Checkpoint, bundled_models, load_checkpoint
+from diffcodec.compression import Sender, last
+from diffcodec.decompression import Receiver
 from diffcodec.diffusion.denoiser import Denoiser
 from diffcodec.errors import (
     CheckpointError,
     ConfigError,
     CorruptStreamError,
     ModelMismatchError,
-    TruncatedStreamError,
     UnsupportedVersionError,
 )
-from diffcodec.images import Picture, decode_alpha, encode_alpha
+from diffcodec.images import Picture
+from diffcodec.last_step import LastStep
 from diffcodec.plane import Plane
-from diffcodec.results import Bitstream, Preview, Report, Stopwatch
-from diffcodec.tables import CodecTables, Level
-from diffcodec.walk import Message, Transmission, Walk, max_length, transmit
+from diffcodec.results import Bitstream, Preview, Stopwatch
+from diffcodec.tables import CodecTables
+from diffcodec.walk import Transmission
 
 MIN_EFFORT, DEFAULT_EFFORT, MAX_EFFORT = 8, 12, 16
 
@@ -113,7 +108,7 @@ class DiffusionCodec:
 
         Args:
             picture: any size, RGB or grey, with or without alpha (kept losslessly).
-            timestep: noise level t at which to stop, 1 (finest) to T (next to nothing).
+            timestep: noise level t at which to stop, 1 (finest) to T (next to nothing), or 0 for lossless.
             channel: `trellis` or `poisson`.
             effort: 8 to 16; the trellis has 2^effort states.
             seed: of the shared randomness, below 2^64; 0 costs no bytes.
@@ -142,21 +137,13 @@ class DiffusionCodec:
         timestep, effort, seed = _integers(timestep=timestep, effort=effort, seed=seed)
         header, chosen = self._prepare(pictures, timestep, channel, effort, seed)
         watch = Stopwatch()
-        sent = self.transmit(pictures, timestep=timestep, channel=chosen, seed=seed, watch=watch)
-        with watch.coding():
-            alphas = [None if picture.alpha is None else encode_alpha(picture.alpha) for picture in pictures]
-            containers = [
-                Container(header, message.writer.getvalue(), alpha)
-                for message, alpha in zip(sent.messages, alphas, strict=True)
-            ]
-            files = [write_container(container) for container in containers]
+        sender = self._sender(pictures[0], chosen, seed, watch)
+        if timestep == 0:
+            compressed = sender.compress_exactly(pictures, header, self._last_step(header))
+        else:
+            compressed = sender.compress(pictures, header)
         share = Stopwatch(watch.network_s / len(pictures), watch.coding_s / len(pictures))
-        return [
-            Bitstream(data, self._report(data, container, picture, self._plane(header).pixels(canvas), message, share))
-            for data, container, picture, canvas, message in zip(
-                files, containers, pictures, sent.estimate, sent.messages, strict=True
-            )
-        ]
+        return [each.stream(picture, copy(share)) for each, picture in zip(compressed, pictures, strict=True)]
 
     def transmit(
         self,
@@ -179,19 +166,27 @@ class DiffusionCodec:
         Returns:
             The messages, and the state and estimate that the receiver ends with.
         """
-        first = pictures[0]
-        plane = self.plane_for(first)
-        levels = self.tables.lists[self.tables.list_for(first.width * first.height)]
-        x_0 = torch.stack([plane.place(picture.pixels) for picture in pictures]).to(self.device)
-        end = self.tables.level(timestep)
-        walk = Walk(self.denoiser, plane, levels, end, seed, len(pictures), watch or Stopwatch())
-        return transmit(walk, x_0, channel, self.tables.length_weights)
+        sender = self._sender(pictures[0], channel, seed, watch or Stopwatch())
+        return last(sender.transmit(pictures, self.tables.level(timestep)))
+
+    def _sender(self, picture: Picture, channel: Channel, seed: int, watch: Stopwatch) -> Sender:
+        level_list = self.tables.list_for(picture.width * picture.height)
+        return Sender(self.denoiser, self.tables, self.plane_for(picture), channel, seed, level_list, watch)
+
+    def _last_step(self, header: Header) -> LastStep:
+        if self.tables.lossless is None:
+            raise CheckpointError(
+                f"{self.checkpoint.card.name} has no tables for lossless files (t = 0): "
+                "run `diffcodec calibrate` on it, or take another --model"
+            )
+        return LastStep(self.tables.lossless, self._plane(header), self.tables.lists[header.level_list])
 
     def _prepare(
         self, pictures: Sequence[Picture], timestep: int, channel: str, effort: int, seed: int
     ) -> tuple[Header, Channel]:
         """Check the request; returns the header of its files, and the channel."""
-        self.tables.level(timestep)
+        if timestep != 0:
+            self.tables.level(timestep)
         first = pictures[0]
         if any(picture.pixels.shape != first.pixels.shape for picture in pictures):
             raise ConfigError("a batch holds pictures of one size and colour mode")
@@ -205,26 +200,6 @@ class DiffusionCodec:
             width=first.width, height=first.height, seed=seed,
         )  # fmt: skip
         return header, chosen
-
-    def _report(
-        self, data: bytes, container: Container, picture: Picture, restored: NDArray[np.uint8], message: Message,
-        share: Stopwatch,
-    ) -> Report:  # fmt: skip
-        header = container.header
-        error = float(np.mean((picture.pixels.astype(np.float64) - restored) ** 2))
-        alpha_bytes = len(container.alpha) if container.alpha is not None else 0
-        channels = 1 if header.colour is ColourMode.L else 3
-        return Report(
-            width=picture.width, height=picture.height, mode=picture.mode, timestep=header.timestep,
-            steps=len(self._steps(header)), channel=ChannelId(header.channel).name.lower(), effort=header.effort,
-            file_bytes=len(data), header_bytes=len(data) - len(container.payload) - alpha_bytes,
-            alpha_bytes=alpha_bytes,
-            side_bits=message.side_bits, path_bits=message.path_bits, ideal_bits=message.ideal_bits,
-            delivered_bits=message.delivered_bits, bpd=8 * len(data) / (header.pixels * channels),
-            bpp=8 * len(data) / header.pixels,
-            psnr_db=10 * math.log10(255**2 / error) if error else math.inf, rmse=math.sqrt(error),
-            network_seconds=share.network_s, coding_seconds=share.coding_s,
-        )  # fmt: skip
 
     # -------------------------------------------------------------------------------------- decompress
 
@@ -260,6 +235,7 @@ class DiffusionCodec:
         Args:
             stream: what `compress` returned, or the bytes of a .dfc file.
             timestep: restore a coarser version: the last level of the stream that is not finer than this.
+                A stored picture (t = 0) has none.
             partial: if the stream is cut, restore its last complete step instead of raising.
             max_pixels: refuse to decode more.
             name: of the stream, for messages.
@@ -296,46 +272,14 @@ class DiffusionCodec:
             verified = True
         header = container.header
         self._check_header(header, name)
-        end = self.tables.level(header.timestep)
-        levels, plane = self.tables.lists[header.level_list], self._plane(header)
-        stop_after = self._steps_until(header, timestep)
-        channel = make_channel(ChannelId(header.channel), header.effort)
-        reader = SymbolReader(container.payload) if complete else PrefixReader(container.payload)
-        lengths = LengthCoder(self.tables.length_weights)
-        alpha = None
-        if container.alpha is not None:
-            with _named(name):
-                alpha = decode_alpha(container.alpha, header.width, header.height)
-        walk = Walk(self.denoiser, plane, levels, end, header.seed, 1, watch)
-
-        def preview(done: int) -> Preview:
-            pixels = plane.pixels(walk.estimate()[0])
-            reached = self.denoiser.schedule.timestep(walk.level.log_snr) if done else len(self.tables.timesteps)
-            return Preview(
-                Picture(pixels, alpha), done, len(walk.stops), round(float(reached), 3),
-                reader.information_bits, verified,
-            )  # fmt: skip
-
-        done = 0
-        for step, stop in walk.steps():
-            if step == stop_after:
-                break
-            # A cut file is read before the network runs: what is not there need not be predicted.
-            try:
-                with watch.coding(), _named(name):
-                    length = lengths.decode(walk.expected_length(step, channel), reader)
-                    self._check_length(length, plane, channel)
-                    sample = channel.decode(plane.dims, 1.0, [length], walk.key(step), [reader])
-            except TruncatedStreamError:
-                break
-            estimate = walk.estimate()
-            with watch.coding():
-                walk.advance(step, stop, estimate, sample)
-            done = step + 1
-            if every:
-                yield preview(done)
-        if not every:
-            yield preview(done)
+        if timestep is not None:
+            (timestep,) = _integers(timestep=timestep)
+            timestep = None if timestep == header.timestep else timestep
+        receiver = Receiver(
+            self.denoiser, self.tables, self._plane(header), make_channel(ChannelId(header.channel), header.effort),
+            container, complete, verified, name, watch,
+        )  # fmt: skip
+        return receiver.previews(timestep, every=every)
 
     def _check_header(self, header: Header, name: str) -> None:
         if header.fingerprint != self.fingerprint:
@@ -344,29 +288,10 @@ class DiffusionCodec:
             raise UnsupportedVersionError(f"{name}: channel {header.channel} is not known to this release")
         if not MIN_EFFORT <= header.effort <= MAX_EFFORT:
             raise UnsupportedVersionError(f"{name}: effort {header.effort} is not known to this release")
-        if header.level_list >= len(self.tables.lists) or not 1 <= header.timestep <= len(self.tables.timesteps):
+        if header.timestep == 0 and self.tables.lossless is None:
+            raise CorruptStreamError(f"{name} is lossless (t = 0), for which its model has no tables")
+        if header.level_list >= len(self.tables.lists) or not 0 <= header.timestep <= len(self.tables.timesteps):
             raise CorruptStreamError(f"{name}: level list {header.level_list}, timestep {header.timestep} do not exist")
-
-    @staticmethod
-    def _check_length(length: int, plane: Plane, channel: Channel) -> None:
-        """A length that no encoder writes must not make the decoder allocate."""
-        if length > max_length(channel, plane.dims):
-            bits = length * channel.bits_per_length
-            raise CorruptStreamError(f"a step claims {bits} path bits for {plane.dims} subpixels")
-
-    def _steps_until(self, header: Header, timestep: int | None) -> int:
-        """Number of the stream's steps that lead to its last level not finer than `timestep`."""
-        steps = self._steps(header)
-        if timestep is None or timestep == header.timestep:
-            return len(steps)
-        (timestep,) = _integers(timestep=timestep)
-        wanted = self.tables.level(timestep)
-        if timestep < header.timestep:
-            raise ConfigError(f"timestep {timestep} is finer than the stream, which ends at {header.timestep}")
-        return sum(level.log_snr <= wanted.log_snr for level in steps)
-
-    def _steps(self, header: Header) -> list[Level]:
-        return self.tables.lists[header.level_list].steps_to(self.tables.level(header.timestep))
 
     def _plane(self, header: Header) -> Plane:
         return Plane(header.colour, header.width, header.height, self.checkpoint.config.network.stride)
@@ -375,15 +300,6 @@ class DiffusionCodec:
         """Geometry of pictures of this size and colour mode."""
         colour = ColourMode.L if picture.pixels.ndim == 2 else ColourMode.RGB
         return Plane(colour, picture.width, picture.height, self.checkpoint.config.network.stride)
-
-
-@contextmanager
-def _named(name: str) -> Iterator[None]:
-    """Puts the stream's name before what is said about its damage."""
-    try:
-        yield
-    except CorruptStreamError as error:
-        raise CorruptStreamError(f"{name} is damaged: {error}") from error
 
 
 def _integers(**values: int) -> list[int]:

@@ -67,6 +67,14 @@ class Plane:
             picture = picture.mean(dim=0, keepdim=True)
         return from_unit(picture.numpy())
 
+    def grey_levels(self, canvas: Tensor) -> NDArray[np.float64]:
+        """The picture on a canvas (3, H, W) in grey levels, not rounded: (C, height, width), C = 1 if grey."""
+        picture = canvas[:, : self.height, : self.width].cpu().double()
+        if self.colour is ColourMode.L:
+            picture = picture.mean(dim=0, keepdim=True)
+        levels: NDArray[np.float64] = ((picture + 1) * 127.5).numpy()
+        return levels
+
     def with_what_is_known(self, estimate: Tensor) -> Tensor:
         """An estimate of x_0 (N, 3, H, W) moved to the pictures that are possible: in range, and grey if grey."""
         estimate = estimate.clamp(-1, 1)

@@ -40,8 +40,8 @@ class Report:
 
     Rates are of the whole file: `bpd` per subpixel, `bpp` per pixel. `ideal_bits` is the sum of the KL
     divergences at the states really visited, `delivered_bits` the information that arrived (log2 q/p at the
-    samples sent), `path_bits` and `side_bits` what was paid for samples and for step lengths. Seconds are
-    shares of a batch's.
+    samples sent), `path_bits` and `side_bits` what was paid for samples and for step lengths, `residual_bits` what the
+    pixels themselves cost at t = 0 (all of a stored picture, which has no steps). Seconds are shares of a batch's.
     """
 
     width: int
@@ -58,6 +58,7 @@ class Report:
     path_bits: float
     ideal_bits: float
     delivered_bits: float
+    residual_bits: float
     bpd: float
     bpp: float
     psnr_db: float

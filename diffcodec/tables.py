@@ -31,6 +31,12 @@ MAX_TOTAL = 1 << 24
 HALF_OVER_LN2 = 47274
 """1 / (2 ln 2), in units of 1 / 65536."""
 
+COEFFICIENT_SCALE = 1 << 12
+"""Coefficients of the lossless model are stored in units of 1 / COEFFICIENT_SCALE."""
+
+SHAPE_TOTAL = (1 << 24) - 256
+"""Last value of a distribution's shape: what the entropy coder shares out among the values of a pixel."""
+
 MAX_LISTS = 16
 
 MAX_LOG_SNR = 64 * LOG_SNR_SCALE
@@ -102,6 +108,78 @@ class LevelList(JsonConfig):
 
 
 @dataclass(frozen=True)
+class PassFit(JsonConfig):
+    """How the pixels of one pass follow from what is known before it; see `lossless.context`.
+
+    Args:
+        prediction: coefficients of the residuals of the pass's neighbours.
+        spread: a constant (in 1 / 128 grey level), then coefficients of the absolute residuals of the neighbours,
+            then of the local gradients. None is negative.
+    """
+
+    prediction: tuple[int, ...]
+    spread: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        if max((abs(value) for value in (*self.prediction, *self.spread)), default=0) > 1 << 24:
+            raise ConfigError("lossless tables: a coefficient is out of range")
+        if min(self.spread, default=0) < 0:
+            raise ConfigError("lossless tables: a spread must not be negative")
+
+
+@dataclass(frozen=True)
+class ResidualFit(JsonConfig):
+    """The model of pixels given the estimate at one noise level.
+
+    Args:
+        log_snr: of that level, in 1 / LOG_SNR_SCALE nats.
+        spacing: of the grid to which estimates are rounded, in 1 / 128 grey level: a power of two.
+        passes: one for each pass.
+        thresholds: rising; they divide the spread into classes.
+        inverse_scales: for each class, steps of the shape table for one grey level, in 1 / 4096.
+    """
+
+    log_snr: int
+    spacing: int
+    passes: tuple[PassFit, ...]
+    thresholds: tuple[int, ...]
+    inverse_scales: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        if not 4 <= self.spacing <= 1 << 15 or self.spacing & (self.spacing - 1):
+            raise ConfigError(f"lossless tables: the spacing must be a power of two, found {self.spacing}")
+        if len(self.inverse_scales) != len(self.thresholds) + 1 or len(self.thresholds) > 255:
+            raise ConfigError("lossless tables: expected one scale more than thresholds")
+        if any(a > b for a, b in pairwise(self.thresholds)):
+            raise ConfigError("lossless tables: thresholds must rise")
+        if not 1 <= min(self.inverse_scales) <= max(self.inverse_scales) <= 1 << 24:
+            raise ConfigError("lossless tables: a scale is out of range")
+
+
+@dataclass(frozen=True)
+class LosslessTables(JsonConfig):
+    """What coding to the last bit depends on.
+
+    Args:
+        shape: cumulative distribution of a residual, from 0 to SHAPE_TOTAL, at evenly spaced points around zero.
+        colour, grey: fits for both kinds of pictures, at rising log SNR.
+    """
+
+    shape: tuple[int, ...]
+    colour: tuple[ResidualFit, ...]
+    grey: tuple[ResidualFit, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.shape) < 3 or self.shape[0] != 0 or self.shape[-1] != SHAPE_TOTAL or len(self.shape) > 1 << 16:
+            raise ConfigError(f"lossless tables: a shape rises from 0 to {SHAPE_TOTAL}")
+        if any(a > b for a, b in pairwise(self.shape)):
+            raise ConfigError("lossless tables: a shape must not fall")
+        for fits in (self.colour, self.grey):
+            if not fits or any(a.log_snr >= b.log_snr for a, b in pairwise(fits)):
+                raise ConfigError("lossless tables: expected fits at rising log SNR")
+
+
+@dataclass(frozen=True)
 class CodecTables(JsonConfig):
     """All tables of a model.
 
@@ -109,13 +187,20 @@ class CodecTables(JsonConfig):
         timesteps: the schedule's integer timesteps 1...T as levels (falling log SNR).
         lists: level lists, by rising size class.
         length_weights: weight tables of the step-length code (`bitstream.lengths`), one for each context.
+        start: the estimate of x_0 given nothing, a colour in 1 / 128 grey level. Without it the network is asked
+            about pure noise, where an error of its last digits weighs a hundred times.
+        lossless: for t = 0; models without it cannot do that.
     """
 
     timesteps: tuple[Level, ...]
     lists: tuple[LevelList, ...]
     length_weights: tuple[tuple[int, ...], ...]
+    start: tuple[int, ...] | None = None
+    lossless: LosslessTables | None = None
 
     def __post_init__(self) -> None:
+        if self.start is not None and (len(self.start) != 3 or not 0 <= min(self.start) <= max(self.start) <= 32640):
+            raise ConfigError("tables: the start is a colour of three values")
         if not 1 <= len(self.lists) <= MAX_LISTS:
             raise ConfigError(f"tables: expected 1 to {MAX_LISTS} level lists, found {len(self.lists)}")
         if any(min(weights, default=0) < 1 or sum(weights) > MAX_TOTAL for weights in self.length_weights):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -40,11 +40,13 @@ class Walk:
         seed: of the shared noise.
         count: pictures in the batch.
         watch: is given the network's time.
+        start: the estimate given nothing, a colour in 1 / 128 grey level; None if the network is to be asked.
     """
 
     def __init__(
-        self, denoiser: Denoiser, plane: Plane, levels: LevelList, end: Level, seed: int, count: int, watch: Stopwatch
-    ) -> None:
+        self, denoiser: Denoiser, plane: Plane, levels: LevelList, end: Level, seed: int, count: int, watch: Stopwatch,
+        start: tuple[int, ...] | None = None,
+    ) -> None:  # fmt: skip
         self.denoiser, self.plane, self.seed, self.watch = denoiser, plane, seed, watch
         self.levels, self.stops = levels, levels.steps_to(end)
         self.device = next(denoiser.parameters()).device
@@ -52,6 +54,10 @@ class Walk:
         size = math.prod(plane.canvas_shape)
         noise = shared_normals(StreamKey(seed, START_NOISE_STEP), 0, size).reshape(plane.canvas_shape)
         self.x_t = torch.from_numpy(noise).repeat(count, 1, 1, 1).to(self.device)
+        self._first_estimate: Tensor | None = None
+        if start is not None:
+            colour = torch.tensor(start, dtype=torch.float32, device=self.device) / (128 * 127.5) - 1
+            self._first_estimate = plane.with_what_is_known(colour[None, :, None, None].expand_as(self.x_t))
 
     def steps(self) -> Iterator[tuple[int, NoiseLevel]]:
         """Running number and stop of every step."""
@@ -75,6 +81,8 @@ class Walk:
         Raises:
             CheckpointError: if the network returns what are not numbers.
         """
+        if self._first_estimate is not None and self.level.log_snr == -math.inf:
+            return self._first_estimate
         with self.watch.network(), full_precision(self.device):
             # Pure noise has no finite log SNR; the network answers for the noisiest level it knows.
             log_snr = max(self.level.log_snr, self.denoiser.config.log_snr_min)
@@ -114,6 +122,10 @@ class Message:
     ideal_bits: float = 0.0
     delivered_bits: float = 0.0
 
+    def copy(self) -> Message:
+        """The message as it is now; what it is copied from may grow."""
+        return replace(self, writer=self.writer.copy())
+
 
 @dataclass(frozen=True)
 class Transmission:
@@ -124,15 +136,17 @@ class Transmission:
         x_t: the final state, (N, 3, H, W).
         level: its noise level.
         estimate: the x_0 estimate there, (N, 3, H, W): what the decoder shows.
+        steps: number of steps taken.
     """
 
     messages: list[Message]
     x_t: Tensor
     level: NoiseLevel
     estimate: Tensor
+    steps: int
 
 
-def transmit(walk: Walk, x_0: Tensor, channel: Channel, length_weights: LengthWeights) -> Transmission:
+def transmit(walk: Walk, x_0: Tensor, channel: Channel, length_weights: LengthWeights) -> Iterator[Transmission]:
     """Send pictures: walk down the levels and write what the receiver needs to follow.
 
     Args:
@@ -140,17 +154,21 @@ def transmit(walk: Walk, x_0: Tensor, channel: Channel, length_weights: LengthWe
         x_0: on their canvases, (N, 3, H, W).
         channel: simulates the samples.
         length_weights: the model's tables for the code of step lengths.
+
+    Yields:
+        After every step what was sent until then. The messages are always the same objects, which grow.
     """
     messages = [Message(LengthCoder(length_weights)) for _ in x_0]
+    estimate = walk.estimate()
     for step, stop in walk.steps():
-        estimate = walk.estimate()
         with walk.watch.coding():
             # In units of p's std, the mean of q lies sqrt(SNR(s) - SNR(t)) (x_0 - xhat_0) away from that of p.
             gain = math.sqrt(stop.snr - walk.level.snr)
             mean = gain * walk.plane.coded(x_0 - estimate)
             sample = _send_step(walk, step, mean, channel, messages)
             walk.advance(step, stop, estimate, sample)
-    return Transmission(messages, walk.x_t, walk.level, walk.estimate())
+        estimate = walk.estimate()
+        yield Transmission(messages, walk.x_t, walk.level, estimate, step + 1)
 
 
 def _send_step(

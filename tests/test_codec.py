@@ -322,7 +322,7 @@ def test_too_many_pixels_are_refused_before_anything_is_allocated(codec: Diffusi
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"timestep": 0}, "timestep"),
+        ({"timestep": -1}, "timestep"),
         ({"timestep": 1001}, "timestep"),
         ({"timestep": 9, "effort": 7}, "effort"),
         ({"timestep": 9, "effort": 17}, "effort"),

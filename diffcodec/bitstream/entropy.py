@@ -183,6 +183,35 @@ class SymbolWriter:
             raise ValueError(f"symbols must be in 0..{model.size - 1}, not {symbols.min()}..{symbols.max()}")
         self._write(symbols, model)
 
+    def write_shares(self, symbols: NDArray[np.int64], shares: NDArray[np.int64]) -> None:
+        """Writes symbols that have a distribution each.
+
+        Args:
+            symbols: column indices, shape (n,).
+            shares: (n, k), integers, not negative, with row sums 2**24 - k. A symbol's probability is its share
+                plus one, out of 2**24.
+
+        Raises:
+            ValueError: if an argument is anything else.
+        """
+        _check_shares(shares)
+        symbols = np.asarray(symbols)
+        if symbols.shape != shares.shape[:1] or (symbols.size and symbols.dtype.kind not in "iu"):
+            raise ValueError(f"expected {len(shares)} integer symbols, not {symbols.dtype} of {symbols.shape}")
+        if not symbols.size:
+            return
+        if symbols.min() < 0 or symbols.max() >= shares.shape[1]:
+            raise ValueError(f"symbols must be in 0..{shares.shape[1] - 1}, not {symbols.min()}..{symbols.max()}")
+        self._encoder.encode(symbols.astype(np.int32), _share_models(), shares.astype(np.float64))
+        self._information_bits += _share_bits(symbols, shares)
+
+    def copy(self) -> "SymbolWriter":
+        """A writer with the same content; either may go on without the other."""
+        copied = SymbolWriter()
+        copied._encoder = self._encoder.clone()
+        copied._information_bits = self._information_bits
+        return copied
+
     def write_uniform(self, symbol: int, size: int) -> None:
         """Writes one of `size` equally likely symbols, for log2(size) bits.
 
@@ -328,6 +357,20 @@ class SymbolReader:
         _check_count(count)
         return self._read(_model_of(weights), count)
 
+    def read_shares(self, shares: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Reads a symbol for each row of shares, shape (n,); see `write_shares`.
+
+        Raises:
+            ValueError: if the shares are not those of any distribution.
+            CorruptStreamError: if no symbol fits.
+        """
+        _check_shares(shares)
+        if not len(shares):
+            return np.zeros(0, np.int64)
+        symbols = self._decode_shares(shares)
+        self._information_bits += _share_bits(symbols, shares)
+        return symbols
+
     def read_uniform(self, size: int) -> int:
         """Reads one of `size` equally likely symbols.
 
@@ -349,6 +392,11 @@ class SymbolReader:
             return self._ones.decode(model, count)
         with _translated():
             return np.asarray(self._zeros.decode(model.coder, count), np.int64)
+
+
+    def _decode_shares(self, shares: NDArray[np.int64]) -> NDArray[np.int64]:
+        with _translated():
+            return np.asarray(self._zeros.decode(_share_models(), shares.astype(np.float64)), np.int64)
 
 
 class PrefixReader(SymbolReader):
@@ -378,6 +426,27 @@ class PrefixReader(SymbolReader):
                 f"the payload is cut: its first {self._length} bytes do not determine the next symbols"
             )
         return symbols
+
+    def _decode_shares(self, shares: NDArray[np.int64]) -> NDArray[np.int64]:
+        # Pixels that are coded to the last bit are of use only together.
+        raise TruncatedStreamError("the payload is cut before its last pixel")
+
+
+def _share_models() -> Any:
+    """A family of categorical models with the exact arithmetic of `_categorical`."""
+    return constriction.stream.model.Categorical(perfect=False)
+
+
+def _share_bits(symbols: NDArray[np.int64], shares: NDArray[np.int64]) -> float:
+    chosen = shares[np.arange(len(symbols)), symbols] + 1
+    return float(PRECISION * len(symbols) - np.log2(chosen).sum())
+
+
+def _check_shares(shares: NDArray[np.int64]) -> None:
+    if shares.ndim != 2 or shares.dtype.kind not in "iu" or not 2 <= shares.shape[1] <= MAX_ALPHABET:
+        raise ValueError(f"shares must be integers of shape (n, k), not {shares.dtype} of {shares.shape}")
+    if shares.size and (shares.min() < 0 or (shares.sum(axis=1) != MAX_TOTAL - shares.shape[1]).any()):
+        raise ValueError(f"shares must not be negative, and sum to {MAX_TOTAL - shares.shape[1]} in every row")
 
 
 def _check_count(count: int) -> None:

@@ -42,9 +42,9 @@ PICTURE_SUFFIXES = (
 @click.option(
     "-t",
     "--timestep",
-    type=click.IntRange(1, 4095),
+    type=click.IntRange(0, 4095),
     required=True,
-    help="Noise level at which to stop: 1 is the finest, the model's last (1000) the coarsest.",
+    help="Noise level at which to stop: 1 is the finest, the model's last (1000) the coarsest; 0 is lossless.",
 )
 @click.option(
     "-o",
@@ -115,7 +115,7 @@ def command(
             seconds = report.network_seconds + report.coding_seconds
             click.echo(
                 f"{source} -> {target}: {report.file_bytes} bytes, {report.bpp:.3f} bpp, "
-                f"PSNR {report.psnr_db:.2f} dB, {seconds:.1f} s"
+                f"{'lossless' if timestep == 0 else f'PSNR {report.psnr_db:.2f} dB'}, {seconds:.1f} s"
             )
 
     for_each(zip(files, targets, strict=True), compress)

@@ -27,7 +27,7 @@ from diffcodec.cli.batch import (
 @click.option(
     "-t",
     "--timestep",
-    type=click.IntRange(1, 4095),
+    type=click.IntRange(0, 4095),
     help="Restore a coarser version: the last level of the file that is not finer than this.",
 )
 @click.option("--partial", is_flag=True, help="Restore the last complete step of a file that has been cut.")

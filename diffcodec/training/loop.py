@@ -193,7 +193,9 @@ class Trainer:
         try:
             self.denoiser.load_state_dict({name: value.float() for name, value in weights.items()})
         except RuntimeError as error:
-            raise CheckpointError("the weights to start from do not fit the model that is trained: pass the --model that they are of") from error
+            raise CheckpointError(
+                "the weights to start from do not fit the model that is trained: pass the --model that they are of"
+            ) from error
         self.ema = ExponentialMovingAverage(self.denoiser, self.training.ema_decay)
 
     def save_state(self, path: Path) -> None:

@@ -1,0 +1,144 @@
+"""By how much a decoder's final estimate may differ from the encoder's: what the guard of lossless files covers.
+
+    python benchmarks/guard.py
+
+One batch is sent down to t = 1 with true samples; then the same samples are received with other thread counts, batch
+sizes and kernels, and with noise on eps at every evaluation. Writes benchmarks/results/guard.json.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from diffcodec.codec import DiffusionCodec
+from diffcodec.evaluation.true_sampling import TrueSampling
+from diffcodec.images import Picture
+from diffcodec.lossless.rounding import GUARD, UNIT
+from diffcodec.results import Stopwatch
+from diffcodec.training.data import load_images
+from diffcodec.walk import Walk
+
+HERE = Path(__file__).parent
+
+
+class RecordingChannel(TrueSampling):
+    """True samples, kept for others to receive."""
+
+    def __init__(self) -> None:
+        super().__init__(seed=0)
+        self.samples: list[NDArray[np.float32]] = []
+
+    def encode(self, *arguments: Any, **keywords: Any) -> NDArray[np.float32]:
+        """As `TrueSampling.encode`."""
+        self.samples.append(super().encode(*arguments, **keywords))
+        return self.samples[-1]
+
+
+@contextmanager
+def noisy(codec: DiffusionCodec, std: float, seed: int) -> Iterator[None]:
+    """Adds N(0, std) to eps at every evaluation of the network."""
+    generator = torch.Generator().manual_seed(seed)
+    original = codec.denoiser.predict_x_0
+
+    def predict_x_0(x_t: Tensor, log_snr: Tensor) -> Tensor:
+        noise = torch.randn(x_t.shape, generator=generator)
+        ratio: Tensor = torch.exp(-log_snr / 2)[:, None, None, None]
+        return original(x_t, log_snr) - std * ratio * noise
+
+    codec.denoiser.predict_x_0 = predict_x_0  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        del codec.denoiser.predict_x_0
+
+
+def receive(codec: DiffusionCodec, pictures: Sequence[Picture], samples: Sequence[NDArray[np.float32]]) -> Tensor:
+    """The final estimate of receivers of a batch, (N, 3, H, W), in grey levels."""
+    first = pictures[0]
+    levels = codec.tables.lists[codec.tables.list_for(first.width * first.height)]
+    plane = codec.plane_for(first)
+    end = codec.tables.level(1)
+    walk = Walk(codec.denoiser, plane, levels, end, 0, len(pictures), Stopwatch(), codec.tables.start)
+    for (step, stop), sample in zip(walk.steps(), samples, strict=True):
+        walk.advance(step, stop, walk.estimate(), sample)
+    return (walk.estimate().double() + 1) * 127.5
+
+
+@click.command()
+@click.option("--images", type=click.IntRange(2), default=16, show_default=True, help="Number of test images.")
+@click.option("--model", help="Bundled model or model file.  [default: the bundled one]")
+@click.option("--out", type=click.Path(path_type=Path), default=HERE / "results" / "guard.json", show_default=True)
+def main(images: int, model: str | None, out: Path) -> None:
+    """Measure the differences of final estimates between decoders, in grey levels."""
+    codec = DiffusionCodec.from_pretrained(model)
+    tiles = load_images(str(HERE / "data" / "cifar10-test-100.webp"))[:images]
+    pictures = [Picture(tile.permute(1, 2, 0).numpy(), None) for tile in tiles]
+    channel = RecordingChannel()
+    sent = codec.transmit(pictures, timestep=1, channel=channel)
+    reference = (sent.estimate.double() + 1) * 127.5
+    threads = torch.get_num_threads()
+
+    def everything() -> Tensor:
+        return receive(codec, pictures, channel.samples)
+
+    def with_threads(count: int) -> Tensor:
+        torch.set_num_threads(count)
+        try:
+            return everything()
+        finally:
+            torch.set_num_threads(threads)
+
+    def one_by_one() -> Tensor:
+        parts = [
+            receive(codec, [picture], [sample[index : index + 1] for sample in channel.samples])
+            for index, picture in enumerate(pictures[:4])
+        ]
+        return torch.cat([*parts, reference[4:]])
+
+    def other_kernels() -> Tensor:
+        with torch.backends.mkldnn.flags(enabled=False):
+            return everything()
+
+    def with_noise(seed: int) -> Tensor:
+        with noisy(codec, 1e-5, seed):
+            return everything()
+
+    settings: dict[str, Callable[[], Tensor]] = {
+        "1 thread": lambda: with_threads(1),
+        "2 threads": lambda: with_threads(2),
+        "4 threads": lambda: with_threads(4),
+        "one picture at a time": one_by_one,
+        "without oneDNN": other_kernels,
+        "N(0, 1e-5) on eps, first seed": lambda: with_noise(1),
+        "N(0, 1e-5) on eps, second seed": lambda: with_noise(2),
+    }
+    guard = GUARD / UNIT
+    differences = {}
+    click.echo(f"guard: {guard:.5f} grey levels")
+    for name, run in settings.items():
+        differences[name] = float((run() - reference).abs().max())
+        click.echo(
+            f"{name:>32}: {differences[name]:.6f} grey levels, 1 / {guard / max(differences[name], 1e-12):.1f} of it"
+        )
+    result = {
+        "command": "python benchmarks/guard.py", "model": codec.checkpoint.card.name, "images": images,
+        "fingerprint": codec.fingerprint.hex(), "guard_grey_levels": guard, "largest_difference": differences,
+        "machine": f"{platform.machine()}, torch {torch.__version__}, {threads} threads",
+    }  # fmt: skip
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

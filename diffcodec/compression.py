@@ -1,0 +1,163 @@
+"""The sender's side: from pictures to files."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from diffcodec.bitstream.container import ColourMode, Container, Header, write_container
+from diffcodec.bitstream.lengths import LengthCoder
+from diffcodec.channel import Channel, ChannelId
+from diffcodec.diffusion.denoiser import Denoiser
+from diffcodec.images import Picture, encode_alpha
+from diffcodec.last_step import LastStep
+from diffcodec.lossless.payload import LosslessPayload, pixel_checksum
+from diffcodec.lossless.stored import store
+from diffcodec.plane import Plane
+from diffcodec.results import Bitstream, Report, Stopwatch
+from diffcodec.tables import CodecTables, Level
+from diffcodec.walk import Message, Transmission, Walk, transmit
+
+
+@dataclass(frozen=True)
+class Compressed:
+    """One picture of a batch, on its way to a file.
+
+    Args:
+        container: what the file holds.
+        message: what was sent, with its costs; None for a stored picture.
+        steps: number of steps taken.
+        restored: what the receiver will see, (H, W, 3) or (H, W).
+        residual_bits: information of the last step to t = 0.
+    """
+
+    container: Container
+    message: Message | None
+    steps: int
+    restored: NDArray[np.uint8]
+    residual_bits: float = 0.0
+
+    def stream(self, picture: Picture, share: Stopwatch) -> Bitstream:
+        """The file, and what is to be said about it."""
+        with share.coding():
+            data = write_container(self.container)
+        header = self.container.header
+        message = self.message or Message(LengthCoder())
+        error = float(np.mean((picture.pixels.astype(np.float64) - self.restored) ** 2))
+        alpha_bytes = len(self.container.alpha) if self.container.alpha is not None else 0
+        report = Report(
+            width=picture.width, height=picture.height, mode=picture.mode, timestep=header.timestep,
+            steps=self.steps, channel=ChannelId(header.channel).name.lower(), effort=header.effort,
+            file_bytes=len(data), header_bytes=len(data) - len(self.container.payload) - alpha_bytes,
+            alpha_bytes=alpha_bytes, side_bits=message.side_bits, path_bits=message.path_bits,
+            ideal_bits=message.ideal_bits, delivered_bits=message.delivered_bits, residual_bits=self.residual_bits,
+            bpd=8 * len(data) / (header.pixels * (1 if header.colour is ColourMode.L else 3)),
+            bpp=8 * len(data) / header.pixels,
+            psnr_db=10 * math.log10(255**2 / error) if error else math.inf, rmse=math.sqrt(error),
+            network_seconds=share.network_s, coding_seconds=share.coding_s,
+        )  # fmt: skip
+        return Bitstream(data, report)
+
+
+@dataclass(frozen=True)
+class Sender:
+    """Sends pictures of one size and colour mode.
+
+    Args:
+        denoiser: the network.
+        tables: of the model.
+        plane: geometry of the pictures.
+        channel: simulates the samples.
+        seed: of the shared randomness.
+        level_list: index of the level list.
+        watch: is given the times.
+    """
+
+    denoiser: Denoiser
+    tables: CodecTables
+    plane: Plane
+    channel: Channel
+    seed: int
+    level_list: int
+    watch: Stopwatch
+
+    def transmit(self, pictures: Sequence[Picture], end: Level) -> Iterator[Transmission]:
+        """Send the pictures down to a level; yields after every step."""
+        device = next(self.denoiser.parameters()).device
+        x_0 = torch.stack([self.plane.place(picture.pixels) for picture in pictures]).to(device)
+        levels = self.tables.lists[self.level_list]
+        walk = Walk(
+            self.denoiser, self.plane, levels, end, self.seed, len(pictures), self.watch, self.tables.start
+        )  # fmt: skip
+        return transmit(walk, x_0, self.channel, self.tables.length_weights)
+
+    def compress(self, pictures: Sequence[Picture], header: Header) -> list[Compressed]:
+        """Files that end at the header's timestep, which is not 0."""
+        sent = last(self.transmit(pictures, self.tables.level(header.timestep)))
+        with self.watch.coding():
+            return [
+                Compressed(
+                    Container(header, message.writer.getvalue(), _alpha(picture)), message, sent.steps,
+                    self.plane.pixels(canvas),
+                )
+                for picture, canvas, message in zip(pictures, sent.estimate, sent.messages, strict=True)
+            ]  # fmt: skip
+
+    def compress_exactly(self, pictures: Sequence[Picture], header: Header, last_step: LastStep) -> list[Compressed]:
+        """Files for t = 0: each picture from the state, or in the stored form, that makes its file the shortest."""
+        with self.watch.coding():
+            best = [_stored(picture, header) for picture in pictures]
+            alphas = [_alpha(picture) for picture in pictures]
+        starts = last_step.starts()
+        for sent in self.transmit(pictures, self.tables.lists[self.level_list].levels[-1]):
+            with self.watch.coding():
+                if sent.steps in starts:
+                    coded = [
+                        self._exact(picture, header, alpha, last_step, sent, index)
+                        for index, (picture, alpha) in enumerate(zip(pictures, alphas, strict=True))
+                    ]
+                    best = [min(pair, key=_payload_bytes) for pair in zip(coded, best, strict=True)]
+                # Nothing shorter can follow once the states alone have cost more than a whole file.
+                spent = [message.writer.information_bits / 8 for message in sent.messages]
+                if all(bytes_ > _payload_bytes(each) for bytes_, each in zip(spent, best, strict=True)):
+                    break
+        return best
+
+    def _exact(
+        self, picture: Picture, header: Header, alpha: bytes | None, last_step: LastStep, sent: Transmission, index: int
+    ) -> Compressed:
+        message = sent.messages[index].copy()
+        before = message.writer.information_bits
+        last_step.write(picture.pixels, sent.estimate[index], sent.steps, message.writer)
+        payload = LosslessPayload(sent.steps, None, pixel_checksum(picture.pixels), message.writer.getvalue())
+        bits = message.writer.information_bits - before
+        return Compressed(Container(header, payload.to_bytes(), alpha), message, sent.steps, picture.pixels, bits)
+
+
+def last(sent: Iterator[Transmission]) -> Transmission:
+    """What has been sent in the end."""
+    for transmission in sent:
+        reached = transmission
+    return reached
+
+
+def _alpha(picture: Picture) -> bytes | None:
+    return None if picture.alpha is None else encode_alpha(picture.alpha)
+
+
+def _stored(picture: Picture, header: Header) -> Compressed:
+    """The stored form; an alpha plane is part of it, which an empty alpha packet says."""
+    kind, body = store(picture)
+    container = Container(
+        header, LosslessPayload(0, kind, 0, body).to_bytes(), None if picture.alpha is None else b""
+    )  # fmt: skip
+    return Compressed(container, None, 0, picture.pixels, 8.0 * len(body))
+
+
+def _payload_bytes(compressed: Compressed) -> int:
+    return len(compressed.container.payload) + len(compressed.container.alpha or b"")

@@ -1,0 +1,112 @@
+"""What is known of a pixel before it is coded: the order of the passes, neighbours, gradients.
+
+Pixels are coded in passes, channel by channel (green, red, blue) and within a channel on four interleaved
+lattices, so that a pass is one operation on arrays. The network's estimate is known everywhere from the start; what it
+got wrong (the residual) is known where pixels have been coded, and neighbouring residuals are alike.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diffcodec.lossless.rounding import UNIT
+
+LATTICES = ((0, 0), (1, 1), (0, 1), (1, 0))
+"""First row and column of each lattice; rows and columns go on in steps of 2."""
+
+_ORDER = {1: (0,), 3: (1, 0, 2)}
+_OWN = [(y, x) for y in range(-2, 3) for x in range(-2, 3) if 0 < y * y + x * x <= 5]
+_OTHER = [(y, x) for y in (-1, 0, 1) for x in (-1, 0, 1)]
+_SIDES = ((0, -1), (-1, 0), (0, 1), (1, 0))
+_PAD = 2
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One pass.
+
+    Args:
+        channel: which is coded.
+        lattice: index into LATTICES.
+        neighbours: (channel, rows down, columns right) of the residuals known before.
+    """
+
+    channel: int
+    lattice: int
+    neighbours: tuple[tuple[int, int, int], ...]
+
+    @property
+    def grid(self) -> tuple[slice, slice]:
+        """Rows and columns of the pass's pixels."""
+        row, column = LATTICES[self.lattice]
+        return slice(row, None, 2), slice(column, None, 2)
+
+    @property
+    def spread_features(self) -> int:
+        """Length of a row of `Contexts.spread_features`."""
+        return 1 + len(self.neighbours) + 2 * len(_SIDES)
+
+
+def passes_for(channels: int) -> list[Pass]:
+    """The passes of a picture of 1 or 3 channels, in order."""
+    passes = []
+    for place, channel in enumerate(_ORDER[channels]):
+        for lattice, (row, column) in enumerate(LATTICES):
+            known = LATTICES[:lattice]
+            own = [(channel, y, x) for y, x in _OWN if ((row + y) % 2, (column + x) % 2) in known]
+            other = [(earlier, y, x) for earlier in _ORDER[channels][:place] for y, x in _OTHER]
+            passes.append(Pass(channel, lattice, (*own, *other)))
+    return passes
+
+
+class Contexts:
+    """Residuals and gradients around the pixels of a picture, while it is coded.
+
+    Args:
+        means: the rounded estimate, units of 1 / UNIT grey level, (C, H, W), int64.
+    """
+
+    def __init__(self, means: NDArray[np.int64]) -> None:
+        self.means = means
+        self._residuals = np.pad(np.zeros_like(means), ((0, 0), (_PAD, _PAD), (_PAD, _PAD)))
+        edges = np.pad(means, ((0, 0), (1, 1), (1, 1)), mode="edge")
+        height, width = means.shape[1:]
+        self._gradients = np.stack(
+            [np.abs(means - edges[:, 1 + y : 1 + y + height, 1 + x : 1 + x + width]) for y, x in _SIDES]
+        )
+
+    def residuals(self, step: Pass) -> NDArray[np.int64]:
+        """Residuals of the neighbours of a pass's n pixels, (n, neighbours); zero outside of the picture."""
+        height, width = self.means.shape[1:]
+        rows, columns = step.grid
+        known = [
+            self._residuals[channel, _PAD + y : _PAD + y + height, _PAD + x : _PAD + x + width][rows, columns].reshape(
+                -1
+            )
+            for channel, y, x in step.neighbours
+        ]
+        if not known:
+            return np.zeros((self.means[0, rows, columns].size, 0), np.int64)
+        return np.stack(known, axis=1)
+
+    def spread_features(self, step: Pass, residuals: NDArray[np.int64]) -> NDArray[np.int64]:
+        """What the size of a pass's residuals may depend on, (n, spread_features).
+
+        A constant of one unit's worth (see `tables.PassFit`), the absolute residuals of the neighbours, and the four
+        gradients of the estimate: its own channel's, then the sum of the others'.
+        """
+        rows, columns = step.grid
+        own = self._gradients[:, step.channel, rows, columns].reshape(len(_SIDES), -1)
+        others = self._gradients[:, :, rows, columns].sum(axis=1).reshape(len(_SIDES), -1) - own
+        constant = np.full((len(residuals), 1), UNIT, np.int64)
+        return np.concatenate([constant, np.abs(residuals), own.T, others.T], axis=1)
+
+    def learn(self, step: Pass, pixels: NDArray[np.int64]) -> None:
+        """Take in the coded pixels of a pass, shape (n,)."""
+        rows, columns = step.grid
+        own = self._residuals[step.channel, _PAD:-_PAD, _PAD:-_PAD]
+        estimate = self.means[step.channel, rows, columns]
+        own[rows, columns] = pixels.reshape(estimate.shape) * UNIT - estimate

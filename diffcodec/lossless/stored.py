@@ -1,0 +1,74 @@
+"""Pictures stored as a plain lossless coder has them: for what the model has no business with.
+
+Screenshots, drawings, flat and tiny pictures. The body is that of a lossless WebP file without the 20 bytes of
+container around it, or a PNG file where that is shorter or WebP's limit of 16,383 pixels a side is exceeded.
+"""
+
+from __future__ import annotations
+
+import io
+from enum import IntEnum
+
+import numpy as np
+
+from diffcodec.errors import CorruptStreamError, ImageError
+from diffcodec.images import Picture, picture_to_pil, read_picture
+
+_MAX_WEBP_SIDE = 16383
+_RIFF_BYTES = 20
+
+
+class StoredKind(IntEnum):
+    """How a picture is stored, as numbered in the file."""
+
+    WEBP = 0
+    PNG = 1
+
+
+def store(picture: Picture) -> tuple[StoredKind, bytes]:
+    """The shortest body for a picture, alpha included."""
+    bodies = [(StoredKind.PNG, _encoded(picture, "PNG", optimize=True))]
+    if max(picture.width, picture.height) <= _MAX_WEBP_SIDE:
+        webp = _encoded(picture, "WEBP", lossless=True, exact=True, quality=100, method=6)
+        # RIFF, length, WEBP, VP8L, length; then the body, padded to an even length.
+        length = int.from_bytes(webp[16:20], "little")
+        if webp[8:16] == b"WEBPVP8L" and len(webp) == _RIFF_BYTES + length + length % 2:
+            bodies.append((StoredKind.WEBP, webp[_RIFF_BYTES : _RIFF_BYTES + length]))
+    return min(bodies, key=lambda body: len(body[1]))
+
+
+def restore(kind: StoredKind, body: bytes, width: int, height: int, mode: str) -> Picture:
+    """The stored picture.
+
+    Args:
+        kind, body: as `store` returned them.
+        width, height, mode: of the picture, as the file's header has them: RGB, L, RGBA or LA.
+
+    Raises:
+        CorruptStreamError: if the body is not that of such a picture.
+    """
+    if kind is StoredKind.WEBP:
+        chunk = b"VP8L" + len(body).to_bytes(4, "little") + body + b"\0" * (len(body) % 2)
+        body = b"RIFF" + (4 + len(chunk)).to_bytes(4, "little") + b"WEBP" + chunk
+    try:
+        picture = read_picture(io.BytesIO(body), max_pixels=width * height)
+    except ImageError as error:
+        raise CorruptStreamError("the stored picture cannot be read") from error
+    pixels, alpha = picture.pixels, picture.alpha
+    if mode.startswith("L") and pixels.ndim == 3:
+        pixels = np.ascontiguousarray(pixels[..., 0])
+    if mode.endswith("A") and alpha is None:  # opaque throughout, which WebP does not note
+        alpha = np.full((picture.height, picture.width), 255, np.uint8)
+    restored = Picture(pixels, alpha)
+    if (restored.width, restored.height, restored.mode) != (width, height, mode):
+        raise CorruptStreamError("the stored picture has another size or mode than the header says")
+    return restored
+
+
+def _encoded(picture: Picture, format: str, **options: object) -> bytes:
+    image = picture_to_pil(picture)
+    if format == "WEBP":
+        image = image.convert("RGBA" if picture.alpha is not None else "RGB")
+    file = io.BytesIO()
+    image.save(file, format, **options)
+    return file.getvalue()
