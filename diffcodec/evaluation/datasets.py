@@ -1,0 +1,150 @@
+"""Pictures to measure on, by name: CIFAR-10's test set, a grid of its tiles, or a folder."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diffcodec.errors import ConfigError
+from diffcodec.images import Picture, read_picture
+
+TILE = 32
+"""Height and width of the tiles of a grid, in pixels: those of CIFAR-10."""
+
+CIFAR10 = "cifar10"
+"""The name by which torchvision's CIFAR-10 is asked for."""
+
+PICTURE_SUFFIXES = (".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".jpg", ".jpeg")
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Pictures, and what to call them.
+
+    Args:
+        name: as results are filed; says so if these are not all of the pictures.
+        pictures: without alpha: a benchmark compares colours.
+        notes: sentences about what was left out.
+    """
+
+    name: str
+    pictures: tuple[Picture, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def digest(self) -> str:
+        """8 hex digits that change with any pixel (SHA-256, cut)."""
+        digest = hashlib.sha256()
+        for picture in self.pictures:
+            digest.update(str(picture.pixels.shape).encode())
+            digest.update(picture.pixels.tobytes())
+        return digest.hexdigest()[:8]
+
+
+def load_dataset(source: str, *, root: str = "data", limit: int | None = None) -> Dataset:
+    """The pictures of a source.
+
+    Args:
+        source: `cifar10` (torchvision's test set); a folder, for all pictures below it, of any sizes, by name; or a
+            picture file whose sides are multiples of 32, a grid of tiles in row order.
+        root: where to look for CIFAR-10, and where to download it to where there is a network.
+        limit: take only so many, from the first.
+
+    Raises:
+        ConfigError: if there is no such source, or it holds no picture.
+        ImageError: if a picture cannot be read.
+    """
+    if limit is not None and limit < 1:
+        raise ConfigError(f"limit: expected at least 1, found {limit}")
+    path = Path(source)
+    if source == CIFAR10:
+        dataset = Dataset("cifar10-test", tuple(Picture(pixels) for pixels in _cifar10_test(root)[:limit]))
+        total = 10_000
+    elif path.is_dir():
+        files = sorted(file for file in path.rglob("*") if file.suffix.lower() in PICTURE_SUFFIXES)
+        if not files:
+            raise ConfigError(f"{source}: no pictures below this folder; known are {', '.join(PICTURE_SUFFIXES)}")
+        total = len(files)
+        dataset = _opaque(path.resolve().name, [read_picture(file) for file in files[:limit]])
+    elif path.is_file():
+        tiles = list(_tiles(path))
+        total = len(tiles)
+        dataset = Dataset(path.stem, tuple(tiles[:limit]))
+    else:
+        raise ConfigError(
+            f"{source}: no such file or folder; pass one that exists, a grid of {TILE} x {TILE} tiles or a folder "
+            f"of pictures, or the name {CIFAR10}"
+        )
+    # A quick look at a few pictures must not take the place of all of them.
+    taken = len(dataset.pictures)
+    return dataset if taken == total else replace(dataset, name=f"{dataset.name}-first-{taken}")
+
+
+def same_size_batches(pictures: Sequence[Picture], size: int, max_pixels: int) -> list[list[int]]:
+    """Indices of pictures that can be measured together: of one size and colour mode, in order.
+
+    Args:
+        pictures: any.
+        size: most pictures in a batch.
+        max_pixels: most pixels in a batch of more than one picture.
+    """
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for index, picture in enumerate(pictures):
+        groups.setdefault(picture.pixels.shape, []).append(index)
+    batches = []
+    for shape, indices in groups.items():
+        count = max(1, min(size, max_pixels // (shape[0] * shape[1])))
+        batches += [indices[start : start + count] for start in range(0, len(indices), count)]
+    return batches
+
+
+def _opaque(name: str, pictures: Sequence[Picture]) -> Dataset:
+    """The pictures without their alpha planes, which not every codec could hold."""
+    transparent = sum(picture.alpha is not None for picture in pictures)
+    notes = (f"alpha planes of {transparent} pictures are left out: colours are compared",) if transparent else ()
+    return Dataset(name, tuple(Picture(picture.pixels) for picture in pictures), notes)
+
+
+def _tiles(path: Path) -> Iterator[Picture]:
+    grid = read_picture(path).pixels
+    rows, columns = grid.shape[0] // TILE, grid.shape[1] // TILE
+    if grid.shape[:2] != (rows * TILE, columns * TILE):
+        raise ConfigError(
+            f"{path}: expected a grid of {TILE} x {TILE} tiles, found {grid.shape[1]} x {grid.shape[0]} pixels; "
+            "for a picture as it is pass the folder that it lies in"
+        )
+    for row in np.split(grid, rows):
+        yield from (Picture(np.ascontiguousarray(tile)) for tile in np.split(row, columns, axis=1))
+
+
+def _cifar10_test(root: str) -> NDArray[np.uint8]:
+    """CIFAR-10's test images, (10000, 32, 32, 3), from any copy below `root`, or from the network."""
+    try:
+        from torchvision.datasets import CIFAR10 as TorchvisionCifar10
+    except ImportError as error:
+        raise ConfigError(f"{CIFAR10} needs torchvision: pip install 'diffcodec[bench]'") from error
+    try:
+        data = TorchvisionCifar10(str(_cifar10_parent(Path(root))), train=False, download=True).data
+    except (OSError, RuntimeError) as error:
+        raise ConfigError(
+            f"CIFAR-10 is not below {root!r} and cannot be downloaded ({error}): pass a folder that holds "
+            "cifar-10-batches-py or cifar-10-python.tar.gz with --root, or another --data"
+        ) from error
+    return np.asarray(data, np.uint8)
+
+
+def _cifar10_parent(root: Path) -> Path:
+    """The folder that torchvision wants to be told: the one that holds a copy, unpacked or packed, if any does."""
+    names = ("cifar-10-batches-py", "cifar-10-python.tar.gz")
+    if root.name in names:
+        return root.parent
+    for name in names:
+        found = sorted(root.rglob(name)) if root.is_dir() else []
+        if found:
+            return found[0].parent
+    return root

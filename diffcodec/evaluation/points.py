@@ -1,0 +1,198 @@
+"""Points of rate-distortion curves as jobs for several processes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+
+from diffcodec.codec import DiffusionCodec
+from diffcodec.devices import full_precision
+from diffcodec.diffusion.windows import MAX_WINDOW_PIXELS
+from diffcodec.errors import ConfigError, ImageError
+from diffcodec.evaluation.baselines import Baseline, measure_baseline
+from diffcodec.evaluation.bound import BoundMeasurement, evaluation_levels, measure_bound
+from diffcodec.evaluation.codec_rows import measure_files, measure_true_sampling
+from diffcodec.evaluation.datasets import same_size_batches
+from diffcodec.evaluation.jobs import Job
+from diffcodec.evaluation.records import Row
+from diffcodec.images import Picture
+
+BATCH, BATCH_PIXELS = 20, 1 << 16
+"""Pictures, and pixels, that are compressed together."""
+
+BOUND_BATCH = 2
+"""Pictures whose bound is measured together. Few, since a batch of the network holds many levels of each."""
+
+DECODER_COST, POISSON_COST, PEER_COST = 2.5, 5.0, 3.0
+"""Time of a step alone, of its search in the slow channel, and of a peer, over a picture's share of a batch's step."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """A setting of a codec, measured on some pictures by several jobs.
+
+    Args:
+        codec: its name, as results are filed.
+        setting: in words.
+        parameter: as a number.
+        indices: of the pictures, for each job.
+        jobs: each gives the rows of its pictures, in order.
+    """
+
+    codec: str
+    setting: str
+    parameter: float
+    indices: tuple[tuple[int, ...], ...]
+    jobs: tuple[Job, ...]
+
+    def rows(self, results: Sequence[Sequence[Row]]) -> list[Row]:
+        """The rows of all pictures, from the results of all jobs."""
+        rows = {
+            index: {**row, "image": index}
+            for indices, part in zip(self.indices, results, strict=True)
+            for index, row in zip(indices, part, strict=True)
+        }
+        return [rows[index] for index in sorted(rows)]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What is measured: pictures, with which model, where, and with which seed.
+
+    Args:
+        pictures: all of them.
+        model: name or file; None for the bundled one.
+        device: where the network runs.
+        seed: of all noise. Of files it is the seed of the shared randomness.
+    """
+
+    pictures: tuple[Picture, ...]
+    model: str | None
+    device: str
+    seed: int
+
+    def bound_point(self, codec: DiffusionCodec) -> Point:
+        """The paper's procedure; its jobs give a `BoundMeasurement` each, for `bound_results.join`.
+
+        Raises:
+            ConfigError: if there are pictures that the network does not take as they are.
+        """
+        stride = codec.checkpoint.config.network.stride
+        odd = sum(
+            p.mode != "RGB" or p.width % stride > 0 or p.height % stride > 0 or p.width * p.height > MAX_WINDOW_PIXELS
+            for p in self.pictures
+        )
+        if odd:
+            raise ConfigError(
+                f"{odd} of {len(self.pictures)} pictures are grey, have a side that is no multiple of {stride}, or "
+                f"more than {MAX_WINDOW_PIXELS} pixels"
+            )
+        evaluations = len(evaluation_levels(codec.denoiser.schedule))
+        return self._point("ddpm-bound", "bound", 0.0, _bound, {}, evaluations, batch=BOUND_BATCH)
+
+    def file_point(self, codec: DiffusionCodec, name: str, timestep: int, channel: str, effort: int) -> Point:
+        """Real files of one timestep; 0 is lossless."""
+        arguments = {"timestep": timestep, "channel": channel, "effort": effort}
+        poisson = channel == "poisson"
+        cost = _steps(codec, self.pictures[0], timestep) * (1 + DECODER_COST + (POISSON_COST if poisson else 0))
+        batch = 2 if poisson else BATCH  # little of its time is the network's, so more processes help more
+        return self._point(name, f"t={timestep}", float(timestep), _files, arguments, cost, batch=batch)
+
+    def true_sampling_point(self, codec: DiffusionCodec, timestep: int) -> Point:
+        """The codec's levels with true samples."""
+        cost = _steps(codec, self.pictures[0], timestep)
+        return self._point(
+            "diffcodec-true-sampling", f"t={timestep}", float(timestep), _true_sampling, {"timestep": timestep}, cost
+        )
+
+    def peer_point(self, baseline: Baseline, parameter: float) -> Point:
+        """Another codec at one of its settings; its job gives a sentence instead of rows if it fails."""
+        everything = tuple(range(len(self.pictures)))
+        arguments = {"baseline": baseline, "parameter": parameter, "pictures": self.pictures}
+        job = Job(_peer, arguments, cost=PEER_COST * self._area(everything))
+        return Point(baseline.name, baseline.setting(parameter), float(parameter), (everything,), (job,))
+
+    def _point(
+        self, name: str, setting: str, parameter: float, function: Callable[..., Any], arguments: dict[str, Any],
+        cost: float, *, batch: int = BATCH,
+    ) -> Point:  # fmt: skip
+        """A point with a job for every batch of pictures; how they are cut does not depend on the machine."""
+        batches = [tuple(indices) for indices in same_size_batches(self.pictures, batch, BATCH_PIXELS)]
+        shared = {"model": self.model, "device": self.device, "seed": self.seed, **arguments}
+        jobs = [
+            Job(
+                function,
+                {"pictures": [self.pictures[index] for index in indices], "first": indices[0], **shared},
+                cost=cost * self._area(indices),
+            )
+            for indices in batches
+        ]
+        return Point(name, setting, parameter, tuple(batches), tuple(jobs))
+
+    def _area(self, indices: Sequence[int]) -> float:
+        """Of pictures, in units of 32 x 32 pixels."""
+        return sum(self.pictures[index].width * self.pictures[index].height for index in indices) / 1024
+
+
+def _steps(codec: DiffusionCodec, picture: Picture, timestep: int) -> int:
+    """Roughly the network evaluations for a file."""
+    levels = codec.tables.lists[codec.tables.list_for(picture.width * picture.height)]
+    return 1 + len(levels.steps_to(codec.tables.level(max(1, timestep))))
+
+
+def _seed(seed: int, *place: int) -> int:
+    """A seed of its own for a job, so that no two see the same noise."""
+    return int(np.random.SeedSequence([seed, *place]).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+# ------------------------------------------------------------------------------ what runs in the processes
+
+
+@lru_cache(maxsize=1)
+def _codec(model: str | None, device: str) -> DiffusionCodec:
+    return DiffusionCodec.from_pretrained(model, device=device)
+
+
+@lru_cache(maxsize=4)
+def _warm_codec(model: str | None, device: str, channel: str, effort: int) -> DiffusionCodec:
+    """The codec once it has been used: what is made at the first use counts for no picture."""
+    codec = _codec(model, device)
+    picture = Picture(np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8))
+    timestep = len(codec.tables.timesteps) // 3
+    codec.decompress(codec.compress(picture, timestep=timestep, channel=channel, effort=effort))
+    return codec
+
+
+def _files(
+    model: str | None, device: str, pictures: Sequence[Picture], seed: int, first: int, timestep: int, channel: str,
+    effort: int,
+) -> list[Row]:  # fmt: skip
+    codec = _warm_codec(model, device, channel, effort)
+    return measure_files(codec, pictures, timestep=timestep, channel=channel, effort=effort, seed=seed)
+
+
+def _true_sampling(
+    model: str | None, device: str, pictures: Sequence[Picture], seed: int, first: int, timestep: int
+) -> list[Row]:
+    seed = _seed(seed, 1, first, timestep)
+    return measure_true_sampling(_codec(model, device), pictures, timestep=timestep, seed=seed)
+
+
+def _bound(model: str | None, device: str, pictures: Sequence[Picture], seed: int, first: int) -> BoundMeasurement:
+    denoiser = _codec(model, device).denoiser
+    images = torch.from_numpy(np.stack([picture.pixels for picture in pictures])).permute(0, 3, 1, 2)
+    batch_size = 24 if device == "cpu" else 256
+    with full_precision(torch.device(device)):
+        return measure_bound(denoiser, denoiser.schedule, images, seed=_seed(seed, 0, first), batch_size=batch_size)
+
+
+def _peer(baseline: Baseline, parameter: float, pictures: Sequence[Picture]) -> list[Row] | str:
+    try:
+        return measure_baseline(baseline, parameter, pictures)
+    except ImageError as error:  # some codecs do not take pictures of a few pixels
+        return f"{baseline.name} at {baseline.setting(parameter)} is left out: {error}"

@@ -1,0 +1,97 @@
+"""Result files as text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+HEAD = (
+    "codec", "setting", "images", "bits/dim", "95 %", "payload", "RMSE", "95 %", "mean RMSE", "PSNR dB", "MS-SSIM",
+    "paid/deliv", "enc ms", "dec ms",
+)  # fmt: skip
+
+TABLE_4_HEAD = (
+    "steps done", "rate: paper", "fixedlarge", "fixedsmall", "fine", "RMSE: paper", "of mean", "mean of",
+)  # fmt: skip
+
+MISSING = "-"
+
+
+def codec_table(results: Sequence[Mapping[str, Any]]) -> str:
+    """A line for every point of the result files.
+
+    Rates are of the whole file, for a bound (no file) the ideal ones; `payload` is without header, for peers without
+    the bytes of a flat grey picture. `RMSE` is the root of the mean, `mean RMSE` the mean of the roots. Intervals are
+    bootstraps over images.
+
+    Args:
+        results: objects of result files.
+    """
+    lines = [HEAD]
+    for result in results:
+        for point in result["points"]:
+            summary = point["summary"]
+            rate = "bpd" if summary.get("bpd") else "ideal_bpd"
+            lines.append((
+                result["codec"], point["setting"], str(len(point["rows"])),
+                _mean(summary, rate, 4), _spread(summary, rate, 4), _mean(summary, "payload_bpd", 4),
+                _mean(summary, "rmse_of_mean", 3), _spread(summary, "rmse_of_mean", 3), _mean(summary, "rmse", 3),
+                _mean(summary, "psnr_db", 2), _mean(summary, "ms_ssim", 4), _mean(summary, "paid_per_delivered_bit", 3),
+                _mean(summary, "encode_seconds", 1, 1000), _mean(summary, "decode_seconds", 1, 1000),
+            ))  # fmt: skip
+    return aligned(lines, left=2)
+
+
+def table_4(bound: Mapping[str, Any], reported: Mapping[str, Any]) -> str:
+    """Table 4 of the DDPM paper (Ho et al. 2020) beside the same rows of a model.
+
+    Rates in bits/dim with three choices of steps, RMSE in grey levels as the root of the mean and as the mean of the
+    roots: the paper does not say which it is.
+
+    Args:
+        bound: object of the file `ddpm-bound`.
+        reported: object of the file with the paper's rows.
+    """
+    terms = {term["steps_done"]: term for term in bound["terms"]}
+    lines = [TABLE_4_HEAD]
+    for row in sorted(reported["points"], key=lambda row: -row["steps_done"]):
+        if term := terms.get(row["steps_done"]):
+            lines.append((
+                str(row["steps_done"]), f"{row['rate_bpd']:.5f}", f"{term['rate_fixedlarge']:.5f}",
+                f"{term['rate_fixedsmall']:.5f}", f"{term['rate_fine']:.5f}", f"{row['rmse']:.3f}",
+                f"{term['rmse_of_mean']:.3f}", f"{term['mean_of_rmse']:.3f}",
+            ))  # fmt: skip
+    return aligned(lines)
+
+
+def bound_line(bound: Mapping[str, Any]) -> str:
+    """The bound on the codelength in a sentence, bits/dim."""
+    parts = bound["bound"]
+    names = {"L_T": "L_T", "L_fixedsmall": "L fixedsmall", "L_fixedlarge": "L fixedlarge",
+             "L_0_fixedsmall": "L_0 fixedsmall", "L_0_fixedlarge": "L_0 fixedlarge",
+             "total_fixedsmall": "total fixedsmall", "total_fixedlarge": "total fixedlarge"}  # fmt: skip
+    return "bound in bits/dim: " + ", ".join(f"{text} {parts[name]['mean']:.4f}" for name, text in names.items())
+
+
+def aligned(lines: Sequence[Sequence[str]], *, left: int = 0) -> str:
+    """Columns of equal width; the first `left` of them start, the others end in line."""
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if column < left else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    )
+
+
+def _mean(summary: Mapping[str, Any], column: str, decimals: int, factor: float = 1.0) -> str:
+    entry = summary.get(column)
+    return f"{factor * entry['mean']:.{decimals}f}" if entry else MISSING
+
+
+def _spread(summary: Mapping[str, Any], column: str, decimals: int) -> str:
+    entry = summary.get(column)
+    if not entry or entry["low"] is None:
+        return MISSING
+    return f"{entry['low']:.{decimals}f}..{entry['high']:.{decimals}f}"
