@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -151,8 +151,9 @@ def _alpha(picture: Picture) -> bytes | None:
 
 
 def _stored(picture: Picture, header: Header) -> Compressed:
-    """The stored form; an alpha plane is part of it, which an empty alpha packet says."""
+    """The stored form; an alpha plane is part of it, which an empty alpha packet says. No noise, no seed."""
     kind, body = store(picture)
+    header = replace(header, seed=0)
     container = Container(
         header, LosslessPayload(0, kind, 0, body).to_bytes(), None if picture.alpha is None else b""
     )  # fmt: skip

@@ -130,8 +130,14 @@ class Receiver:
         return sum(level.log_snr <= wanted.log_snr for level in stops)
 
     def _lossless_payload(self) -> LosslessPayload:
-        with named(self.name):
+        try:
             return LosslessPayload.from_bytes(self.container.payload)
+        except TruncatedStreamError as error:
+            if self.complete:
+                raise CorruptStreamError(f"{self.name} is damaged: {error}") from error
+            raise TruncatedStreamError(f"{self.name}: {error}") from error
+        except CorruptStreamError as error:
+            raise CorruptStreamError(f"{self.name} is damaged: {error}") from error
 
     def _stored(self, payload: LosslessPayload) -> Preview:
         if not self.complete:
@@ -149,14 +155,17 @@ class Receiver:
         assert self.tables.lossless is not None
         last_step = LastStep(self.tables.lossless, self.plane, walk.levels)
         estimate = walk.estimate()[0]
-        with self.watch.coding(), named(self.name):
-            pixels = last_step.read(estimate, payload.steps, reader)
-        if pixel_checksum(pixels) != payload.checksum:
-            raise CorruptStreamError(
-                f"{self.name}: the restored pixels do not have the checksum of the original; the network computes too "
-                "differently here (its device, or its libraries): decode on another, or decompress with -t 1"
-            )
-        return pixels
+        with self.watch.coding():
+            try:
+                pixels = last_step.read(estimate, payload.steps, reader)
+                if pixel_checksum(pixels) == payload.checksum:
+                    return pixels
+            except CorruptStreamError:
+                pass  # what a wrong rounding leads to may be no symbols at all
+        raise CorruptStreamError(
+            f"{self.name}: the restored pixels do not have the checksum of the original; the network computes too "
+            "differently here (its device, or its libraries): decode on another, or decompress with -t 1"
+        )
 
     def _alpha(self) -> NDArray[np.uint8] | None:
         if self.container.alpha is None:

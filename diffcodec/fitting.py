@@ -113,7 +113,7 @@ def best_spacing(std: float) -> int:
         rounding = (spacing / UNIT / std) ** 2 / 24
         return (rounding - math.log1p(-2 * GUARD / spacing)) / math.log(2)
 
-    return min((1 << power for power in range(3, 13)), key=cost_bits)
+    return min((1 << power for power in range(6, 13)), key=cost_bits)
 
 
 def shape_table(tail: tuple[float, float]) -> tuple[int, ...]:
@@ -178,8 +178,7 @@ def _fit_pass(
     features = np.concatenate(
         [context.spread_features(step, each) for context, each in zip(contexts, residuals, strict=True)]
     ).astype(float)
-    rows, columns = step.grid
-    means = np.concatenate([context.means[step.channel, rows, columns].reshape(-1) for context in contexts])
+    means = np.concatenate([context.centres(step) for context in contexts])
     errors = values.reshape(-1) * float(UNIT) - means
     if len(errors) > _MAX_ROWS:
         chosen = rng.choice(len(errors), _MAX_ROWS, replace=False)

@@ -3,7 +3,7 @@
 import io
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import IntEnum
@@ -89,7 +89,10 @@ class Picture:
         return ("RGB" if self.pixels.ndim == 3 else "L") + ("" if self.alpha is None else "A")
 
 
-def read_picture(source: str | Path | BinaryIO | Image.Image, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Picture:
+def read_picture(
+    source: str | Path | BinaryIO | Image.Image, *, max_pixels: int = DEFAULT_MAX_PIXELS,
+    formats: Sequence[str] = _READABLE,
+) -> Picture:  # fmt: skip
     """Reads a still picture of 8 bits per sample, turned upright as its EXIF orientation says.
 
     RGB, L, RGBA and LA are taken as they are, and a PNG's transparent colour becomes an alpha plane. Of
@@ -98,6 +101,7 @@ def read_picture(source: str | Path | BinaryIO | Image.Image, *, max_pixels: int
     Args:
         source: a file's path, an open binary file, or a Pillow image, which stays open.
         max_pixels: refuse larger pictures before decoding them. Pillow's own limit is twice the default.
+        formats: names of formats that a file may have, as Pillow has them; of a Pillow image it is not asked.
 
     Raises:
         ImageError: for everything else: other modes, several frames, damaged or missing files, too many
@@ -108,7 +112,7 @@ def read_picture(source: str | Path | BinaryIO | Image.Image, *, max_pixels: int
     name = str(source) if isinstance(source, str | Path) else str(getattr(source, "name", "the image"))
     with _translated(name):
         Image.init()
-        image = Image.open(source, formats=[name for name in _READABLE if name in Image.OPEN])
+        image = Image.open(source, formats=[name for name in formats if name in Image.OPEN])
     with image:
         return _to_picture(image, name, max_pixels)
 

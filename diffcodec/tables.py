@@ -146,8 +146,8 @@ class ResidualFit(JsonConfig):
     inverse_scales: tuple[int, ...]
 
     def __post_init__(self) -> None:
-        if not 4 <= self.spacing <= 1 << 15 or self.spacing & (self.spacing - 1):
-            raise ConfigError(f"lossless tables: the spacing must be a power of two, found {self.spacing}")
+        if not 64 <= self.spacing <= 1 << 15 or self.spacing & (self.spacing - 1):
+            raise ConfigError(f"lossless tables: the spacing must be a power of two from 64, found {self.spacing}")
         if len(self.inverse_scales) != len(self.thresholds) + 1 or len(self.thresholds) > 255:
             raise ConfigError("lossless tables: expected one scale more than thresholds")
         if any(a > b for a, b in pairwise(self.thresholds)):

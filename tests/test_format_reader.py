@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,9 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 
+from diffcodec import compression
 from diffcodec.bitstream.container import read_container
 from diffcodec.bitstream.entropy import SymbolReader, SymbolWriter
 from diffcodec.channel import Channel, ChannelId, StreamKey, make_channel
@@ -21,6 +25,14 @@ from diffcodec.codec import DiffusionCodec
 from diffcodec.config import ModelConfig, UNetConfig
 from diffcodec.diffusion.denoiser import Denoiser
 from diffcodec.images import Picture
+from diffcodec.last_step import LastStep
+from diffcodec.lossless.context import LATTICES, passes_for
+from diffcodec.lossless.payload import LosslessPayload
+from diffcodec.lossless.residuals import ResidualModel, shares_of_values
+from diffcodec.lossless.rounding import round_alike, round_values
+from diffcodec.lossless.stored import StoredKind
+from diffcodec.plane import Plane
+from diffcodec.tables import ResidualFit
 from diffcodec.walk import Walk
 from tests.conftest import make_tiny_checkpoint, smooth_pixels
 
@@ -174,17 +186,170 @@ def test_printed_reader_of_files(
         restored = codec.decompress(data)
 
     model = printed["read_model"](tiny_checkpoint.to_bytes())
-    samples = list(printed["read_samples"](data, model["tables"]))
+    file = printed["open_payload"](printed["read_container"](data))
+    samples = list(printed["read_samples"](file, model["tables"], printed["RangeDecoder"](file["body"])))
     assert len(samples) == len(expected) > 0
     for (level, sample), (expected_level, expected_sample) in zip(samples, expected, strict=True):
         assert level == expected_level
         np.testing.assert_allclose(sample, expected_sample, atol=1e-5)
 
-    decoded_pixels = printed["decode_picture"](data, model, raw_network(codec.denoiser))
-    if not grey:
-        decoded_pixels = decoded_pixels.transpose(1, 2, 0)
+    decoded_pixels = read_by_document(printed, data, model, codec)
     assert decoded_pixels.shape == restored.pixels.shape
     assert np.abs(decoded_pixels - restored.pixels.astype(int)).max() <= 1
+
+
+def test_printed_reader_of_models_without_a_start(printed: dict[str, Any], tiny_checkpoint: Checkpoint) -> None:
+    """There the network is asked about pure noise."""
+    assert tiny_checkpoint.tables is not None
+    checkpoint = tiny_checkpoint.with_tables(replace(tiny_checkpoint.tables, start=None, lossless=None))
+    codec = DiffusionCodec(checkpoint)
+    for pixels in (smooth_pixels(7, 6), smooth_pixels(7, 6)[..., 1].copy()):
+        data = codec.compress(Picture(pixels), timestep=300, effort=8).data
+        model = printed["read_model"](checkpoint.to_bytes())
+        found, restored = read_by_document(printed, data, model, codec), codec.decompress(data).pixels
+        assert np.abs(found - restored.astype(int)).max() <= 1
+
+
+@pytest.mark.parametrize("grey", [False, True])
+@pytest.mark.parametrize(
+    ("height", "width", "seed", "channel", "alpha", "start"),
+    [
+        (12, 10, 0, "trellis", False, None),  # from where the encoder likes
+        (9, 11, 2**64 - 1, "trellis", True, 0),  # from the noisiest level
+        (9, 7, 5, "poisson", False, -1),  # from the cleanest
+        (1, 5, 0, "trellis", False, 1),  # passes without pixels
+    ],
+)
+def test_printed_reader_of_lossless_files(
+    printed: dict[str, Any], codec: DiffusionCodec, tiny_checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch,
+    grey: bool, height: int, width: int, seed: int, channel: str, alpha: bool, start: int | None,
+) -> None:  # fmt: skip
+    pixels = smooth_pixels(height, width)
+    pixels[0, 0] = 0, 255, 0  # what no estimate expects
+    picture = Picture(
+        np.ascontiguousarray(pixels[..., 1]) if grey else pixels, pixels[..., 0].copy() if alpha else None
+    )
+    # The tiny model is no match for WebP.
+    monkeypatch.setattr(compression, "store", lambda picture: (StoredKind.PNG, bytes(10**6)))
+    if start is not None:
+        starts = LastStep.starts
+        monkeypatch.setattr(LastStep, "starts", lambda self: {sorted(starts(self))[start]})
+    data = codec.compress(picture, timestep=0, channel=channel, effort=9, seed=seed).data
+    assert LosslessPayload.from_bytes(read_container(data).payload).stored is None
+    model = printed["read_model"](tiny_checkpoint.to_bytes())
+    np.testing.assert_array_equal(read_by_document(printed, data, model, codec), picture.pixels)
+
+
+def test_printed_reader_knows_the_estimate_far_better_than_the_guard(
+    printed: dict[str, Any], codec: DiffusionCodec, tiny_checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(compression, "store", lambda picture: (StoredKind.PNG, bytes(10**6)))
+    data = codec.compress(Picture(smooth_pixels(12, 10)), timestep=0, effort=9).data
+    seen: list[NDArray[np.float64]] = []
+    grey_levels = Plane.grey_levels
+
+    def spy(self: Plane, canvas: torch.Tensor) -> NDArray[np.float64]:
+        seen.append(grey_levels(self, canvas))
+        return seen[-1]
+
+    monkeypatch.setattr(Plane, "grey_levels", spy)
+    codec.decompress(data)
+    model = printed["read_model"](tiny_checkpoint.to_bytes())
+    file = printed["open_payload"](printed["read_container"](data))
+    found = printed["last_estimate"](file, model, raw_network(codec.denoiser), printed["RangeDecoder"](file["body"]))
+    (expected,) = seen
+    assert np.abs(found - expected).max() < 1 / 128 / 10
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "RGBA", "LA"])
+@pytest.mark.parametrize(
+    ("shape", "kind"), [((9, 11), StoredKind.WEBP), ((1, 16384), StoredKind.PNG), ((3, 4), StoredKind.WEBP)]
+)
+def test_printed_reader_of_stored_pictures(
+    printed: dict[str, Any], codec: DiffusionCodec, tiny_checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch,
+    mode: str, shape: tuple[int, int], kind: StoredKind,
+) -> None:  # fmt: skip
+    pixels = np.zeros((*shape, 3), np.uint8)
+    pixels[:, 2:, 1] = 77
+    alpha = np.full(shape, 255, np.uint8)
+    alpha[0, 0] = 254 if shape[0] == 9 else 255  # or opaque, of which WebP takes no note
+    picture = Picture(pixels[..., 1].copy() if mode.startswith("L") else pixels, alpha if "A" in mode else None)
+    monkeypatch.setattr(LastStep, "starts", lambda self: set())
+    data = codec.compress(picture, timestep=0).data
+    container = read_container(data)
+    assert LosslessPayload.from_bytes(container.payload).stored is kind
+    assert container.alpha == (b"" if "A" in mode else None)
+    model = printed["read_model"](tiny_checkpoint.to_bytes())
+    np.testing.assert_array_equal(read_by_document(printed, data, model, codec), picture.pixels)
+    file = printed["open_payload"](printed["read_container"](data))
+    planes = read_image(printed["stored_file"](file["stored"], file["body"]))
+    if planes.shape[-1] in (2, 4):
+        assert "A" in mode
+        np.testing.assert_array_equal(planes[..., -1], alpha)
+    else:
+        assert "A" not in mode or (alpha == 255).all()
+
+
+@pytest.mark.parametrize("spacing", [4, 16, 32, 64, 512, 2**15])
+def test_printed_rounding(printed: dict[str, Any], spacing: int) -> None:
+    """Differences below the guard change nothing; blocks for which no pattern is clear occur, too."""
+    rng = np.random.default_rng(spacing)
+    values = np.concatenate([rng.uniform(0, 32640, 300), np.zeros(40), np.full(45, 32640.0)])
+    out = SymbolWriter()
+    expected = round_values(values, spacing, out)
+    out.write_symbols(np.array([5]), np.arange(1, 10))
+    off = values + rng.uniform(-0.999, 0.999, values.shape)
+    decoder = printed["RangeDecoder"](out.getvalue())
+    assert printed["round_alike"](off.tolist(), spacing, decoder) == expected.tolist()
+    assert decoder.decode(printed["categorical"](list(range(1, 10)))) == 5
+    assert round_alike(off, spacing, SymbolReader(out.getvalue())).tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_printed_passes(printed: dict[str, Any], channels: int) -> None:
+    found = [(channel, lattice, tuple(near)) for channel, lattice, near in printed["neighbours_of_passes"](channels)]
+    assert found == [(step.channel, LATTICES[step.lattice], step.neighbours) for step in passes_for(channels)]
+
+
+def test_printed_distribution_of_pixels(printed: dict[str, Any], codec: DiffusionCodec) -> None:
+    assert codec.tables.lossless is not None
+    shape = codec.tables.lossless.shape
+    for heights in (shape, (0, shape[-1] // 3, shape[-1] // 2, shape[-1])):  # of an even number of entries, too
+        for centre in (-(2**30), -5000, -1, 0, 64, 12_345, 32_640, 40_000, 2**30):
+            for scale in (1, 300, 4096, 65_536, 1 << 24):
+                shares = shares_of_values(np.array(heights), np.array([centre]), np.array([scale]))[0]
+                found = printed["pixel_frequencies"](heights, centre, scale)
+                assert found == (shares + 1).tolist()
+                assert sum(found) == 2**24
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_printed_reader_of_pixels_from_bad_estimates(
+    printed: dict[str, Any], codec: DiffusionCodec, channels: int
+) -> None:
+    """Some pixels as their means have it, the rest at random."""
+    assert codec.tables.lossless is not None
+    shape = codec.tables.lossless.shape
+    fit: ResidualFit = (codec.tables.lossless.grey if channels == 1 else codec.tables.lossless.colour)[0]
+    rng = np.random.default_rng(channels)
+    means = rng.integers(-100, 32_800, (channels, 7, 6))
+    pixels = rng.integers(0, 256, means.shape).astype(np.uint8)
+    pixels[:, :2] = np.clip(means[:, :2] // 128, 0, 255)
+    out = SymbolWriter()
+    ResidualModel(shape, fit).encode(pixels, means, out)
+    found = printed["read_pixels"](means, fit.to_dict(), shape, printed["RangeDecoder"](out.getvalue()))
+    np.testing.assert_array_equal(found, pixels)
+
+
+def test_printed_reader_of_lossless_files_checks_the_pixels(
+    printed: dict[str, Any], codec: DiffusionCodec, tiny_checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(compression, "store", lambda picture: (StoredKind.PNG, bytes(10**6)))
+    data = codec.compress(Picture(smooth_pixels(6, 6)[..., 0].copy()), timestep=0, effort=8).data
+    model = printed["read_model"](tiny_checkpoint.to_bytes())
+    network = raw_network(codec.denoiser)
+    with pytest.raises(ValueError, match="too differently"):
+        printed["decode_picture"](data, model, lambda x, condition: network(x, condition) + 0.05, read_image)
 
 
 def test_printed_steps(printed: dict[str, Any], codec: DiffusionCodec, tiny_checkpoint: Checkpoint) -> None:
@@ -238,6 +403,18 @@ def test_printed_estimate(printed: dict[str, Any], prediction: Any, conditioning
         expected = denoiser.predict_x_0(x, torch.tensor([max(log_snr, -8.5)]))[0].numpy()
         found = printed["estimate_x_0"](x[0].numpy(), log_snr, config.to_dict(), raw_network(denoiser))
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=2e-4)
+
+
+def read_by_document(printed: dict[str, Any], data: bytes, model: Any, codec: DiffusionCodec) -> NDArray[np.int64]:
+    """What the document's programs make of a file, (H, W, 3) or (H, W)."""
+    pixels = printed["decode_picture"](data, model, raw_network(codec.denoiser), read_image)
+    return pixels if pixels.ndim == 2 else np.moveaxis(pixels, 0, 2)
+
+
+def read_image(data: bytes) -> NDArray[np.uint8]:
+    """A WebP or PNG file as the document's programs want it, (H, W, planes)."""
+    with Image.open(io.BytesIO(data), formats=["WEBP", "PNG"]) as image:
+        return np.atleast_3d(np.asarray(image))
 
 
 def raw_network(denoiser: Denoiser) -> Any:

@@ -393,7 +393,6 @@ class SymbolReader:
         with _translated():
             return np.asarray(self._zeros.decode(model.coder, count), np.int64)
 
-
     def _decode_shares(self, shares: NDArray[np.int64]) -> NDArray[np.int64]:
         with _translated():
             return np.asarray(self._zeros.decode(_share_models(), shares.astype(np.float64)), np.int64)

@@ -22,6 +22,7 @@ _OWN = [(y, x) for y in range(-2, 3) for x in range(-2, 3) if 0 < y * y + x * x 
 _OTHER = [(y, x) for y in (-1, 0, 1) for x in (-1, 0, 1)]
 _SIDES = ((0, -1), (-1, 0), (0, 1), (1, 0))
 _PAD = 2
+ALL_ROWS = slice(None)
 
 
 @dataclass(frozen=True)
@@ -71,42 +72,56 @@ class Contexts:
 
     def __init__(self, means: NDArray[np.int64]) -> None:
         self.means = means
-        self._residuals = np.pad(np.zeros_like(means), ((0, 0), (_PAD, _PAD), (_PAD, _PAD)))
-        edges = np.pad(means, ((0, 0), (1, 1), (1, 1)), mode="edge")
-        height, width = means.shape[1:]
-        self._gradients = np.stack(
-            [np.abs(means - edges[:, 1 + y : 1 + y + height, 1 + x : 1 + x + width]) for y, x in _SIDES]
-        )
+        # 32 bits hold them; a large picture has many.
+        self._residuals = np.pad(np.zeros(means.shape, np.int32), ((0, 0), (_PAD, _PAD), (_PAD, _PAD)))
+        self._edges = np.pad(means.astype(np.int32), ((0, 0), (1, 1), (1, 1)), mode="edge")
 
-    def residuals(self, step: Pass) -> NDArray[np.int64]:
+    def centres(self, step: Pass, rows: slice = ALL_ROWS) -> NDArray[np.int64]:
+        """The estimates of a pass's n pixels, (n,).
+
+        Args:
+            step: the pass.
+            rows: which rows of its lattice; all by default.
+        """
+        centres: NDArray[np.int64] = self.means[step.channel][step.grid][rows].reshape(-1)
+        return centres
+
+    def residuals(self, step: Pass, rows: slice = ALL_ROWS) -> NDArray[np.int64]:
         """Residuals of the neighbours of a pass's n pixels, (n, neighbours); zero outside of the picture."""
-        height, width = self.means.shape[1:]
-        rows, columns = step.grid
         known = [
-            self._residuals[channel, _PAD + y : _PAD + y + height, _PAD + x : _PAD + x + width][rows, columns].reshape(
-                -1
-            )
+            _shifted(self._residuals[channel], _PAD, y, x)[step.grid][rows].reshape(-1)
             for channel, y, x in step.neighbours
         ]
         if not known:
-            return np.zeros((self.means[0, rows, columns].size, 0), np.int64)
-        return np.stack(known, axis=1)
+            return np.zeros((len(self.centres(step, rows)), 0), np.int64)
+        return np.stack(known, axis=1).astype(np.int64)
 
-    def spread_features(self, step: Pass, residuals: NDArray[np.int64]) -> NDArray[np.int64]:
+    def spread_features(self, step: Pass, residuals: NDArray[np.int64], rows: slice = ALL_ROWS) -> NDArray[np.int64]:
         """What the size of a pass's residuals may depend on, (n, spread_features).
 
-        A constant of one unit's worth (see `tables.PassFit`), the absolute residuals of the neighbours, and the four
-        gradients of the estimate: its own channel's, then the sum of the others'.
+        A constant of one grey level, the absolute residuals of the neighbours, and the four gradients of the
+        estimate: its own channel's, then the sum of the others'.
         """
-        rows, columns = step.grid
-        own = self._gradients[:, step.channel, rows, columns].reshape(len(_SIDES), -1)
-        others = self._gradients[:, :, rows, columns].sum(axis=1).reshape(len(_SIDES), -1) - own
-        constant = np.full((len(residuals), 1), UNIT, np.int64)
-        return np.concatenate([constant, np.abs(residuals), own.T, others.T], axis=1)
+        gradients = []
+        for y, x in _SIDES:
+            by_channel = [
+                np.abs(means[step.grid][rows] - _shifted(edges, 1, y, x)[step.grid][rows]).reshape(-1)
+                for means, edges in zip(self.means, self._edges, strict=True)
+            ]
+            gradients.append((by_channel[step.channel], sum(by_channel) - by_channel[step.channel]))
+        own, others = zip(*gradients, strict=True)
+        constant = np.full(len(residuals), UNIT)
+        features: NDArray[np.int64] = np.stack([constant, *np.abs(residuals).T, *own, *others], axis=1)
+        return features
 
     def learn(self, step: Pass, pixels: NDArray[np.int64]) -> None:
         """Take in the coded pixels of a pass, shape (n,)."""
-        rows, columns = step.grid
         own = self._residuals[step.channel, _PAD:-_PAD, _PAD:-_PAD]
-        estimate = self.means[step.channel, rows, columns]
-        own[rows, columns] = pixels.reshape(estimate.shape) * UNIT - estimate
+        estimate = self.means[step.channel][step.grid]
+        own[step.grid] = pixels.reshape(estimate.shape) * UNIT - estimate
+
+
+def _shifted(padded: NDArray[np.int32], pad: int, y: int, x: int) -> NDArray[np.int32]:
+    """A padded array, moved so that each place holds its neighbour y rows down and x columns right."""
+    height, width = padded.shape
+    return padded[pad + y : height - pad + y, pad + x : width - pad + x]

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from diffcodec.bitstream.entropy import SymbolReader, SymbolWriter
 from diffcodec.errors import CheckpointError
-from diffcodec.lossless.context import Contexts, Pass, passes_for
+from diffcodec.lossless.context import ALL_ROWS, Contexts, Pass, passes_for
 from diffcodec.lossless.rounding import UNIT
 from diffcodec.tables import COEFFICIENT_SCALE, PassFit, ResidualFit
 
@@ -77,28 +77,34 @@ class ResidualModel:
 
     def _shares(self, contexts: Contexts, step: Pass, pass_fit: PassFit) -> Iterator[tuple[slice, NDArray[np.int64]]]:
         """Code points of every value of every pixel of a pass, in bounded pieces: (which pixels, (n, 256))."""
-        residuals = contexts.residuals(step)
-        centres = corrected_means(contexts, step, pass_fit, residuals)
-        classes = np.searchsorted(self.fit.thresholds, spreads(contexts, step, pass_fit, residuals), side="right")
-        scales = np.array(self.fit.inverse_scales, np.int64)[classes]
-        for start in range(0, len(centres), _CHUNK):
-            part = slice(start, start + _CHUNK)
-            yield part, shares_of_values(np.array(self.shape, np.int64), centres[part], scales[part])
+        shape, scales = np.array(self.shape, np.int64), np.array(self.fit.inverse_scales, np.int64)
+        height, width = contexts.means[0][step.grid].shape
+        band = max(1, _CHUNK // max(1, width))
+        for top in range(0, height if width else 0, band):
+            rows = slice(top, top + band)
+            residuals = contexts.residuals(step, rows)
+            centres = corrected_means(contexts, step, pass_fit, residuals, rows)
+            spread = spreads(contexts, step, pass_fit, residuals, rows)
+            chosen = scales[np.searchsorted(self.fit.thresholds, spread, side="right")]
+            for start in range(0, len(centres), _CHUNK):
+                part = slice(start, min(start + _CHUNK, len(centres)))
+                first = top * width
+                yield slice(first + part.start, first + part.stop), shares_of_values(shape, centres[part], chosen[part])
 
 
 def corrected_means(
-    contexts: Contexts, step: Pass, pass_fit: PassFit, residuals: NDArray[np.int64]
+    contexts: Contexts, step: Pass, pass_fit: PassFit, residuals: NDArray[np.int64], rows: slice = ALL_ROWS
 ) -> NDArray[np.int64]:
     """The estimate plus a linear combination of the neighbours' residuals, in 1 / UNIT grey level, (n,)."""
     correction = residuals @ np.array(pass_fit.prediction, np.int64)
-    rows, columns = step.grid
-    means: NDArray[np.int64] = contexts.means[step.channel, rows, columns].reshape(-1)
-    return means + ((correction + COEFFICIENT_SCALE // 2) // COEFFICIENT_SCALE)
+    return contexts.centres(step, rows) + ((correction + COEFFICIENT_SCALE // 2) // COEFFICIENT_SCALE)
 
 
-def spreads(contexts: Contexts, step: Pass, pass_fit: PassFit, residuals: NDArray[np.int64]) -> NDArray[np.int64]:
+def spreads(
+    contexts: Contexts, step: Pass, pass_fit: PassFit, residuals: NDArray[np.int64], rows: slice = ALL_ROWS
+) -> NDArray[np.int64]:
     """How far pixels may lie from their means, as a linear combination of what is known nearby, (n,)."""
-    features = contexts.spread_features(step, residuals)
+    features = contexts.spread_features(step, residuals, rows)
     result: NDArray[np.int64] = features @ np.array(pass_fit.spread, np.int64) // COEFFICIENT_SCALE
     return result
 

@@ -51,7 +51,7 @@ def restore(kind: StoredKind, body: bytes, width: int, height: int, mode: str) -
         chunk = b"VP8L" + len(body).to_bytes(4, "little") + body + b"\0" * (len(body) % 2)
         body = b"RIFF" + (4 + len(chunk)).to_bytes(4, "little") + b"WEBP" + chunk
     try:
-        picture = read_picture(io.BytesIO(body), max_pixels=width * height)
+        picture = read_picture(io.BytesIO(body), max_pixels=width * height, formats=[kind.name])
     except ImageError as error:
         raise CorruptStreamError("the stored picture cannot be read") from error
     pixels, alpha = picture.pixels, picture.alpha

@@ -49,3 +49,16 @@ def test_documented_length_code(documented: dict[str, Any]) -> None:
     decoder = documented["RangeDecoder"](out.getvalue())
     lengths = documented["LengthDecoder"](DEFAULT_WEIGHTS)
     assert [lengths.decode(expected, decoder) for expected in expectations] == sent
+
+
+def test_documented_shares(documented: dict[str, Any]) -> None:
+    rng = np.random.default_rng(2)
+    heights = np.sort(rng.integers(0, 2**24 - 256, (50, 255)), axis=1)
+    heights[0] = 0
+    heights[1, 7:] = 2**24 - 256
+    shares = np.diff(heights, axis=1, prepend=0, append=2**24 - 256)
+    symbols = rng.integers(0, 256, 50)
+    out = SymbolWriter()
+    out.write_shares(symbols, shares)
+    decoder = documented["RangeDecoder"](out.getvalue())
+    assert [decoder.decode((row + 1).tolist()) for row in shares] == symbols.tolist()
