@@ -42,6 +42,11 @@ class Compressed:
     restored: NDArray[np.uint8]
     residual_bits: float = 0.0
 
+    @property
+    def file_bytes(self) -> int:
+        """Length of the file."""
+        return len(write_container(self.container))
+
     def stream(self, picture: Picture, share: Stopwatch) -> Bitstream:
         """The file, and what is to be said about it."""
         with share.coding():
@@ -121,10 +126,10 @@ class Sender:
                         self._exact(picture, header, alpha, last_step, sent, index)
                         for index, (picture, alpha) in enumerate(zip(pictures, alphas, strict=True))
                     ]
-                    best = [min(pair, key=_payload_bytes) for pair in zip(coded, best, strict=True)]
+                    best = [min(pair, key=lambda each: each.file_bytes) for pair in zip(coded, best, strict=True)]
                 # Nothing shorter can follow once the states alone have cost more than a whole file.
                 spent = [message.writer.information_bits / 8 for message in sent.messages]
-                if all(bytes_ > _payload_bytes(each) for bytes_, each in zip(spent, best, strict=True)):
+                if all(bytes_ > each.file_bytes for bytes_, each in zip(spent, best, strict=True)):
                     break
         return best
 
@@ -158,7 +163,3 @@ def _stored(picture: Picture, header: Header) -> Compressed:
         header, LosslessPayload(0, kind, 0, body).to_bytes(), None if picture.alpha is None else b""
     )  # fmt: skip
     return Compressed(container, None, 0, picture.pixels, 8.0 * len(body))
-
-
-def _payload_bytes(compressed: Compressed) -> int:
-    return len(compressed.container.payload) + len(compressed.container.alpha or b"")

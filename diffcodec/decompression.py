@@ -124,9 +124,9 @@ class Receiver:
     def _steps_until(self, stops: list[Level], timestep: int) -> int:
         """Number of steps that lead to the stream's last level not finer than `timestep`."""
         finest = self.container.header.timestep
-        wanted = self.tables.level(timestep)
-        if timestep < finest:
+        if 0 <= timestep < finest:
             raise ConfigError(f"timestep {timestep} is finer than the stream, which ends at {finest}")
+        wanted = self.tables.level(timestep)
         return sum(level.log_snr <= wanted.log_snr for level in stops)
 
     def _lossless_payload(self) -> LosslessPayload:

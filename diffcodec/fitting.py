@@ -110,7 +110,7 @@ def best_spacing(std: float) -> int:
     """
 
     def cost_bits(spacing: int) -> float:
-        rounding = (spacing / UNIT / std) ** 2 / 24
+        rounding = (spacing / UNIT / max(std, 1e-3)) ** 2 / 24
         return (rounding - math.log1p(-2 * GUARD / spacing)) / math.log(2)
 
     return min((1 << power for power in range(6, 13)), key=cost_bits)

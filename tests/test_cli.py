@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import io
 import json
 import subprocess
 import sys
@@ -12,7 +14,9 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
+from diffcodec.checkpoint import Checkpoint
 from diffcodec.cli import main
+from diffcodec.lossless.stored import StoredKind
 from tests.conftest import make_tiny_checkpoint, smooth_pixels
 
 
@@ -285,7 +289,7 @@ def test_missing_files_models_and_devices_are_named(photo: Path, tiny_model: Pat
     fails(run("compress", photo, "-t", 9, "--model", tiny_model, "-o", tmp_path / "no" / "a.dfc"), "no")
 
 
-@pytest.mark.parametrize("arguments", [["-t", "0"], ["-t", "x"], [], ["-t", "9", "--effort", "7"]])
+@pytest.mark.parametrize("arguments", [["-t", "-1"], ["-t", "x"], [], ["-t", "9", "--effort", "7"]])
 def test_options_out_of_range_are_rejected_at_the_door(photo: Path, arguments: list[str]) -> None:
     assert run("compress", photo, *arguments).exit_code == 2
 
@@ -344,3 +348,115 @@ def test_module_runs_as_a_program() -> None:
     command = [sys.executable, "-m", "diffcodec", "--version"]
     result = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "diffcodec, version" in result.stdout
+
+
+# ------------------------------------------------------------------------------------------ lossless, -t 0
+
+
+def save_odd_pictures(folder: Path) -> dict[str, np.ndarray]:
+    """Pictures of all modes as files, drawn and smooth, with colours that cannot be seen."""
+    pixels = smooth_pixels(6, 7)
+    hidden = np.dstack([pixels, np.zeros((6, 7), np.uint8)])
+    arrays = {"L": pixels[..., 0], "RGB": pixels, "RGBA": hidden, "flat": np.full((9, 8, 3), 50, np.uint8)}
+    arrays["LA"] = hidden[..., [0, 3]]
+    for name, array in arrays.items():
+        Image.fromarray(array).save(folder / f"{name}.png")
+    return arrays
+
+
+def test_lossless_round_trip_of_every_mode(tiny_model: Path, tmp_path: Path) -> None:
+    arrays = save_odd_pictures(tmp_path)
+    result = run("compress", tmp_path, "-t", 0, "--model", tiny_model, "-o", tmp_path / "made")
+    assert result.exit_code == 0, result.output
+    assert result.stdout.count(" bpp, lossless, ") == len(arrays)
+    assert "PSNR" not in result.stdout
+    result = run("decompress", tmp_path / "made", "--model", tiny_model, "-o", tmp_path / "back")
+    assert result.exit_code == 0, result.output
+    assert result.stdout.count("t = 0\n") == len(arrays)
+    for name, array in arrays.items():
+        with Image.open(tmp_path / "back" / f"{name}.png") as image:
+            assert np.array_equal(np.asarray(image), array)
+
+
+def test_lossless_figures_in_json(photo: Path, tiny_model: Path, tmp_path: Path) -> None:
+    made = tmp_path / "a.dfc"
+    result = run("compress", photo, "-t", 0, "--model", tiny_model, "-o", made, "--json", "--effort", 8)
+    assert result.exit_code == 0, result.output
+    values = json.loads(result.stdout)
+    assert (values["timestep"], values["rmse"], values["psnr_db"]) == (0, 0, None)
+    assert values["residual_bits"] > 0
+    assert values["file_bytes"] == made.stat().st_size
+    info = json.loads(run("info", made, "--json").stdout)
+    assert (info["timestep"], info["width"], info["height"], info["complete"]) == (0, 14, 11, True)
+    # 0 may be said, and changes nothing.
+    for options in ([], ["-t", "0"], ["--partial"]):
+        back = run("decompress", made, *options, "--model", tiny_model, "-o", tmp_path / "b.png", "--force")
+        assert back.exit_code == 0, back.output
+        with Image.open(tmp_path / "b.png") as image, Image.open(photo) as original:
+            assert np.array_equal(np.asarray(image), np.asarray(original))
+
+
+def test_lossless_through_standard_input_and_output(photo: Path, tiny_model: Path) -> None:
+    packed = run("compress", "-", "-t", 0, "--model", tiny_model, "-o", "-", stdin=photo.read_bytes())
+    assert packed.exit_code == 0
+    restored = run("decompress", "-", "--model", tiny_model, stdin=packed.stdout_bytes)
+    with Image.open(io.BytesIO(restored.stdout_bytes)) as image, Image.open(photo) as original:
+        assert np.array_equal(np.asarray(image), np.asarray(original))
+
+
+def test_stored_pictures_have_no_coarser_version_and_no_beginning(tiny_model: Path, tmp_path: Path) -> None:
+    Image.fromarray(np.full((9, 8, 3), 50, np.uint8)).save(tmp_path / "flat.png")
+    made, target = tmp_path / "flat.dfc", tmp_path / "x.png"
+    assert run("compress", tmp_path / "flat.png", "-t", 0, "--model", tiny_model).exit_code == 0
+    options = ("--model", tiny_model, "-o", target)
+    fails(run("decompress", made, "-t", 100, *options), "flat.dfc", "no coarser version")
+    data = made.read_bytes()
+    made.write_bytes(data[:-6])
+    fails(run("decompress", made, *options), "flat.dfc is cut", "--partial")
+    fails(run("decompress", made, "--partial", *options), "flat.dfc is cut", "as a whole")
+    made.write_bytes(data[:-9] + b"\x55" + data[-8:])
+    fails(run("decompress", made, *options), "flat.dfc is damaged", "checksum")
+    assert not target.exists()
+
+
+def test_a_cut_lossless_file_gives_its_last_step(tiny_model: Path, tmp_path: Path) -> None:
+    Image.fromarray(smooth_pixels(3, 7)).save(tmp_path / "a.png")
+    made, target = tmp_path / "a.dfc", tmp_path / "x.png"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("diffcodec.compression.store", lambda picture: (StoredKind.PNG, bytes(99_999)))
+        assert run("compress", tmp_path / "a.png", "-t", 0, "--model", tiny_model).exit_code == 0
+    made.write_bytes(made.read_bytes()[:-12])
+    fails(run("decompress", made, "--model", tiny_model, "-o", target), "a.dfc is cut", "--partial")
+    result = run("decompress", made, "--partial", "--model", tiny_model, "-o", target)
+    assert result.exit_code == 0, result.output
+    assert "Warning" in result.stderr
+    assert "unverified" in result.stderr
+    assert "(t = 0)" not in result.stderr
+    with Image.open(target) as image:
+        assert image.size == (7, 3)
+
+
+def test_a_model_without_lossless_tables_says_what_to_do(
+    photo: Path, tiny_checkpoint: Checkpoint, tmp_path: Path
+) -> None:
+    assert tiny_checkpoint.tables is not None
+    old = tiny_checkpoint.with_tables(dataclasses.replace(tiny_checkpoint.tables, lossless=None))
+    path = tmp_path / "old.safetensors"
+    path.write_bytes(old.to_bytes())
+    fails(run("compress", photo, "-t", 0, "--model", path), "tiny-v0", "diffcodec calibrate", "--model")
+    assert not photo.with_suffix(".dfc").exists()
+
+
+def test_lossless_of_a_lossy_file_is_refused(stream: Path, tiny_model: Path, tmp_path: Path) -> None:
+    fails(run("decompress", stream, "-t", 0, "--model", tiny_model, "-o", tmp_path / "x.png"), "timestep")
+    assert not (tmp_path / "x.png").exists()
+
+
+def test_help_says_that_0_is_lossless() -> None:
+    assert "0 is lossless" in " ".join(run("compress", "--help").stdout.split())
+
+
+@pytest.mark.parametrize("number", ["-1", "4096", "0.0"])
+def test_numbers_beside_0_are_rejected_at_the_door(photo: Path, number: str) -> None:
+    assert run("compress", photo, "-t", number).exit_code == 2
+    assert run("decompress", photo, "-t", number).exit_code == 2

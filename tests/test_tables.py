@@ -1,5 +1,6 @@
 """The integer tables: expected information in fixed point, and which levels a file visits."""
 
+import json
 import math
 from itertools import pairwise
 
@@ -10,16 +11,21 @@ from hypothesis import strategies as st
 from diffcodec.errors import ConfigError
 from diffcodec.tables import (
     BITS_SCALE,
+    COEFFICIENT_SCALE,
     HALF_OVER_LN2,
     LOG_SNR_SCALE,
     MAX_LISTS,
     MAX_LOG_SNR,
     MAX_MSE,
     MSE_SCALE,
+    SHAPE_TOTAL,
     SNR_SCALE,
     CodecTables,
     Level,
     LevelList,
+    LosslessTables,
+    PassFit,
+    ResidualFit,
 )
 
 
@@ -156,3 +162,114 @@ def test_the_first_list_that_is_large_enough_serves_a_picture() -> None:
 def test_json_returns_what_was_written(lists: list[LevelList]) -> None:
     found = CodecTables((LOW,), tuple(lists), ((1, 2, 3),))
     assert CodecTables.from_dict(found.to_dict()) == found
+
+
+# ------------------------------------------------------------------------------------------ lossless
+
+PASS = PassFit((5, -7), (1, 0, 9))
+FIT = ResidualFit(0, 64, (PASS,), (3, 3, 8), (1, 2, 3, 1 << 24))
+SHAPE = (0, 5, SHAPE_TOTAL)
+
+
+def replaced(fit: ResidualFit, **changes: object) -> ResidualFit:
+    return ResidualFit(**{**fit.__dict__, **changes})  # type: ignore[arg-type]
+
+
+def test_scales_of_the_lossless_tables_are_those_of_the_format() -> None:
+    assert COEFFICIENT_SCALE == 4096
+    assert SHAPE_TOTAL == 2**24 - 256
+
+
+@pytest.mark.parametrize(
+    ("prediction", "spread", "message"),
+    [
+        ((1 << 24, -(1 << 24)), (1 << 24,), None),
+        ((), (), None),
+        (((1 << 24) + 1,), (1,), "a coefficient is out of range"),
+        ((-(1 << 24) - 1,), (1,), "a coefficient is out of range"),
+        ((1,), ((1 << 24) + 1,), "a coefficient is out of range"),
+        ((10**400,), (1,), "a coefficient is out of range"),
+        ((1,), (1, -1), "must not be negative"),
+    ],
+)
+def test_coefficients_are_checked(prediction: tuple[int, ...], spread: tuple[int, ...], message: str | None) -> None:
+    if message is None:
+        assert PassFit(prediction, spread).spread == spread
+        return
+    with pytest.raises(ConfigError, match=message):
+        PassFit(prediction, spread)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        *[({"spacing": spacing}, "power of two") for spacing in (-64, 0, 1, 32, 63, 96, 1 << 16, 10**40)],
+        ({"thresholds": (3, 2, 8)}, "thresholds must rise"),
+        ({"thresholds": (1, 2)}, "one scale more"),
+        ({"inverse_scales": ()}, "one scale more"),
+        ({"thresholds": tuple(range(256)), "inverse_scales": (1,) * 257}, "one scale more"),
+        ({"inverse_scales": (1, 0, 1, 1)}, "a scale is out of range"),
+        ({"inverse_scales": (1, -5, 1, 1)}, "a scale is out of range"),
+        ({"inverse_scales": (1, 1, 1, (1 << 24) + 1)}, "a scale is out of range"),
+    ],
+)
+def test_fits_are_checked(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        replaced(FIT, **changes)
+
+
+def test_fits_at_the_ends_of_their_ranges() -> None:
+    for spacing in (64, 128, 1 << 15):
+        assert replaced(FIT, spacing=spacing).spacing == spacing
+    assert replaced(FIT, thresholds=(), inverse_scales=(1,)).thresholds == ()
+    assert len(replaced(FIT, thresholds=tuple(range(255)), inverse_scales=(1,) * 256).thresholds) == 255
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        ((), "rises from 0"),
+        ((0, SHAPE_TOTAL), "rises from 0"),
+        ((1, 5, SHAPE_TOTAL), "rises from 0"),
+        ((0, 5, SHAPE_TOTAL - 1), "rises from 0"),
+        ((0, 5, SHAPE_TOTAL + 1), "rises from 0"),
+        ((0, 5, 4, SHAPE_TOTAL), "must not fall"),
+        ((0, SHAPE_TOTAL + 1, SHAPE_TOTAL), "must not fall"),
+        ((0, -1, SHAPE_TOTAL), "must not fall"),
+        ((0, *[1] * (1 << 16), SHAPE_TOTAL), "rises from 0"),
+    ],
+)
+def test_shapes_are_checked(shape: tuple[int, ...], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        LosslessTables(shape, (FIT,), (FIT,))
+
+
+def test_fits_of_both_kinds_are_there_and_in_order() -> None:
+    later = replaced(FIT, log_snr=1)
+    assert LosslessTables(SHAPE, (FIT, later), (FIT,)).colour == (FIT, later)
+    for colour, grey in (((), (FIT,)), ((FIT,), ()), ((later, FIT), (FIT,)), ((FIT,), (FIT, FIT))):
+        with pytest.raises(ConfigError, match="fits at rising log SNR"):
+            LosslessTables(SHAPE, colour, grey)
+
+
+@pytest.mark.parametrize("start", [(), (1, 2), (1, 2, 3, 4), (-1, 0, 0), (0, 0, 32641), (0, 0, 10**400)])
+def test_starts_that_are_no_colour_are_rejected(start: tuple[int, ...]) -> None:
+    with pytest.raises(ConfigError, match="colour of three values"):
+        CodecTables((LOW,), (LevelList(0, (LOW,), (1,)),), ((1, 2),), start)
+
+
+def test_json_of_lossless_tables_and_of_models_without_them() -> None:
+    levels = LevelList(0, (LOW, HIGH), (5, 3))
+    old = CodecTables((LOW,), (levels,), ((1, 2),))
+    new = CodecTables((LOW,), (levels,), ((1, 2),), (0, 32640, 7), LosslessTables(SHAPE, (FIT,), (FIT,)))
+    for found in (old, new):
+        assert CodecTables.from_dict(json.loads(json.dumps(found.to_dict()))) == found
+    # What an earlier release wrote knows nothing of either.
+    written = old.to_dict()
+    del written["start"], written["lossless"]
+    assert CodecTables.from_dict(written) == old
+    for damage in ({"spacing": 63}, {"passes": [{"prediction": [1.5], "spread": []}]}, {"more": 1}, {"log_snr": "1"}):
+        broken = json.loads(json.dumps(new.to_dict()))
+        broken["lossless"]["grey"][0].update(damage)
+        with pytest.raises(ConfigError):
+            CodecTables.from_dict(broken)

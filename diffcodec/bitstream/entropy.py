@@ -394,6 +394,8 @@ class SymbolReader:
             return np.asarray(self._zeros.decode(model.coder, count), np.int64)
 
     def _decode_shares(self, shares: NDArray[np.int64]) -> NDArray[np.int64]:
+        if self._ones is not None:
+            raise ValueError("symbols with a distribution each are read from whole payloads, padded with 0x00")
         with _translated():
             return np.asarray(self._zeros.decode(_share_models(), shares.astype(np.float64)), np.int64)
 
@@ -444,7 +446,10 @@ def _share_bits(symbols: NDArray[np.int64], shares: NDArray[np.int64]) -> float:
 def _check_shares(shares: NDArray[np.int64]) -> None:
     if shares.ndim != 2 or shares.dtype.kind not in "iu" or not 2 <= shares.shape[1] <= MAX_ALPHABET:
         raise ValueError(f"shares must be integers of shape (n, k), not {shares.dtype} of {shares.shape}")
-    if shares.size and (shares.min() < 0 or (shares.sum(axis=1) != MAX_TOTAL - shares.shape[1]).any()):
+    # The bounds on single shares come first, so that a sum cannot overflow.
+    if shares.size and (
+        shares.min() < 0 or shares.max() > MAX_TOTAL or (shares.sum(axis=1) != MAX_TOTAL - shares.shape[1]).any()
+    ):
         raise ValueError(f"shares must not be negative, and sum to {MAX_TOTAL - shares.shape[1]} in every row")
 
 

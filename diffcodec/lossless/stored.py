@@ -56,6 +56,8 @@ def restore(kind: StoredKind, body: bytes, width: int, height: int, mode: str) -
         raise CorruptStreamError("the stored picture cannot be read") from error
     pixels, alpha = picture.pixels, picture.alpha
     if mode.startswith("L") and pixels.ndim == 3:
+        if (pixels != pixels[..., :1]).any():
+            raise CorruptStreamError("the stored picture has colours, and the header says that it is grey")
         pixels = np.ascontiguousarray(pixels[..., 0])
     if mode.endswith("A") and alpha is None:  # opaque throughout, which WebP does not note
         alpha = np.full((picture.height, picture.width), 255, np.uint8)

@@ -296,3 +296,172 @@ def test_known_payload() -> None:
     out.write_symbols(np.array([2, 0, 1, 2]), np.array([1, 2, 5]))
     out.write_uniform(123, 1000)
     assert out.getvalue().hex() == "b2e1ac984b"
+
+
+# ------------------------------------------------------------------- symbols that have a distribution each
+
+
+@st.composite
+def share_tables(draw: st.DrawFn, max_rows: int = 8) -> tuple[list[int], np.ndarray]:
+    """Symbols, and shares (n, k) with row sums 2^24 - k, many of them 0."""
+    size = draw(st.sampled_from([2, 3, 17, 256]))
+    rng = np.random.default_rng(draw(st.integers(0, 1 << 32)))
+    rows = []
+    for _ in range(draw(st.integers(0, max_rows))):
+        kind = draw(st.sampled_from(["any", "one", "few"]))
+        inner = {"any": size - 1, "one": 0, "few": min(3, size - 1)}[kind]
+        cuts = np.sort(rng.integers(0, (1 << 24) - size + 1, inner))
+        parts = np.diff(np.concatenate([[0], cuts, [(1 << 24) - size]]))
+        row = np.zeros(size, np.int64)
+        row[rng.choice(size, len(parts), replace=False)] = parts
+        rows.append(row)
+    symbols = draw(st.lists(st.integers(0, size - 1), min_size=len(rows), max_size=len(rows)))
+    return symbols, np.array(rows, np.int64).reshape(len(rows), size)
+
+
+@given(share_tables(), operations(max_ops=2), operations(max_ops=2))
+def test_shares_cost_and_code_what_single_tables_do(
+    message: tuple[list[int], np.ndarray], before: list[Op], after: list[Op]
+) -> None:
+    symbols, shares = message
+    together, apart = write(before), write(before)
+    together.write_shares(np.array(symbols, np.int64), shares)
+    for symbol, row in zip(symbols, shares, strict=True):
+        apart.write_symbols(np.array([symbol]), row + 1)
+    assert together.information_bits == pytest.approx(apart.information_bits)
+    for kind, parameter, values in after:
+        for out in (together, apart):
+            if kind == "bits":
+                out.write_bits(np.array(values, np.uint8))
+            elif kind == "symbols":
+                out.write_symbols(np.array(values, np.int64), np.array(parameter))
+            else:
+                out.write_uniform(values[0], parameter)
+    payload = together.getvalue()
+    assert payload == apart.getvalue()
+    reader = SymbolReader(payload)
+    assert [read(reader, op) for op in before] == [values for _, _, values in before]
+    assert reader.read_shares(shares).tolist() == symbols
+    assert [read(reader, op) for op in after] == [values for _, _, values in after]
+    assert reader.information_bits == pytest.approx(together.information_bits)
+
+
+def test_the_largest_alphabet_of_shares() -> None:
+    size = 1 << 16
+    shares = np.zeros((2, size), np.int64)
+    shares[0, 0] = shares[1, -1] = (1 << 24) - size
+    for symbols in ([0, size - 1], [size - 1, 0], [77, 78]):
+        out = SymbolWriter()
+        out.write_shares(np.array(symbols), shares)
+        assert SymbolReader(out.getvalue()).read_shares(shares).tolist() == symbols
+
+
+def test_every_share_of_a_row_reaches_the_coder_unchanged() -> None:
+    """As for the tables: the first and the last code point of every symbol decode to it."""
+    rng = np.random.default_rng(9)
+    total = (1 << 24) - 256
+    cuts = np.sort(rng.integers(0, total + 1, (4, 255)), axis=1)
+    cuts[1] = np.sort(rng.integers(0, 300, 255))
+    cuts[2] = total - cuts[1][::-1]
+    shares = np.diff(cuts, axis=1, prepend=0, append=total)
+    for row in shares:
+        bounds = np.concatenate([[0], np.cumsum(row + 1)])
+        for symbol in range(256):
+            first = int(bounds[symbol]) * (2**40 - 1)
+            last = int(bounds[symbol + 1]) * (2**40 - 1) - 1
+            for value in (first, last):
+                assert SymbolReader(value.to_bytes(8, "big")).read_shares(row[None]).tolist() == [symbol]
+
+
+GOOD = np.array([[3, (1 << 24) - 3 - 3, 0]])
+
+
+@pytest.mark.parametrize(
+    ("symbols", "shares", "message"),
+    [
+        ([0], GOOD[0], "shares must be integers"),
+        ([0], GOOD.astype(float), "shares must be integers"),
+        ([0], GOOD[:, :1], "shares must be integers"),
+        ([0], np.zeros((1, 65537), np.int64), "shares must be integers"),
+        ([0], GOOD + np.array([1, 0, 0]), "sum to 16777213"),
+        ([0], GOOD - np.array([1, 0, 0]), "sum to 16777213"),
+        ([0], GOOD + np.array([-4, 4, 0]), "must not be negative"),
+        ([0, 0], np.concatenate([GOOD, GOOD * 2]), "sum to 16777213"),
+        ([0], np.array([[1 << 62, 1 << 62, 0]]), "sum to 16777213"),
+        ([0, 0], GOOD, "expected 1 integer symbols"),
+        ([[0]], GOOD, "expected 1 integer symbols"),
+        ([], GOOD, "expected 1 integer symbols"),
+        ([0.0], GOOD, "expected 1 integer symbols"),
+        ([3], GOOD, "symbols must be in 0..2"),
+        ([-1], GOOD, "symbols must be in 0..2"),
+    ],
+)
+def test_bad_shares_are_refused_and_write_nothing(symbols: Any, shares: np.ndarray, message: str) -> None:
+    out = SymbolWriter()
+    with pytest.raises(ValueError, match=message):
+        out.write_shares(np.array(symbols), shares)
+    assert (out.getvalue(), out.information_bits) == (b"", 0)
+    if "shares" in message or "sum" in message or "negative" in message:
+        with pytest.raises(ValueError, match=message):
+            SymbolReader(b"abc").read_shares(shares)
+
+
+def test_a_copy_of_a_writer_goes_its_own_way() -> None:
+    rng = np.random.default_rng(11)
+    out, plain = SymbolWriter(), SymbolWriter()
+    bits = rng.integers(0, 2, (20, 100)).astype(np.uint8)
+    for index, group in enumerate(bits):
+        out.write_bits(group)
+        plain.write_bits(group)
+        copied = out.copy()
+        assert copied.getvalue() == out.getvalue() == plain.getvalue()
+        assert copied.information_bits == out.information_bits
+        # The copy goes on, then a copy of it; the original knows nothing of either.
+        copied.write_shares(np.array([1] * 50), np.repeat(GOOD, 50, axis=0))
+        again = copied.copy()
+        again.write_uniform(5, 77)
+        assert out.getvalue() == plain.getvalue()
+        assert out.information_bits == plain.information_bits == 100 * (index + 1)
+        reader = SymbolReader(again.getvalue())
+        assert all((reader.read_bits(100) == each).all() for each in bits[: index + 1])
+        assert reader.read_shares(np.repeat(GOOD, 50, axis=0)).tolist() == [1] * 50
+        assert reader.read_uniform(77) == 5
+        assert SymbolReader(copied.getvalue()).read_bits(100).tolist() == bits[0].tolist()
+
+
+def test_shares_of_a_cut_payload_are_truncated_even_if_they_are_there() -> None:
+    out = SymbolWriter()
+    out.write_bits(np.ones(64, np.uint8))
+    out.write_shares(np.array([1] * 4), np.repeat(GOOD, 4, axis=0))
+    for payload in (out.getvalue(), out.getvalue() + b"\0" * 9, out.getvalue()[:-1], b""):
+        reader = PrefixReader(payload)
+        if payload:
+            reader.read_bits(16)
+        with pytest.raises(TruncatedStreamError, match="cut"):
+            reader.read_shares(np.repeat(GOOD, 4, axis=0))
+    assert PrefixReader(b"").read_shares(np.zeros((0, 3), np.int64)).shape == (0,)
+
+
+@given(st.binary(max_size=30), share_tables())
+def test_random_bytes_give_symbols_of_the_shares_or_raise_ours(
+    payload: bytes, message: tuple[list[int], np.ndarray]
+) -> None:
+    _, shares = message
+    try:
+        symbols = SymbolReader(payload).read_shares(shares)
+    except CorruptStreamError:
+        return
+    assert symbols.shape == shares.shape[:1]
+    assert not symbols.size or 0 <= symbols.min() <= symbols.max() < shares.shape[1]
+
+
+def test_shares_are_not_read_with_another_padding() -> None:
+    reader = SymbolReader(b"abc", padding=0xFF)
+    with pytest.raises(ValueError, match="padded with 0x00"):
+        reader.read_shares(GOOD)
+
+
+def test_shares_whose_sum_overflows_are_refused() -> None:
+    shares = np.array([[1 << 62] * 4 + [(1 << 24) - 5]])
+    with pytest.raises(ValueError, match="sum to"):
+        SymbolReader(b"abc").read_shares(shares)
