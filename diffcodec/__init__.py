@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from diffcodec.images import Picture, read_picture, write_picture
     from diffcodec.results import Bitstream, Preview, Report
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "Bitstream",

@@ -34,6 +34,9 @@ def main(prefix: str) -> None:
         ("rgb-t30-effort8-odd", odd, {"timestep": 30, "effort": 8}),
         ("grey-alpha-t20-effort16", grey, {"timestep": 20, "effort": 16}),
         ("one-pixel-t10", Picture(first.pixels[:1, :1], None), {"timestep": 10}),
+        ("rgb-t0", first, {"timestep": 0}),
+        ("grey-alpha-t0", grey, {"timestep": 0}),
+        ("stored-t0", Picture(np.ascontiguousarray(photo[:9, :7] // 64 * 64), None), {"timestep": 0}),
     ):
         stream = codec.compress(picture, **options)  # type: ignore[arg-type]
         stream.save(HERE / f"{prefix}-{name}.dfc")
