@@ -41,8 +41,8 @@ TABLE_4 = HERE / "reported" / "ddpm-table4.json"
 PARTS = ("bound", "codec", "true-sampling", "poisson", "lossless", "peers")
 DEFAULT_TIMESTEPS = "500,300,200,100,50,30,20,10,5,2,1"
 POISSON_TIMESTEPS = 4
-OWN_LIBRARIES = ("diffcodec", "torch", "numpy", "scipy", "constriction", "piq")
-PEER_LIBRARIES = ("diffcodec", "pillow", "pillow-jxl-plugin", "piq")
+OWN_LIBRARIES = ("torch", "numpy", "scipy", "constriction", "piq")
+PEER_LIBRARIES = ("pillow", "pillow-jxl-plugin", "piq")
 PIQ_HINT = "piq is missing: pip install 'diffcodec[bench]'"
 
 

@@ -9,10 +9,12 @@ from importlib.metadata import PackageNotFoundError, version
 
 import torch
 
+import diffcodec
+
 
 def versions(libraries: Sequence[str]) -> dict[str, str]:
-    """Of those libraries that are installed."""
-    found = {}
+    """Of those libraries that are installed, and of this package as it runs, installed or not."""
+    found = {"diffcodec": diffcodec.__version__}
     for name in libraries:
         try:
             found[name] = version(name)
