@@ -34,9 +34,7 @@ def estimates(codec: DiffusionCodec, x_0: Tensor, level: NoiseLevel) -> Tensor:
     """The network's clipped estimate from x_t ~ q(x_t | x_0), (N, 3, H, W)."""
     generator = torch.Generator().manual_seed(0)
     x_t = level.alpha * x_0 + level.sigma * torch.randn(x_0.shape, generator=generator)
-    log_snr = torch.full((len(x_0),), level.log_snr)
-    parts = zip(torch.split(x_t, 20), torch.split(log_snr, 20), strict=True)
-    return torch.cat([codec.denoiser.predict_x_0(*part) for part in parts]).clamp(-1, 1)
+    return torch.cat([codec.denoiser.estimate_x_0(part, level) for part in torch.split(x_t, 20)])
 
 
 def one_normal_bits(x_0: Tensor, estimate: Tensor) -> float:

@@ -83,7 +83,7 @@ def measure_error_curve(
         for batch in torch.split(x_0, 64):
             noise = torch.randn(batch.shape, generator=generator)
             x_t = level.alpha * batch + level.sigma * noise
-            estimate = denoiser.predict_x_0(x_t, torch.full((len(batch),), level.log_snr)).clamp(-1, 1)
+            estimate = denoiser.estimate_x_0(x_t, level)
             errors.append(((batch - estimate) ** 2).mean(dim=(1, 2, 3)))
         mse.append(torch.cat(errors).double().mean().item())
         progress(index + 1)

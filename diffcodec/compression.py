@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -42,15 +43,15 @@ class Compressed:
     restored: NDArray[np.uint8]
     residual_bits: float = 0.0
 
-    @property
-    def file_bytes(self) -> int:
-        """Length of the file."""
-        return len(write_container(self.container))
+    @cached_property
+    def data(self) -> bytes:
+        """The file."""
+        return write_container(self.container)
 
     def stream(self, picture: Picture, share: Stopwatch) -> Bitstream:
         """The file, and what is to be said about it."""
         with share.coding():
-            data = write_container(self.container)
+            data = self.data
         header = self.container.header
         message = self.message or Message(LengthCoder())
         error = float(np.mean((picture.pixels.astype(np.float64) - self.restored) ** 2))
@@ -126,10 +127,10 @@ class Sender:
                         self._exact(picture, header, alpha, last_step, sent, index)
                         for index, (picture, alpha) in enumerate(zip(pictures, alphas, strict=True))
                     ]
-                    best = [min(pair, key=lambda each: each.file_bytes) for pair in zip(coded, best, strict=True)]
+                    best = [min(pair, key=lambda each: len(each.data)) for pair in zip(coded, best, strict=True)]
                 # Nothing shorter can follow once the states alone have cost more than a whole file.
                 spent = [message.writer.information_bits / 8 for message in sent.messages]
-                if all(bytes_ > each.file_bytes for bytes_, each in zip(spent, best, strict=True)):
+                if all(bytes_ > len(each.data) for bytes_, each in zip(spent, best, strict=True)):
                     break
         return best
 

@@ -80,13 +80,14 @@ class Receiver:
         steps = len(stops) + (lossless is not None)
 
         def preview(done: int, pixels: NDArray[np.uint8] | None = None) -> Preview:
-            reached = self.denoiser.schedule.timestep(walk.level.log_snr) if done else len(self.tables.timesteps)
-            if pixels is None:
-                return Preview(
-                    Picture(self.plane.pixels(walk.estimate()[0]), alpha), done, steps, round(float(reached), 3),
-                    reader.information_bits, self.verified,
-                )  # fmt: skip
-            return Preview(Picture(pixels, alpha), done, steps, 0.0, reader.information_bits, self.verified)
+            if pixels is not None:
+                reached = 0.0
+            elif done:
+                reached = round(float(self.denoiser.schedule.timestep(walk.level.log_snr)), 3)
+            else:
+                reached = float(len(self.tables.timesteps))
+            picture = Picture(self.plane.pixels(walk.estimate()[0]) if pixels is None else pixels, alpha)
+            return Preview(picture, done, steps, reached, reader.information_bits, self.verified)
 
         done = 0
         for step, stop in walk.steps():
@@ -130,14 +131,13 @@ class Receiver:
         return sum(level.log_snr <= wanted.log_snr for level in stops)
 
     def _lossless_payload(self) -> LosslessPayload:
-        try:
-            return LosslessPayload.from_bytes(self.container.payload)
-        except TruncatedStreamError as error:
-            if self.complete:
-                raise CorruptStreamError(f"{self.name} is damaged: {error}") from error
-            raise TruncatedStreamError(f"{self.name}: {error}") from error
-        except CorruptStreamError as error:
-            raise CorruptStreamError(f"{self.name} is damaged: {error}") from error
+        with named(self.name):
+            try:
+                return LosslessPayload.from_bytes(self.container.payload)
+            except TruncatedStreamError as error:
+                if self.complete:  # the file is whole, so its writer made it too short
+                    raise CorruptStreamError(str(error)) from error
+                raise
 
     def _stored(self, payload: LosslessPayload) -> Preview:
         if not self.complete:

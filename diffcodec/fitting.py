@@ -145,7 +145,7 @@ def _estimates(
     for batch in torch.split(images, 50):
         x_0 = batch.float() / 127.5 - 1
         x_t = (level.alpha * x_0 + level.sigma * torch.randn(x_0.shape, generator=generator)).to(device)
-        estimate = denoiser.predict_x_0(x_t, torch.full((len(x_t),), level.log_snr, device=device)).clamp(-1, 1).cpu()
+        estimate = denoiser.estimate_x_0(x_t, level).cpu()
         parts.append(estimate.mean(dim=1, keepdim=True) if grey else estimate)
     exact = (torch.cat(parts).double().numpy() + 1) * 127.5
     return exact, images[:, : exact.shape[1]].numpy().astype(np.int64)

@@ -54,10 +54,10 @@ class Walk:
         size = math.prod(plane.canvas_shape)
         noise = shared_normals(StreamKey(seed, START_NOISE_STEP), 0, size).reshape(plane.canvas_shape)
         self.x_t = torch.from_numpy(noise).repeat(count, 1, 1, 1).to(self.device)
-        self._first_estimate: Tensor | None = None
+        self._estimate: Tensor | None = None  # at the present state, once it has been asked for
         if start is not None:
             colour = torch.tensor(start, dtype=torch.float32, device=self.device) / (128 * 127.5) - 1
-            self._first_estimate = plane.with_what_is_known(colour[None, :, None, None].expand_as(self.x_t))
+            self._estimate = plane.with_what_is_known(colour[None, :, None, None].expand_as(self.x_t))
 
     def steps(self) -> Iterator[tuple[int, NoiseLevel]]:
         """Running number and stop of every step."""
@@ -81,14 +81,15 @@ class Walk:
         Raises:
             CheckpointError: if the network returns what are not numbers.
         """
-        if self._first_estimate is not None and self.level.log_snr == -math.inf:
-            return self._first_estimate
+        if self._estimate is not None:
+            return self._estimate
         with self.watch.network(), full_precision(self.device):
             # Pure noise has no finite log SNR; the network answers for the noisiest level it knows.
             log_snr = max(self.level.log_snr, self.denoiser.config.log_snr_min)
             estimate = self.plane.with_what_is_known(predict_x_0(self.denoiser, self.x_t, log_snr))
         if bool(estimate.isnan().any()):
             raise CheckpointError("the model's network returns what are not numbers: its weights are damaged")
+        self._estimate = estimate
         return estimate
 
     def advance(self, step: int, stop: NoiseLevel, estimate: Tensor, sample: NDArray[np.float32]) -> None:
@@ -100,7 +101,7 @@ class Walk:
             rest = shared_normals(StreamKey(self.seed, REST_NOISE_STEP + step), 0, math.prod(shape)).reshape(shape)
         y = self.plane.with_coded(rest, sample).to(self.device)
         self.x_t = coefficients.of_x_0 * estimate + coefficients.of_x_t * self.x_t + coefficients.std * y
-        self.level = stop
+        self.level, self._estimate = stop, None
 
 
 @dataclass
@@ -159,16 +160,15 @@ def transmit(walk: Walk, x_0: Tensor, channel: Channel, length_weights: LengthWe
         After every step what was sent until then. The messages are always the same objects, which grow.
     """
     messages = [Message(LengthCoder(length_weights)) for _ in x_0]
-    estimate = walk.estimate()
     for step, stop in walk.steps():
+        estimate = walk.estimate()
         with walk.watch.coding():
             # In units of p's std, the mean of q lies sqrt(SNR(s) - SNR(t)) (x_0 - xhat_0) away from that of p.
             gain = math.sqrt(stop.snr - walk.level.snr)
             mean = gain * walk.plane.coded(x_0 - estimate)
             sample = _send_step(walk, step, mean, channel, messages)
             walk.advance(step, stop, estimate, sample)
-        estimate = walk.estimate()
-        yield Transmission(messages, walk.x_t, walk.level, estimate, step + 1)
+        yield Transmission(messages, walk.x_t, walk.level, walk.estimate(), step + 1)
 
 
 def _send_step(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -81,3 +82,21 @@ def photo(tmp_path: Path) -> Path:
     path = tmp_path / "photo.png"
     Image.fromarray(smooth_pixels(11, 14)).save(path)
     return path
+
+
+def assert_same_picture(found: Picture, expected: Picture) -> None:
+    """Of the same mode, and equal to the last bit."""
+    assert found.mode == expected.mode
+    assert np.array_equal(found.pixels, expected.pixels)
+    if expected.alpha is not None:
+        assert found.alpha is not None
+        assert np.array_equal(found.alpha, expected.alpha)
+
+
+def with_one_byte_changed(data: bytes) -> Iterator[bytes]:
+    """The data with its lowest bit, its highest bit, or all bits of one byte flipped, byte by byte."""
+    for position in range(len(data)):
+        for flip in (0x01, 0x80, 0xFF):
+            damaged = bytearray(data)
+            damaged[position] ^= flip
+            yield bytes(damaged)

@@ -39,7 +39,7 @@ from diffcodec.lossless.stored import StoredKind, store
 from diffcodec.plane import Plane
 from diffcodec.results import Bitstream, Preview
 from diffcodec.tables import LosslessTables, PassFit, ResidualFit
-from tests.conftest import smooth_pixels
+from tests.conftest import assert_same_picture, smooth_pixels, with_one_byte_changed
 from tests.lossless.odd_pictures import odd_pictures
 from tests.test_codec import perturbed, threads
 
@@ -49,14 +49,6 @@ FAST = {"timestep": 0, "effort": 8}
 
 def compress(codec: DiffusionCodec, picture: Picture, **options: object) -> Bitstream:
     return codec.compress(picture, **{**FAST, **options})  # type: ignore[arg-type]
-
-
-def assert_same(found: Picture, expected: Picture) -> None:
-    assert found.mode == expected.mode
-    assert np.array_equal(found.pixels, expected.pixels)
-    if expected.alpha is not None:
-        assert found.alpha is not None
-        assert np.array_equal(found.alpha, expected.alpha)
 
 
 def payload_of(stream: Bitstream) -> LosslessPayload:
@@ -123,7 +115,7 @@ def small_stored(codec: DiffusionCodec) -> Bitstream:
 def test_every_picture_comes_back_in_a_file_that_is_not_much_longer_than_webp(codec: DiffusionCodec, name: str) -> None:
     picture = PICTURES[name]
     stream = compress(codec, picture)
-    assert_same(codec.decompress(stream), picture)
+    assert_same_picture(codec.decompress(stream), picture)
     webp = io.BytesIO()
     picture_to_pil(picture).save(webp, "WEBP", lossless=True, exact=True, quality=100, method=6)
     assert len(stream.data) <= len(webp.getvalue()) + 24
@@ -137,7 +129,7 @@ def test_every_picture_comes_back_from_the_model(
 ) -> None:
     assert payload_of(modelled[name]).stored is None
     preview = codec.restore(modelled[name])
-    assert_same(preview.picture, PICTURES[name])
+    assert_same_picture(preview.picture, PICTURES[name])
     assert (preview.timestep, preview.verified) == (0, True)
     assert preview.step == preview.steps == modelled[name].report.steps + 1
 
@@ -161,7 +153,7 @@ def test_the_shortest_of_all_ways_is_taken(codec: DiffusionCodec, monkeypatch: p
             monkeypatch.setattr(LastStep, "starts", lambda self, start=start: {start})
             stream = compress(codec, picture)
             assert payload_of(stream).steps == stream.report.steps == start
-            assert_same(codec.decompress(stream), picture)
+            assert_same_picture(codec.decompress(stream), picture)
             lengths.append(len(stream.data))
     header = natural.report.header_bytes
     assert len(natural.data) == min(*lengths, header + 1 + len(store(picture)[1]))
@@ -180,7 +172,7 @@ def test_any_size_mode_and_seed_comes_back(
     original = Picture(pixels[..., 1].copy() if grey else pixels, plane)
     with only_the_model():
         stream = compress(codec, original, seed=seed)
-    assert_same(codec.decompress(stream), original)
+    assert_same_picture(codec.decompress(stream), original)
 
 
 @pytest.mark.parametrize(("channel", "effort", "seed"), [("poisson", 12, 0), ("trellis", 16, 0), ("trellis", 9, 2**63)])
@@ -189,7 +181,7 @@ def test_every_channel_effort_and_seed(codec: DiffusionCodec, channel: str, effo
     with only_the_model():
         stream = codec.compress(picture, timestep=0, channel=channel, effort=effort, seed=seed)
     assert stream.report.header_bytes == 17 + (8 if seed else 0)
-    assert_same(codec.decompress(stream), picture)
+    assert_same_picture(codec.decompress(stream), picture)
 
 
 def test_report_of_a_modelled_file_adds_up(modelled: dict[str, Bitstream]) -> None:
@@ -230,7 +222,7 @@ def test_a_seed_costs_a_stored_file_nothing(codec: DiffusionCodec) -> None:
     with only_stored():
         plain, seeded = (compress(codec, PICTURES["spot"], seed=seed) for seed in (0, 7))
     assert plain.data == seeded.data
-    assert_same(codec.decompress(seeded), PICTURES["spot"])
+    assert_same_picture(codec.decompress(seeded), PICTURES["spot"])
 
 
 def test_the_same_picture_makes_the_same_file(codec: DiffusionCodec, small: Bitstream) -> None:
@@ -248,7 +240,7 @@ def test_a_decoder_whose_network_is_a_little_off_is_exact(
     torch.manual_seed(1)
     decoder = perturbed(tiny_checkpoint)
     for name, stream in modelled.items():
-        assert_same(decoder.decompress(stream), PICTURES[name])
+        assert_same_picture(decoder.decompress(stream), PICTURES[name])
 
 
 def test_files_that_start_late_are_exact_with_a_network_that_is_a_little_off(
@@ -264,7 +256,7 @@ def test_files_that_start_late_are_exact_with_a_network_that_is_a_little_off(
             stream = compress(codec, picture)
         assert payload_of(stream).steps == last
         for _ in range(2):
-            assert_same(decoder.decompress(stream), picture)
+            assert_same_picture(decoder.decompress(stream), picture)
 
 
 @contextmanager
@@ -295,7 +287,7 @@ def test_a_final_mean_within_the_guard_is_exact(
     names = ["7x3", "grey", "half-hidden", "white", "one-pixel"] if units > GUARD / 2 else list(modelled)[::3]
     with final_mean_moved(kind, units):
         for name in names:
-            assert_same(codec.decompress(modelled[name]), PICTURES[name])
+            assert_same_picture(codec.decompress(modelled[name]), PICTURES[name])
 
 
 @pytest.mark.parametrize("kind", ["up", "to-and-fro"])
@@ -310,7 +302,7 @@ def test_a_final_mean_beyond_the_guard_is_an_error_and_never_a_wrong_picture(
             except CorruptStreamError:
                 refused += 1
             else:
-                assert_same(found, PICTURES[name])
+                assert_same_picture(found, PICTURES[name])
         # With 720 values some boundary is crossed.
         with pytest.raises(CorruptStreamError):
             codec.decompress(modelled["grey-as-colour"])
@@ -336,7 +328,7 @@ def test_a_network_that_is_far_off_is_an_error_that_says_what_to_do(
 def test_threads_change_nothing(codec: DiffusionCodec, modelled: dict[str, Bitstream]) -> None:
     # Little work: threads wait long for each other on a busy machine.
     with threads(2):
-        assert_same(codec.decompress(modelled["33x31"]), PICTURES["33x31"])
+        assert_same_picture(codec.decompress(modelled["33x31"]), PICTURES["33x31"])
 
 
 def test_batches_change_nothing(codec: DiffusionCodec) -> None:
@@ -352,8 +344,8 @@ def test_batches_change_nothing(codec: DiffusionCodec) -> None:
     with only_the_model():
         together = codec.compress_batch(pictures, timestep=0, effort=8)
     for index, picture in enumerate(pictures):
-        assert_same(codec.decompress(natural[index]), picture)
-        assert_same(codec.decompress(together[index]), picture)
+        assert_same_picture(codec.decompress(natural[index]), picture)
+        assert_same_picture(codec.decompress(together[index]), picture)
         if index in (0, 3):
             continue
         alone = compress(codec, picture)
@@ -377,8 +369,8 @@ def test_a_picture_that_is_done_early_does_not_end_the_others(
     assert payload_of(first).stored is not None
     assert payload_of(second).stored is None
     assert 8 * len(first.data) < second.report.path_bits / 2
-    assert_same(codec.decompress(first), easy)
-    assert_same(codec.decompress(second), hard)
+    assert_same_picture(codec.decompress(first), easy)
+    assert_same_picture(codec.decompress(second), hard)
 
 
 def test_large_pictures_are_exact_with_other_windows(codec: DiffusionCodec, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -396,7 +388,7 @@ def test_large_pictures_are_exact_with_other_windows(codec: DiffusionCodec, monk
     monkeypatch.setattr(type(codec.denoiser), "predict_x_0", counted)
     monkeypatch.setattr(windows, "MAX_WINDOW_PIXELS", 100)
     monkeypatch.setattr(windows, "WINDOW_SIDE", 2 * margin + 32)
-    assert_same(codec.decompress(stream), picture)
+    assert_same_picture(codec.decompress(stream), picture)
     assert max(calls) < picture.width
 
 
@@ -414,7 +406,7 @@ def test_progressive_ends_with_the_picture_itself(
     assert all(preview.steps == steps + 1 for preview in previews)
     assert previews[-1].timestep == 0
     assert previews[-2].timestep > 0
-    assert_same(previews[-1].picture, picture)
+    assert_same_picture(previews[-1].picture, picture)
     assert all(a.payload_bits < b.payload_bits for a, b in itertools.pairwise(previews))
     assert all(a.timestep > b.timestep for a, b in itertools.pairwise(previews))
     report = stream.report
@@ -430,7 +422,7 @@ def test_progressive_ends_with_the_picture_itself(
 def test_progressive_of_a_stored_file_is_one_picture(codec: DiffusionCodec, small_stored: Bitstream) -> None:
     previews = list(codec.progressive(small_stored))
     assert [(preview.step, preview.steps, preview.timestep) for preview in previews] == [(1, 1, 0)]
-    assert_same(previews[0].picture, PICTURES["spot"])
+    assert_same_picture(previews[0].picture, PICTURES["spot"])
     assert previews[0].payload_bits == 8 * len(read_container(small_stored.data).payload)
 
 
@@ -453,7 +445,7 @@ def test_a_coarser_version_of_a_lossless_file_is_one_of_its_previews(
     # The finest of them is the file without its last step.
     assert codec.restore(stream, timestep=1).step == stream.report.steps
     for same in (None, 0, np.int64(0)):
-        assert_same(codec.decompress(stream, timestep=same), PICTURES["7x3"])  # type: ignore[arg-type]
+        assert_same_picture(codec.decompress(stream, timestep=same), PICTURES["7x3"])  # type: ignore[arg-type]
     for wrong in (-1, 1001):
         with pytest.raises(ConfigError, match=f"timestep: expected 1 to 1000, found {wrong}"):
             codec.decompress(stream, timestep=wrong)
@@ -475,7 +467,7 @@ def test_a_lossless_file_begins_like_a_lossy_one(codec: DiffusionCodec, modelled
 def test_stored_files_have_no_coarser_version(codec: DiffusionCodec, small_stored: Bitstream) -> None:
     with pytest.raises(ConfigError, match=r"photo\.dfc stores its picture.*no coarser version"):
         codec.decompress(small_stored, timestep=100, name="photo.dfc")
-    assert_same(codec.decompress(small_stored, timestep=0), PICTURES["spot"])
+    assert_same_picture(codec.decompress(small_stored, timestep=0), PICTURES["spot"])
 
 
 def test_a_lossy_file_cannot_be_made_lossless(codec: DiffusionCodec) -> None:
@@ -528,7 +520,7 @@ def test_partial_restores_complete_steps_of_a_cut_file(codec: DiffusionCodec, sm
     assert len(seen) > small.report.steps // 2
     whole = codec.restore(data, partial=True)
     assert whole.verified
-    assert_same(whole.picture, SMALL)
+    assert_same_picture(whole.picture, SMALL)
 
 
 def test_partial_of_a_stored_file_needs_all_of_it(codec: DiffusionCodec, small_stored: Bitstream) -> None:
@@ -541,7 +533,7 @@ def test_partial_of_a_stored_file_needs_all_of_it(codec: DiffusionCodec, small_s
     for length in range(len(data) - 4, len(data)):
         found = codec.restore(data[:length], partial=True)
         assert not found.verified
-        assert_same(found.picture, PICTURES["spot"])
+        assert_same_picture(found.picture, PICTURES["spot"])
 
 
 def test_partial_of_a_stored_file_with_alpha(codec: DiffusionCodec) -> None:
@@ -550,7 +542,7 @@ def test_partial_of_a_stored_file_with_alpha(codec: DiffusionCodec) -> None:
         data = compress(codec, picture).data
     assert LosslessPayload.from_bytes(read_container(data).payload).stored is not None
     assert read_container(data).alpha == b""
-    assert_same(codec.restore(data[:-1], partial=True).picture, picture)
+    assert_same_picture(codec.restore(data[:-1], partial=True).picture, picture)
     with pytest.raises(TruncatedStreamError, match="stores its picture"):
         codec.restore(data[:-6], partial=True)
 
@@ -558,12 +550,9 @@ def test_partial_of_a_stored_file_with_alpha(codec: DiffusionCodec) -> None:
 @pytest.mark.parametrize("kind", ["small", "small_stored"])
 def test_every_changed_byte_is_a_stream_error(codec: DiffusionCodec, kind: str, request: pytest.FixtureRequest) -> None:
     data = request.getfixturevalue(kind).data
-    for position in range(len(data)):
-        for flip in (0x01, 0x80, 0xFF):
-            damaged = bytearray(data)
-            damaged[position] ^= flip
-            with pytest.raises(StreamError):
-                codec.decompress(bytes(damaged))
+    for damaged in with_one_byte_changed(data):
+        with pytest.raises(StreamError):
+            codec.decompress(damaged)
     for extra in (data + b"\0", b"\0" + data, data[1:], data[:5] + data[6:]):
         with pytest.raises(StreamError):
             codec.decompress(extra)
@@ -718,7 +707,7 @@ def test_extreme_tables_are_exact_too(codec: DiffusionCodec) -> None:
             stream = compress(odd, picture)
             assert payload_of(stream).stored is None
             with final_mean_moved("to-and-fro", GUARD / 3):
-                assert_same(odd.decompress(stream), picture)
+                assert_same_picture(odd.decompress(stream), picture)
 
 
 @pytest.mark.parametrize("grey", [False, True])

@@ -148,11 +148,11 @@ def write_container(container: Container) -> bytes:
         bytes([VERSION << 4 | flags]),
         header.fingerprint,
         packed.to_bytes(3, "big"),
-        _varint(header.width - 1),
-        _varint(header.height - 1),
-        _varint(len(container.payload)),
+        write_varint(header.width - 1),
+        write_varint(header.height - 1),
+        write_varint(len(container.payload)),
         header.seed.to_bytes(SEED_BYTES, "big") if header.seed else b"",
-        _varint(len(container.alpha)) if container.alpha is not None else b"",
+        write_varint(len(container.alpha)) if container.alpha is not None else b"",
         container.payload,
         container.alpha or b"",
     ]
@@ -297,7 +297,7 @@ def _check_pixels(header: Header, max_pixels: int, name: str) -> None:
         )
 
 
-def _varint(value: int) -> bytes:
+def write_varint(value: int) -> bytes:
     """LEB128: seven bits a byte, lowest first, the top bit set in all bytes but the last."""
     out = bytearray()
     while value >= 0x80:

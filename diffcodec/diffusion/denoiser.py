@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from diffcodec.config import ModelConfig
-from diffcodec.diffusion.schedule import NoiseSchedule
+from diffcodec.diffusion.schedule import NoiseLevel, NoiseSchedule
 from diffcodec.diffusion.unet import UNet
 
 
@@ -72,6 +72,10 @@ class Denoiser(nn.Module):
             return (alpha * data_std**2 * x_t / total_std - sigma * data_std * raw) / total_std
         raw = self._raw(x_t, log_snr)
         return raw if self.config.prediction == "x0" else (x_t - sigma * raw) / alpha
+
+    def estimate_x_0(self, x_t: Tensor, level: NoiseLevel) -> Tensor:
+        """`predict_x_0` of images that are all at one level, clipped to [-1, 1]."""
+        return self.predict_x_0(x_t, torch.full((len(x_t),), level.log_snr, device=x_t.device)).clamp(-1, 1)
 
     def _raw(self, x: Tensor, log_snr: Tensor) -> Tensor:
         condition = log_snr.clamp(self.config.log_snr_min, self.config.log_snr_max)

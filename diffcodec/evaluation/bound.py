@@ -170,20 +170,24 @@ class BoundMeasurement:
         Raises:
             ConfigError: if there are not so many steps.
         """
-        steps = self.schedule.steps
         points = []
-        for done in steps_done or sorted({round(steps * tenth / 10) for tenth in range(1, 11)} - {0}):
+        for done in steps_done or table_4_steps(self.schedule.steps):
             rows = self.rows(self.timestep_after(done))
             points.append({
                 "setting": f"{done} steps done", "parameter": float(done), "timestep": self.timestep_after(done),
                 "rows": rows, "summary": summarise(rows, seed=self.seed),
             })  # fmt: skip
+        return {"points": points, **self.without_points(self.seed)}
+
+    def without_points(self, seed: int) -> dict[str, Any]:
+        """`terms`, and `bound` with its summary and rows; `seed` is that of the bootstrap."""
         bound = self.bound_rows()
-        return {
-            "points": points,
-            "terms": self.term_means(),
-            "bound": {**summarise(bound, seed=self.seed), "rows": bound},
-        }
+        return {"bound": {**summarise(bound, seed=seed), "rows": bound}, "terms": self.term_means()}
+
+
+def table_4_steps(steps: int) -> list[int]:
+    """T - t + 1 of the rows of Table 4 for T steps: every tenth of them, rising."""
+    return sorted({round(steps * tenth / 10) for tenth in range(1, 11)} - {0})
 
 
 def evaluation_levels(schedule: NoiseSchedule, ratio: float = FINE_RATIO) -> list[tuple[NoiseLevel, int | None]]:

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from diffcodec.evaluation.bound import BoundMeasurement
-from diffcodec.evaluation.records import ResultFile, Row, summarise
+from diffcodec.evaluation.bound import BoundMeasurement, table_4_steps
+from diffcodec.evaluation.records import ResultFile, Row
 from diffcodec.images import Picture
 
 
@@ -43,8 +43,7 @@ def wanted_steps(steps: int, timesteps: Sequence[int]) -> list[int]:
         steps: T.
         timesteps: at which files end.
     """
-    tenths = {round(steps * tenth / 10) for tenth in range(1, 11)}
-    return sorted((tenths | {steps - t + 1 for t in timesteps}) - {0})
+    return sorted({*table_4_steps(steps), *(steps - t + 1 for t in timesteps)} - {0})
 
 
 def is_complete(results: ResultFile, steps_done: Sequence[int]) -> bool:
@@ -68,11 +67,7 @@ def write_bound(
         steps_done: T - t + 1 of the points.
         seed: of the bootstrap.
     """
-    bound_rows = measurement.bound_rows()
-    results.extras = {
-        "bound": {**summarise(bound_rows, seed=seed), "rows": bound_rows},
-        "terms": measurement.term_means(),
-    }
+    results.extras = measurement.without_points(seed)
     for done in steps_done:
         timestep = measurement.timestep_after(done)
         rows: list[Row] = []

@@ -67,7 +67,7 @@ def measure_reference(
             x_0 = (batch.float() / 127.5 - 1).to(device)
             noise = torch.randn(x_0.shape, generator=generator).to(device)
             x_t = level.alpha * x_0 + level.sigma * noise
-            estimate = denoiser.predict_x_0(x_t, torch.full((len(x_0),), level.log_snr, device=device)).clamp(-1, 1)
+            estimate = denoiser.estimate_x_0(x_t, level)
             errors.append(((x_0 - estimate) ** 2).sum(dim=(1, 2, 3)).double().cpu().numpy())
             for place in wanted:
                 grey = ((estimate + 1) * 127.5).round().cpu() - batch

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from diffcodec.bitstream.container import write_varint
 from diffcodec.errors import CorruptStreamError, TruncatedStreamError
 from diffcodec.lossless.stored import StoredKind
 
@@ -36,12 +37,8 @@ class LosslessPayload:
         """The payload of the file."""
         if self.stored is not None:
             return bytes([self.stored]) + self.body
-        number, out = self.steps - 1 + _FIRST_STEPS, bytearray()
-        while number >= 0x80:
-            out.append(number & 0x7F | 0x80)
-            number >>= 7
-        out.append(number)
-        return bytes(out) + self.checksum.to_bytes(_CRC_BYTES, "big") + self.body
+        number = self.steps - 1 + _FIRST_STEPS
+        return write_varint(number) + self.checksum.to_bytes(_CRC_BYTES, "big") + self.body
 
     @classmethod
     def from_bytes(cls, data: bytes) -> LosslessPayload:

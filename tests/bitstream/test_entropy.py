@@ -32,8 +32,8 @@ def operations(draw: st.DrawFn, max_ops: int = 6, max_symbols: int = 20) -> list
     return ops
 
 
-def write(ops: list[Op]) -> SymbolWriter:
-    out = SymbolWriter()
+def write(ops: list[Op], out: SymbolWriter | None = None) -> SymbolWriter:
+    out = SymbolWriter() if out is None else out
     for kind, parameter, symbols in ops:
         if kind == "bits":
             out.write_bits(np.array(symbols, np.uint8))
@@ -329,14 +329,8 @@ def test_shares_cost_and_code_what_single_tables_do(
     for symbol, row in zip(symbols, shares, strict=True):
         apart.write_symbols(np.array([symbol]), row + 1)
     assert together.information_bits == pytest.approx(apart.information_bits)
-    for kind, parameter, values in after:
-        for out in (together, apart):
-            if kind == "bits":
-                out.write_bits(np.array(values, np.uint8))
-            elif kind == "symbols":
-                out.write_symbols(np.array(values, np.int64), np.array(parameter))
-            else:
-                out.write_uniform(values[0], parameter)
+    for out in (together, apart):
+        write(after, out)
     payload = together.getvalue()
     assert payload == apart.getvalue()
     reader = SymbolReader(payload)

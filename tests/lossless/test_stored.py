@@ -16,6 +16,7 @@ from diffcodec.errors import CorruptStreamError
 from diffcodec.images import Picture, picture_to_pil
 from diffcodec.lossless import stored
 from diffcodec.lossless.stored import StoredKind, restore, store
+from tests.conftest import assert_same_picture
 
 
 def webp_file(picture: Picture) -> bytes:
@@ -41,21 +42,13 @@ def pictures(draw: st.DrawFn, max_side: int = 9) -> Picture:
     return Picture(palette[rng.integers(0, colours, shape)], alpha)
 
 
-def assert_same(found: Picture, expected: Picture) -> None:
-    assert found.mode == expected.mode
-    assert np.array_equal(found.pixels, expected.pixels)
-    if expected.alpha is not None:
-        assert found.alpha is not None
-        assert np.array_equal(found.alpha, expected.alpha)
-
-
 @settings(max_examples=60)
 @given(pictures())
 def test_every_picture_comes_back_and_is_no_longer_than_its_webp_file(picture: Picture) -> None:
     kind, body = store(picture)
     # 20 bytes of container are left out, and what pads it.
     assert len(body) <= len(webp_file(picture)) - 20
-    assert_same(restore(kind, body, picture.width, picture.height, picture.mode), picture)
+    assert_same_picture(restore(kind, body, picture.width, picture.height, picture.mode), picture)
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "RGBA", "LA"])
@@ -70,10 +63,10 @@ def test_both_kinds_hold_every_mode(mode: str, height: int, width: int, monkeypa
         patch.setattr(stored, "_MAX_WEBP_SIDE", 0)
         kind, body = store(picture)
         assert (kind, body[:4]) == (StoredKind.PNG, b"\x89PNG")
-        assert_same(restore(kind, body, width, height, mode), picture)
+        assert_same_picture(restore(kind, body, width, height, mode), picture)
     content = webp_file(picture)
     body = content[20 : 20 + int.from_bytes(content[16:20], "little")]
-    assert_same(restore(StoredKind.WEBP, body, width, height, mode), picture)
+    assert_same_picture(restore(StoredKind.WEBP, body, width, height, mode), picture)
 
 
 def test_colours_under_full_transparency_survive() -> None:
@@ -81,7 +74,7 @@ def test_colours_under_full_transparency_survive() -> None:
     for colours in (pixels, pixels[..., 0]):
         picture = Picture(colours, np.zeros((12, 12), np.uint8))
         kind, body = store(picture)
-        assert_same(restore(kind, body, 12, 12, picture.mode), picture)
+        assert_same_picture(restore(kind, body, 12, 12, picture.mode), picture)
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 16384), (16384, 1), (1, 40_000)])
@@ -89,14 +82,14 @@ def test_sides_beyond_webp_are_stored_as_png(height: int, width: int) -> None:
     picture = Picture((np.arange(height * width) // 7 % 256).astype(np.uint8).reshape(height, width), None)
     kind, body = store(picture)
     assert kind is StoredKind.PNG
-    assert_same(restore(kind, body, width, height, "L"), picture)
+    assert_same_picture(restore(kind, body, width, height, "L"), picture)
 
 
 def test_longest_side_of_webp() -> None:
     picture = Picture(np.zeros((1, 16383, 3), np.uint8), None)
     kind, body = store(picture)
     assert kind is StoredKind.WEBP
-    assert_same(restore(kind, body, 16383, 1, "RGB"), picture)
+    assert_same_picture(restore(kind, body, 16383, 1, "RGB"), picture)
 
 
 def test_odd_and_even_bodies_both_occur() -> None:
@@ -120,7 +113,7 @@ def bodies(picture: Picture) -> list[tuple[StoredKind, bytes]]:
 
 @pytest.mark.parametrize(("kind", "body"), bodies(NOISE))
 def test_another_size_or_mode_is_corrupt(kind: StoredKind, body: bytes) -> None:
-    assert_same(restore(kind, body, 7, 6, "RGB"), NOISE)
+    assert_same_picture(restore(kind, body, 7, 6, "RGB"), NOISE)
     for width, height in ((6, 7), (7, 5), (8, 6), (42, 1), (1 << 14, 1 << 14)):
         with pytest.raises(CorruptStreamError, match="stored picture"):
             restore(kind, body, width, height, "RGB")
