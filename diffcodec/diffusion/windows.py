@@ -17,6 +17,9 @@ from diffcodec.diffusion.denoiser import Denoiser
 MAX_WINDOW_PIXELS = 1 << 20
 """Canvases up to this size, and windows with their margins, are evaluated as a whole; so many pixels at once."""
 
+BATCH_PIXELS = 1 << 14
+"""A CPU evaluates so many pixels of a batch at once: what lies between the layers stays in its cache."""
+
 WINDOW_SIDE = 1024
 """Side of a window with its margins, in pixels, where the margins leave enough of it."""
 
@@ -58,10 +61,13 @@ def predict_x_0(denoiser: Denoiser, x_t: Tensor, log_snr: float) -> Tensor:
     """
     network = denoiser.config.network
     height, width = x_t.shape[2:]
-    at_once = max(1, MAX_WINDOW_PIXELS // (height * width))
+    on_cpu = x_t.device.type == "cpu"
+    if on_cpu:
+        _keep_freed_memory()
+    at_once = max(1, min(MAX_WINDOW_PIXELS, BATCH_PIXELS if on_cpu else MAX_WINDOW_PIXELS) // (height * width))
     if len(x_t) > at_once:
         return torch.cat([predict_x_0(denoiser, part, log_snr) for part in torch.split(x_t, at_once)])
-    condition = torch.full((len(x_t),), log_snr, device=x_t.device)
+    condition = torch.full((1,), log_snr, device=x_t.device)
     if not network.is_local or height * width <= MAX_WINDOW_PIXELS:
         return denoiser.predict_x_0(x_t, condition)
     margin = receptive_radius(network)
@@ -75,6 +81,15 @@ def predict_x_0(denoiser: Denoiser, x_t: Tensor, log_snr: float) -> Tensor:
                 :, :, top - upper : bottom - upper, left - outer_left : right - outer_left
             ]
     return result
+
+
+def _keep_freed_memory() -> None:
+    """Makes glibc keep up to 64 MB of freed memory for the next tensor, where there is a glibc.
+
+    It otherwise returns large blocks to the system at once, which clears every page of them for the next tensor. Its
+    thresholds rise to the largest block below 32 MiB that was ever freed (mallopt(3), M_MMAP_THRESHOLD).
+    """
+    torch.empty((32 << 20) - (64 << 10), dtype=torch.uint8)
 
 
 def _cores(length: int, margin: int) -> Iterator[tuple[int, int]]:
