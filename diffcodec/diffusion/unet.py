@@ -42,9 +42,15 @@ class Convolution(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, in_channels, H, W) -> (B, out_channels, H / stride, W / stride)."""
-        plain = torch.is_grad_enabled() or x.device.type != "cpu" or not x.dtype == self.weight.dtype == torch.float32
         mkldnn = torch.backends.mkldnn
-        if plain or not (mkldnn.enabled and mkldnn.is_available()):  # type: ignore[no-untyped-call]
+        if (
+            torch.is_grad_enabled()
+            or torch.is_autocast_enabled("cpu")
+            or torch.compiler.is_compiling()
+            or x.device.type != "cpu"
+            or not x.dtype == self.weight.dtype == torch.float32
+            or not (mkldnn.enabled and mkldnn.is_available())  # type: ignore[no-untyped-call]
+        ):
             return super().forward(x)
         padding = [int(side) for side in self.padding]
         return torch.mkldnn_convolution(x, self.weight, self.bias, padding, self.stride, self.dilation, self.groups)

@@ -97,6 +97,16 @@ def test_one_level_for_all_is_that_level_for_each() -> None:
         assert torch.allclose(network(x, torch.ones(1)), network(x, torch.ones(3)), atol=1e-5)
 
 
+@pytest.mark.parametrize("levels", [1, 3])
+def test_half_precision_still_goes_through(levels: int) -> None:
+    network = randomised(TINY)
+    x, level = torch.randn(3, 3, 8, 8), torch.ones(levels)
+    plain = network(x, torch.ones(3))
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        half = network(x, level).float()
+    assert 1e-4 < (half - plain).abs().max() < 0.2 * plain.abs().max()
+
+
 def pair_of_scales(coarse: Tensor, fine: Tensor) -> Tensor:
     """Reaches one row of the fine input, and so at most one of the coarse one."""
     kernel = torch.arange(1.0, 10).reshape(1, 1, 3, 3)
