@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from diffcodec.channel.layout import Lane
 from diffcodec.channel.randomness import label_table
 
-_METRICS_AT_ONCE = 1 << 16  # of either kind, 256 KiB
-_FEWEST_POSITIONS = 16  # products of fewer rows are slow
-_EXTRAS_AT_ONCE = 1 << 18  # metrics of extra pieces, 1 MiB
+_METRICS_AT_ONCE = 1 << 16  # of either kind: 256 KiB
+_FEWEST_POSITIONS, _MOST_POSITIONS = 16, 64  # products of fewer rows are slow, and more rows gain nothing
+_EXTRAS_AT_ONCE = 1 << 18  # metrics of extra pieces: 1 MiB
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ class Labels:
 
 def positions_at_once(rows: int) -> int:
     """How many positions to compute together. Nothing else may decide it, or rounding would depend on the batch."""
-    return max(_FEWEST_POSITIONS, _METRICS_AT_ONCE // rows)
+    return max(_FEWEST_POSITIONS, min(_MOST_POSITIONS, _METRICS_AT_ONCE // rows))
 
 
 @lru_cache(maxsize=8)

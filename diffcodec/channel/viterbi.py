@@ -126,13 +126,15 @@ def _advance(labels: list[Labels], score: NDArray[np.float32], survivors: NDArra
     best, odd_wins = np.empty_like(even), np.empty(even.shape, np.bool_)
     both = np.empty((len(labels), rows), np.float32)
     step = min(positions_at_once(rows), ends[0] - 1)
-    metrics = np.empty((len(labels), 2, step, 2 * rows), np.float32)
+    fresh = np.empty((2, step, rows), np.float32)
+    metrics = np.empty((len(labels), 2, step, 2 * rows), np.float32)  # rows twice, so that any shift of them is a slice
     active = len(labels)
     for start in range(1, ends[0], step):
         for g, label in enumerate(labels[:active]):
-            block = metrics[g, :, : max(0, min(step, ends[g] - start))]
-            label.write(start, block[..., :rows])
-            block[..., rows:] = block[..., :rows]  # twice, so that any shift of the rows is a slice
+            block = fresh[:, : max(0, min(step, ends[g] - start))]
+            label.write(start, block)
+            twice = metrics[g, :, : block.shape[1]]
+            twice[..., :rows] = twice[..., rows:] = block
         for j in range(start, min(start + step, ends[0])):
             while ends[active - 1] <= j:
                 active -= 1
