@@ -24,7 +24,10 @@ from numpy.typing import NDArray
 from diffcodec.channel.labels import Labels, Task, positions_at_once
 from diffcodec.channel.layout import Lane
 
-__all__ = ["Task", "replay", "search", "thread_count"]
+__all__ = ["Search", "Task", "replay", "search", "thread_count", "trace"]
+
+Search = Callable[[Sequence[Task]], list[NDArray[np.uint8]]]
+"""Finds the likeliest path of each lane, as message bits, oldest first."""
 
 _STATES_AT_ONCE = 1 << 16  # scores of one group of lanes; 256 KiB, so that they stay in the cache
 _SURVIVOR_BYTES = 1 << 27
@@ -115,7 +118,7 @@ def _search_group(tasks: Sequence[Task]) -> list[NDArray[np.uint8]]:
     if lanes[0].positions > 1:
         _advance(labels, score, survivors)
     best = score.argmax(axis=1).tolist()
-    return [_trace(lane, best[g], survivors[: lane.positions - 1, g]) for g, lane in enumerate(lanes)]
+    return [trace(lane, best[g], survivors[: lane.positions - 1, g]) for g, lane in enumerate(lanes)]
 
 
 def _advance(labels: list[Labels], score: NDArray[np.float32], survivors: NDArray[np.uint8]) -> None:
@@ -126,20 +129,18 @@ def _advance(labels: list[Labels], score: NDArray[np.float32], survivors: NDArra
     best, odd_wins = np.empty_like(even), np.empty(even.shape, np.bool_)
     both = np.empty((len(labels), rows), np.float32)
     step = min(positions_at_once(rows), ends[0] - 1)
-    fresh = np.empty((2, step, rows), np.float32)
-    metrics = np.empty((len(labels), 2, step, 2 * rows), np.float32)  # rows twice, so that any shift of them is a slice
+    metrics, turned = np.empty((len(labels), 2, step, rows), np.float32), np.empty((len(labels), 2, rows), np.float32)
     active = len(labels)
     for start in range(1, ends[0], step):
         for g, label in enumerate(labels[:active]):
-            block = fresh[:, : max(0, min(step, ends[g] - start))]
-            label.write(start, block)
-            twice = metrics[g, :, : block.shape[1]]
-            twice[..., :rows] = twice[..., rows:] = block
+            label.write(start, metrics[g, :, : max(0, min(step, ends[g] - start))])
         for j in range(start, min(start + step, ends[0])):
             while ends[active - 1] <= j:
                 active -= 1
+            now, turn = metrics[:active, :, j - start], shifts[j]
+            np.concatenate([now[..., turn:], now[..., :turn]], axis=2, out=turned[:active])
             from_even, from_odd, to, common = (scores[:active] for scores in (even, odd, best, both))
-            add, add_both = metrics[:active, :, j - start, shifts[j] : shifts[j] + rows].swapaxes(0, 1)
+            add, add_both = turned[:active, 0], turned[:active, 1]
             pick = np.greater(from_odd, from_even, out=odd_wins[:active])
             np.maximum(from_odd, from_even, out=to)
             survivors[j - 1, :active] = np.packbits(pick, axis=1, bitorder="little")
@@ -152,8 +153,14 @@ def _advance(labels: list[Labels], score: NDArray[np.float32], survivors: NDArra
     score[:, ::2], score[:, 1::2] = even, odd
 
 
-def _trace(lane: Lane, state: int, survivors: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Walk back from the best last state, in plain integers: numpy calls per step would cost far more."""
+def trace(lane: Lane, state: int, survivors: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The path that ends in a state, as message bits. In plain integers: numpy calls per step would cost far more.
+
+    Args:
+        lane: its layout.
+        state: the last one.
+        survivors: by position, one bit for each pair of states: 1 if the odd one won; lowest bits first.
+    """
     mask, top = (1 << lane.memory) - 1, lane.memory - 1
     half_mask = mask >> 1
     width = survivors.shape[1]
