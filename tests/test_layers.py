@@ -15,7 +15,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors",),
     ("config",),
     ("diffusion", "channel", "bitstream", "images", "files", "tables", "devices"),
-    ("plane", "checkpoint", "results", "lossless"),
+    ("plane", "checkpoint", "results", "lossless", "device_search"),
     ("walk",),
     ("last_step",),
     ("compression", "decompression", "fitting"),

@@ -31,7 +31,7 @@ from diffcodec.channel.base import (
 from diffcodec.channel.layout import MAX_EFFORT, MIN_EFFORT, Lane, lane_count, lanes_of, state_bits
 from diffcodec.channel.randomness import shared_normals
 from diffcodec.channel.rotation import Rotation
-from diffcodec.channel.viterbi import Task, replay, search
+from diffcodec.channel.viterbi import Search, Task, replay, search
 
 _COST = {
     8: (0.143, 1.0, 0.20),
@@ -54,6 +54,7 @@ class TrellisChannel:
     Args:
         effort: log2 of the number of states, 8 to 16; a budget, so short messages get more (see
             `layout.state_bits`). Time grows as 2**effort. Both sides must use the same.
+        find_paths: the encoder's search. Its choice is nobody else's business: any path can be decoded.
 
     Raises:
         ValueError: if effort is out of range.
@@ -62,10 +63,11 @@ class TrellisChannel:
     channel_id = ChannelId.TRELLIS
     bits_per_length = 1
 
-    def __init__(self, effort: int = 12) -> None:
+    def __init__(self, effort: int = 12, find_paths: Search = search) -> None:
         if not MIN_EFFORT <= effort <= MAX_EFFORT:
             raise ValueError(f"effort must lie in [{MIN_EFFORT}, {MAX_EFFORT}], got {effort}")
         self.effort = effort
+        self._find_paths = find_paths
 
     def length_for(self, kl_bits: float, dims: int) -> int:
         """Path bits at which the information delivered equals `kl_bits`, see `Channel.length_for`."""
@@ -114,7 +116,7 @@ class TrellisChannel:
                 else:
                     curve = np.full(lane.stop - lane.start, quadratic, np.float32)
                 tasks.append(Task(lane, linear[own], curve))
-        paths = iter(search(tasks))
+        paths = iter(self._find_paths(tasks))
         samples = np.empty((count, dims), np.float32)
         for i, (length, writer) in enumerate(zip(lengths, writers, strict=True)):
             bits = np.empty(0, np.uint8)
