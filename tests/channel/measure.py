@@ -2,14 +2,12 @@
 
     python tests/channel/measure.py fit       # path bits -> KL at which delivered = KL
     python tests/channel/measure.py table     # paid per delivered bit with length_for as it stands
-    python tests/channel/measure.py speed
 
 With s = 1 the best path does not depend on the scale of m. So one run at a given number of path bits yields the
 regression c of y on m, and the KL that those bits serve is the one at which c = 1, where delivered = KL.
 """
 
 import sys
-import time
 
 import numpy as np
 from channel_ports import MemoryPort, gaussian_mean
@@ -98,24 +96,5 @@ def poisson() -> None:
         )
 
 
-def speed() -> None:
-    rng = np.random.default_rng(2)
-    for kl in (10, 40, 140, 600):
-        for count in (1, 64):
-            channel = TrellisChannel(12)
-            m = gaussian_mean(rng, count, 3072, kl)
-            length = channel.length_for(kl, 3072)
-            best = [np.inf, np.inf]
-            for _ in range(5):
-                ports = [MemoryPort() for _ in m]
-                start = time.perf_counter()
-                channel.encode(m, 1.0, [length] * count, StreamKey(0, 1), ports)
-                middle = time.perf_counter()
-                channel.decode(3072, 1.0, [length] * count, StreamKey(0, 1), ports)
-                best = [min(best[0], middle - start), min(best[1], time.perf_counter() - middle)]
-            encode_ms, decode_ms = (1e3 * seconds / count for seconds in best)
-            print(f"{length} bits, N = {count}: encode {encode_ms:.2f} ms, decode {decode_ms:.2f} ms")
-
-
 if __name__ == "__main__":
-    {"fit": fit, "table": table, "poisson": poisson, "speed": speed}[sys.argv[1]]()
+    {"fit": fit, "table": table, "poisson": poisson}[sys.argv[1]]()
