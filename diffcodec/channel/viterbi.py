@@ -72,10 +72,10 @@ def _pays(tasks: Sequence[Task]) -> bool:
 
 @lru_cache(maxsize=1)
 def _accelerated() -> Callable[[Task], NDArray[np.uint8]] | None:
-    """The search of a lane in machine code; None where numba is missing, or refuses this numpy."""
+    """The search of a lane in machine code; None where numba is missing, refuses this numpy or can keep no files."""
     try:
         from diffcodec.channel.accelerated import search_lane
-    except ImportError:
+    except (ImportError, RuntimeError):
         return None
     return search_lane
 
