@@ -44,7 +44,7 @@ def search(
 
     Args:
         tasks: the lanes.
-        threads: how many may run, with numba (numpy gains nothing from a second one); None for `thread_count()`.
+        threads: how many may run, with numba (numpy has one); None for `thread_count()`.
         accelerate: whether to use numba where it is installed; None if loading it, half a second, pays.
     """
     search_lane = _accelerated() if (_pays(tasks) if accelerate is None else accelerate) else None
