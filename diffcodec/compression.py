@@ -10,6 +10,7 @@ from functools import cached_property
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from diffcodec.bitstream.container import ColourMode, Container, Header, write_container
 from diffcodec.bitstream.lengths import LengthCoder
@@ -54,7 +55,7 @@ class Compressed:
             data = self.data
         header = self.container.header
         message = self.message or Message(LengthCoder())
-        error = float(np.mean((picture.pixels.astype(np.float64) - self.restored) ** 2))
+        error = squared_error(picture.pixels, self.restored)
         alpha_bytes = len(self.container.alpha) if self.container.alpha is not None else 0
         report = Report(
             width=picture.width, height=picture.height, mode=picture.mode, timestep=header.timestep,
@@ -64,7 +65,7 @@ class Compressed:
             ideal_bits=message.ideal_bits, delivered_bits=message.delivered_bits, residual_bits=self.residual_bits,
             bpd=8 * len(data) / (header.pixels * (1 if header.colour is ColourMode.L else 3)),
             bpp=8 * len(data) / header.pixels,
-            psnr_db=10 * math.log10(255**2 / error) if error else math.inf, rmse=math.sqrt(error),
+            psnr_db=psnr_db(error), rmse=math.sqrt(error),
             network_seconds=share.network_s, coding_seconds=share.coding_s,
         )  # fmt: skip
         return Bitstream(data, report)
@@ -92,15 +93,19 @@ class Sender:
     level_list: int
     watch: Stopwatch
 
-    def transmit(self, pictures: Sequence[Picture], end: Level) -> Iterator[Transmission]:
-        """Send the pictures down to a level; yields after every step."""
+    def start(self, pictures: Sequence[Picture], end: Level) -> tuple[Walk, Tensor]:
+        """The walk to a level, at its start, and the pictures on their canvases (N, 3, H, W)."""
         device = next(self.denoiser.parameters()).device
         x_0 = torch.stack([self.plane.place(picture.pixels) for picture in pictures]).to(device)
         levels = self.tables.lists[self.level_list]
         walk = Walk(
             self.denoiser, self.plane, levels, end, self.seed, len(pictures), self.watch, self.tables.start
         )  # fmt: skip
-        return transmit(walk, x_0, self.channel, self.tables.length_weights)
+        return walk, x_0
+
+    def transmit(self, pictures: Sequence[Picture], end: Level) -> Iterator[Transmission]:
+        """Send the pictures down to a level; yields after every step."""
+        return transmit(*self.start(pictures, end), self.channel, self.tables.length_weights)
 
     def compress(self, pictures: Sequence[Picture], header: Header) -> list[Compressed]:
         """Files that end at the header's timestep, which is not 0."""
@@ -108,7 +113,7 @@ class Sender:
         with self.watch.coding():
             return [
                 Compressed(
-                    Container(header, message.writer.getvalue(), _alpha(picture)), message, sent.steps,
+                    Container(header, message.writer.getvalue(), encoded_alpha(picture)), message, sent.steps,
                     self.plane.pixels(canvas),
                 )
                 for picture, canvas, message in zip(pictures, sent.estimate, sent.messages, strict=True)
@@ -118,7 +123,7 @@ class Sender:
         """Files for t = 0: each picture from the state, or in the stored form, that makes its file the shortest."""
         with self.watch.coding():
             best = [_stored(picture, header) for picture in pictures]
-            alphas = [_alpha(picture) for picture in pictures]
+            alphas = [encoded_alpha(picture) for picture in pictures]
         starts = last_step.starts()
         for sent in self.transmit(pictures, self.tables.lists[self.level_list].levels[-1]):
             with self.watch.coding():
@@ -145,6 +150,16 @@ class Sender:
         return Compressed(Container(header, payload.to_bytes(), alpha), message, sent.steps, picture.pixels, bits)
 
 
+def squared_error(original: NDArray[np.uint8], restored: NDArray[np.uint8]) -> float:
+    """Mean squared error in squared grey levels."""
+    return float(np.mean((original.astype(np.float64) - restored) ** 2))
+
+
+def psnr_db(error: float) -> float:
+    """10 log10(255^2 / squared error); infinite if there is none."""
+    return 10 * math.log10(255**2 / error) if error else math.inf
+
+
 def last(sent: Iterator[Transmission]) -> Transmission:
     """What has been sent in the end."""
     for transmission in sent:
@@ -152,7 +167,8 @@ def last(sent: Iterator[Transmission]) -> Transmission:
     return reached
 
 
-def _alpha(picture: Picture) -> bytes | None:
+def encoded_alpha(picture: Picture) -> bytes | None:
+    """The alpha packet of a picture, if it has an alpha plane."""
     return None if picture.alpha is None else encode_alpha(picture.alpha)
 
 

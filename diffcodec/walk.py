@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Iterator
+from copy import copy, deepcopy
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -58,6 +59,13 @@ class Walk:
         if start is not None:
             colour = torch.tensor(start, dtype=torch.float32, device=self.device) / (128 * 127.5) - 1
             self._estimate = plane.with_what_is_known(colour[None, :, None, None].expand_as(self.x_t))
+
+    def fork(self, end: Level) -> Walk:
+        """A walk that goes on from here to another end; either may move without the other."""
+        self.estimate()  # once for all that go on from here
+        other = copy(self)
+        other.stops = self.levels.steps_to(end)
+        return other
 
     def steps(self) -> Iterator[tuple[int, NoiseLevel]]:
         """Running number and stop of every step."""
@@ -124,8 +132,8 @@ class Message:
     delivered_bits: float = 0.0
 
     def copy(self) -> Message:
-        """The message as it is now; what it is copied from may grow."""
-        return replace(self, writer=self.writer.copy())
+        """The message as it is now; either may grow without the other."""
+        return replace(self, lengths=deepcopy(self.lengths), writer=self.writer.copy(), wanted=list(self.wanted))
 
 
 @dataclass(frozen=True)
@@ -161,14 +169,21 @@ def transmit(walk: Walk, x_0: Tensor, channel: Channel, length_weights: LengthWe
     """
     messages = [Message(LengthCoder(length_weights)) for _ in x_0]
     for step, stop in walk.steps():
-        estimate = walk.estimate()
-        with walk.watch.coding():
-            # In units of p's std, the mean of q lies sqrt(SNR(s) - SNR(t)) (x_0 - xhat_0) away from that of p.
-            gain = math.sqrt(stop.snr - walk.level.snr)
-            mean = gain * walk.plane.coded(x_0 - estimate)
-            sample = _send_step(walk, step, mean, channel, messages)
-            walk.advance(step, stop, estimate, sample)
+        take_step(walk, step, stop, x_0, channel, messages)
         yield Transmission(messages, walk.x_t, walk.level, walk.estimate(), step + 1)
+
+
+def take_step(
+    walk: Walk, step: int, stop: NoiseLevel, x_0: Tensor, channel: Channel, messages: list[Message]
+) -> None:  # fmt: skip
+    """Send one step of pictures (N, 3, H, W), and move the walk."""
+    estimate = walk.estimate()
+    with walk.watch.coding():
+        # In units of p's std, the mean of q lies sqrt(SNR(s) - SNR(t)) (x_0 - xhat_0) away from that of p.
+        gain = math.sqrt(stop.snr - walk.level.snr)
+        mean = gain * walk.plane.coded(x_0 - estimate)
+        sample = _send_step(walk, step, mean, channel, messages)
+        walk.advance(step, stop, estimate, sample)
 
 
 def _send_step(
