@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from diffcodec.codec import DiffusionCodec
     from diffcodec.images import Picture, read_picture, write_picture
     from diffcodec.results import Bitstream, Preview, Report
+    from diffcodec.targets import Target
 
 __version__ = "0.2.0"
 
@@ -26,6 +27,7 @@ __all__ = [
     "Picture",
     "Preview",
     "Report",
+    "Target",
     "__version__",
     "load_checkpoint",
     "read_picture",
@@ -40,6 +42,7 @@ def __getattr__(name: str) -> Any:
         "results": ("Bitstream", "Preview", "Report"),
         "checkpoint": ("Checkpoint", "load_checkpoint"),
         "images": ("Picture", "read_picture", "write_picture"),
+        "targets": ("Target",),
     }
     for module, names in modules.items():
         if name in names:

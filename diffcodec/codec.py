@@ -32,6 +32,7 @@ from diffcodec.errors import (
     ConfigError,
     CorruptStreamError,
     ModelMismatchError,
+    TargetError,
     UnsupportedVersionError,
 )
 from diffcodec.images import Picture
@@ -39,6 +40,8 @@ from diffcodec.last_step import LastStep
 from diffcodec.plane import Plane
 from diffcodec.results import Bitstream, Preview, Stopwatch
 from diffcodec.tables import CodecTables
+from diffcodec.target_search import compress_to
+from diffcodec.targets import Target
 from diffcodec.walk import Transmission
 
 MIN_EFFORT, DEFAULT_EFFORT, MAX_EFFORT = 8, 12, 16
@@ -99,7 +102,8 @@ class DiffusionCodec:
         self,
         picture: Picture,
         *,
-        timestep: int,
+        timestep: int | None = None,
+        target: Target | None = None,
         channel: str = "trellis",
         effort: int = DEFAULT_EFFORT,
         seed: int = 0,
@@ -109,33 +113,47 @@ class DiffusionCodec:
         Args:
             picture: any size, RGB or grey, with or without alpha (kept losslessly).
             timestep: noise level t at which to stop, 1 (finest) to T (next to nothing), or 0 for lossless.
+            target: instead of a timestep: what the file must meet, see `Target`. It is never lossless.
             channel: `trellis` or `poisson`.
             effort: 8 to 16; the trellis has 2^effort states.
             seed: of the shared randomness, below 2^64; 0 costs no bytes.
 
         Raises:
             ConfigError: if an option is out of range.
+            TargetError: if no file meets the target.
         """
-        return self.compress_batch([picture], timestep=timestep, channel=channel, effort=effort, seed=seed)[0]
+        return self.compress_batch(
+            [picture], timestep=timestep, target=target, channel=channel, effort=effort, seed=seed
+        )[0]
 
     def compress_batch(
         self,
         pictures: Sequence[Picture],
         *,
-        timestep: int,
+        timestep: int | None = None,
+        target: Target | None = None,
         channel: str = "trellis",
         effort: int = DEFAULT_EFFORT,
         seed: int = 0,
     ) -> list[Bitstream]:
         """Compress pictures of one size and colour mode together; see `compress`.
 
+        With a target every picture ends at a timestep of its own, so they are compressed one after another.
+
         Raises:
             ConfigError: if an option is out of range, or the pictures differ in size or mode.
+            TargetError: if no file of one of them meets the target.
         """
         if not pictures:
             return []
+        if target is not None and timestep is None:
+            timestep = len(self.tables.timesteps)  # where the search begins
+        elif target is not None or timestep is None:
+            raise ConfigError("expected a timestep or a target, and not both")
         timestep, effort, seed = _integers(timestep=timestep, effort=effort, seed=seed)
         header, chosen = self._prepare(pictures, timestep, channel, effort, seed)
+        if target is not None:
+            return self._compress_to(target, pictures, header, chosen, seed)
         watch = Stopwatch()
         sender = self._sender(pictures[0], chosen, seed, watch)
         if timestep == 0:
@@ -144,6 +162,21 @@ class DiffusionCodec:
             compressed = sender.compress(pictures, header)
         share = Stopwatch(watch.network_s / len(pictures), watch.coding_s / len(pictures))
         return [each.stream(picture, copy(share)) for each, picture in zip(compressed, pictures, strict=True)]
+
+    def _compress_to(
+        self, target: Target, pictures: Sequence[Picture], header: Header, channel: Channel, seed: int
+    ) -> list[Bitstream]:
+        streams = []
+        for number, picture in enumerate(pictures, 1):
+            watch = Stopwatch()
+            try:
+                found = compress_to(target, self._sender(picture, channel, seed, watch), picture, header)
+            except TargetError as error:
+                if len(pictures) == 1:
+                    raise
+                raise TargetError(f"picture {number} of {len(pictures)}: {error}") from error
+            streams.append(found.stream(picture, watch))
+        return streams
 
     def transmit(
         self,

@@ -21,6 +21,10 @@ class CheckpointError(DiffCodecError):
     """A model file is missing, damaged, or lacks what the operation needs."""
 
 
+class TargetError(DiffCodecError):
+    """No file of a picture meets the target."""
+
+
 class StreamError(DiffCodecError):
     """A .dfc stream cannot be decoded."""
 

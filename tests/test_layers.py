@@ -14,11 +14,12 @@ PACKAGE = Path(__file__).resolve().parent.parent / "diffcodec"
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors",),
     ("config",),
-    ("diffusion", "channel", "bitstream", "images", "files", "tables", "devices"),
+    ("diffusion", "channel", "bitstream", "images", "files", "tables", "targets", "devices"),
     ("plane", "checkpoint", "results", "lossless", "device_search"),
     ("walk",),
     ("last_step",),
     ("compression", "decompression", "fitting"),
+    ("target_search",),
     ("codec",),
     ("calibration", "evaluation", "training"),
     ("cli",),
@@ -93,7 +94,9 @@ def test_the_halves_of_the_codec_do_not_meet(unit: str) -> None:
             assert unit not in imported_units(path)
 
 
-@pytest.mark.parametrize("unit", ["channel", "bitstream", "errors", "config", "tables", "files", "images", "results"])
+@pytest.mark.parametrize(
+    "unit", ["channel", "bitstream", "errors", "config", "tables", "files", "images", "results", "targets"]
+)
 def test_what_has_no_networks_does_not_import_torch(unit: str) -> None:
     assert not {"torch", "torchvision", "safetensors"} & imports_by(unit)
 
