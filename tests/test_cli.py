@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -460,3 +461,65 @@ def test_help_says_that_0_is_lossless() -> None:
 def test_numbers_beside_0_are_rejected_at_the_door(photo: Path, number: str) -> None:
     assert run("compress", photo, "-t", number).exit_code == 2
     assert run("decompress", photo, "-t", number).exit_code == 2
+
+
+# ------------------------------------------------------------------------------------------------- targets
+
+
+def test_targets_are_met_and_the_timestep_is_told(photo: Path, tiny_model: Path, tmp_path: Path) -> None:
+    made, same = tmp_path / "a.dfc", tmp_path / "same.dfc"
+    for option, value in (("--bytes", "90"), ("--bpp", "4.5"), ("--psnr", "25")):
+        result = run("compress", photo, option, value, "--model", tiny_model, "-o", made, "--force")
+        assert result.exit_code == 0, result.output
+        pattern = r"(\d+) bytes, ([\d.]+) bpp, t = (\d+), PSNR ([\d.]+) dB, [\d.]+ s\n$"
+        found = re.search(pattern, result.stdout)
+        assert found, result.stdout
+        size, bpp, timestep, psnr_db = found.groups()
+        assert int(size) == made.stat().st_size
+        reached = {"--bytes": -int(size), "--bpp": -float(bpp), "--psnr": float(psnr_db)}[option]
+        assert reached >= float(value) * (1 if option == "--psnr" else -1)
+        run("compress", photo, "-t", timestep, "--model", tiny_model, "-o", same, "--force")
+        assert same.read_bytes() == made.read_bytes()
+
+
+def test_the_timestep_is_not_told_to_those_who_gave_it(photo: Path, tiny_model: Path) -> None:
+    assert "t = " not in run("compress", photo, "-t", 300, "--model", tiny_model).stdout
+
+
+def test_json_tells_what_a_target_reached(photo: Path, tiny_model: Path, tmp_path: Path) -> None:
+    result = run("compress", photo, "--bytes", 90, "--model", tiny_model, "-o", tmp_path / "a.dfc", "--json")
+    values = json.loads(result.stdout)
+    assert values["file_bytes"] <= 90
+    assert 1 <= values["timestep"] < 1000
+
+
+@pytest.mark.parametrize("options", [[], ["-t", "0", "--bpp", "1"], ["--bytes", "90", "--psnr", "30"]])
+def test_one_of_the_four_is_asked_for(photo: Path, options: list[str]) -> None:
+    result = run("compress", photo, *options)
+    assert result.exit_code == 2
+    assert "exactly one of -t, --bytes, --bpp and --psnr" in result.stderr
+    assert not photo.with_suffix(".dfc").exists()
+
+
+@pytest.mark.parametrize("option", ["--bytes", "--bpp", "--psnr"])
+@pytest.mark.parametrize("value", ["0", "-3", "nan", "inf", "many"])
+def test_nonsense_targets_are_refused_before_the_model_is_looked_for(photo: Path, option: str, value: str) -> None:
+    result = run("compress", photo, option, value, "--model", "none")
+    if value == "many" or (option == "--bytes" and value in ("nan", "inf")):
+        assert result.exit_code == 2
+        assert option in result.stderr
+    else:
+        fails(result, "target: expected a finite", value)
+
+
+def test_targets_out_of_reach_are_named_with_the_picture_and_the_others_go_on(tiny_model: Path, tmp_path: Path) -> None:
+    Image.fromarray(smooth_pixels(8, 8)).save(tmp_path / "opaque.png")
+    Image.fromarray(np.dstack([smooth_pixels(8, 8), smooth_pixels(8, 8, 1)[..., 0]])).save(tmp_path / "veiled.png")
+    result = run("compress", tmp_path, "--bytes", 60, "--model", tiny_model)
+    fails(result, "veiled.png: no file of at most 60 bytes: the coarsest, at t = 1000, takes ")
+    assert (tmp_path / "opaque.dfc").stat().st_size <= 60
+    assert not (tmp_path / "veiled.dfc").exists()
+    result = run("compress", "-", "--psnr", 70, "--model", tiny_model, "-o", tmp_path / "a.dfc",
+                 stdin=(tmp_path / "opaque.png").read_bytes())  # fmt: skip
+    fails(result, "standard input: no PSNR of 70 dB: the finest noisy state, t = 1, gives ", "t = 0 is lossless")
+    assert not (tmp_path / "a.dfc").exists()

@@ -19,7 +19,8 @@ from diffcodec.cli.batch import (
     read_input,
     write_output,
 )
-from diffcodec.errors import ConfigError
+from diffcodec.errors import ConfigError, TargetError
+from diffcodec.targets import Target
 
 PICTURE_SUFFIXES = (
     ".png",
@@ -43,8 +44,14 @@ PICTURE_SUFFIXES = (
     "-t",
     "--timestep",
     type=click.IntRange(0, 4095),
-    required=True,
     help="Noise level at which to stop: 1 is the finest, the model's last (1000) the coarsest; 0 is lossless.",
+)
+@click.option("--bytes", "max_bytes", type=int, metavar="N", help="Instead of -t: the finest file of at most N bytes.")
+@click.option(
+    "--bpp", "max_bpp", type=float, metavar="X", help="Instead of -t: the finest file of at most X bits per pixel."
+)
+@click.option(
+    "--psnr", "min_psnr", type=float, metavar="DB", help="Instead of -t: the coarsest file with a PSNR of at least DB."
 )
 @click.option(
     "-o",
@@ -77,13 +84,17 @@ PICTURE_SUFFIXES = (
 @click.option("--force", is_flag=True, help="Overwrite existing files.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per picture.")
 def command(
-    images: tuple[str, ...], timestep: int, out: str | None, model: str | None, channel: str, effort: int,
-    seed: int, device: str, force: bool, as_json: bool,
+    images: tuple[str, ...], timestep: int | None, max_bytes: int | None, max_bpp: float | None,
+    min_psnr: float | None, out: str | None, model: str | None, channel: str, effort: int, seed: int, device: str,
+    force: bool, as_json: bool,
 ) -> None:  # fmt: skip
-    """Compress pictures to .dfc files.
+    """Compress pictures to .dfc files: pass exactly one of -t, --bytes, --bpp and --psnr.
 
     IMAGES are picture files, folders of pictures, or - for standard input.
     """
+    if [timestep, max_bytes, max_bpp, min_psnr].count(None) != 3:
+        raise click.UsageError("Pass exactly one of -t, --bytes, --bpp and --psnr.")
+    goal = make_target(max_bytes, max_bpp, min_psnr)
     files = expand(images, PICTURE_SUFFIXES)
     targets = outputs(files, out, ".dfc", many=len(images) > 1 or list(images) != files)
     if as_json and STANDARD in targets:
@@ -103,7 +114,12 @@ def command(
     def compress(source: str, target: str) -> None:
         check_writable(target, force, source)
         picture = read_picture(standard_input() if source == STANDARD else source)
-        stream = codec.compress(picture, timestep=timestep, channel=channel, effort=effort, seed=seed)
+        try:
+            stream = codec.compress(
+                picture, timestep=timestep, target=goal, channel=channel, effort=effort, seed=seed
+            )  # fmt: skip
+        except TargetError as error:
+            raise TargetError(f"{label(source)}: {error}") from error
         write_output(target, force, lambda file: file.write(stream.data), make_folder=target != out)
         report = stream.report
         if as_json:
@@ -115,7 +131,17 @@ def command(
             seconds = report.network_seconds + report.coding_seconds
             click.echo(
                 f"{source} -> {target}: {report.file_bytes} bytes, {report.bpp:.3f} bpp, "
+                f"{f't = {report.timestep}, ' if goal else ''}"
                 f"{'lossless' if timestep == 0 else f'PSNR {report.psnr_db:.2f} dB'}, {seconds:.1f} s"
             )
 
     for_each(zip(files, targets, strict=True), compress)
+
+
+def make_target(max_bytes: int | None, max_bpp: float | None, min_psnr: float | None) -> Target | None:
+    """The target that was given, if one was."""
+    if max_bytes is not None:
+        return Target.bytes(max_bytes)
+    if max_bpp is not None:
+        return Target.bpp(max_bpp)
+    return None if min_psnr is None else Target.psnr(min_psnr)
