@@ -135,12 +135,12 @@ def run(
     for_tables, for_heads = split_calibration(load_images(calibration), tables_from)
     codec = DiffusionCodec.from_pretrained(model)
     denoiser = codec.denoiser
-    loaded = {f"head {path.stem}": load_head(denoiser, path) for path in heads}
+    loaded = {path.stem: load_head(denoiser, path) for path in heads}
     if not heads and head_seconds:
         if len(for_heads) == 0:
             raise ConfigError(f"no calibration images are left for a head: --tables-from {tables_from} takes all")
         head = train_with_bar(denoiser, for_heads, seconds=head_seconds, block=head_block, loss=head_loss)
-        loaded = {f"head {head_block}x{head_block}": head}
+        loaded = {"head": head}
         if save_head:
             with atomic_write(save_head, overwrite=True) as file:
                 torch.save(head.state_dict(), file)
@@ -189,7 +189,7 @@ def run(
     "heads",
     type=click.Path(path_type=Path),
     multiple=True,
-    help="Weights of a head, trained before. May be given several times.",
+    help="Weights of a head, trained before; its rows get the file's name. May be given several times.",
 )
 @click.option(
     "--head-seconds",

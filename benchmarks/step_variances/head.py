@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable
 from pathlib import Path
 from pickle import UnpicklingError
+from time import perf_counter
 
 import torch
 from torch import Tensor, nn
@@ -148,9 +148,9 @@ def train_head(
     head, observe, transform = make_head(denoiser, block=block), Observer(denoiser), BlockDct(block)
     optimiser = torch.optim.AdamW(head.parameters(), lr=learning_rate, weight_decay=0)
     low, high = denoiser.config.log_snr_min, denoiser.config.log_snr_max
-    begin = time.perf_counter()
+    begin = perf_counter()
     for step, x_0 in enumerate(Batches(images, batch_size, flips=True, seed=seed), start=1):
-        elapsed = time.perf_counter() - begin
+        elapsed = perf_counter() - begin
         if elapsed >= seconds:
             break
         for group in optimiser.param_groups:

@@ -88,8 +88,9 @@ def all_rows(calibration: Measurement, test: Measurement, head_blocks: Mapping[s
     for name, (transform, colours) in TRANSFORMS.items():
         yield band_row(name, calibration, test, transform, colours)
     yield band_row("8x8 DCT, colour KLT", calibration, test, BlockDct(8), colour_klt(calibration.errors))
+    for name in (STATIC, "16x16 DCT"):
+        yield band_row(name, calibration, test, *TRANSFORMS[name]).with_own_scale()
     static = band_row(STATIC, calibration, test, *TRANSFORMS[STATIC])
-    yield static.with_own_scale()
     classes = class_row(calibration, test, static)
     yield classes
     yield classes.with_own_scale()
