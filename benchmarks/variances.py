@@ -52,15 +52,27 @@ def split_calibration(images: Tensor, count: int) -> tuple[Tensor, Tensor]:
     return images[chosen], images[~chosen]
 
 
-def train_with_bar(denoiser: Denoiser, images: Tensor, *, seconds: float, block: int, loss: str) -> VarianceHead:
-    """`train_head`, with its progress shown in bits a coefficient."""
+def train_with_bar(
+    denoiser: Denoiser, images: Tensor, *, seconds: float, block: int, loss: str, save: Path | None
+) -> VarianceHead:
+    """`train_head`, with its progress shown in bits a coefficient; the weights are kept where `save` says.
+
+    Raises:
+        ConfigError: if there are no images, or if the weights cannot be written.
+    """
+    if len(images) == 0:
+        raise ConfigError("no calibration images are left for a head: --tables-from takes all")
     with tqdm(total=round(seconds), unit="s", desc="head", leave=False) as bar:
 
         def progress(elapsed: float, value: float) -> None:
             bar.set_postfix(bits=f"{value / math.log(2):.4f}", refresh=False)
             bar.update(int(elapsed) - bar.n)
 
-        return train_head(denoiser, images, seconds=seconds, block=block, loss=LOSSES[loss], progress=progress)
+        head = train_head(denoiser, images, seconds=seconds, block=block, loss=LOSSES[loss], progress=progress)
+    if save:
+        with atomic_write(save, overwrite=True) as file:
+            torch.save(head.state_dict(), file)
+    return head
 
 
 def measure_row(row: Row, snr: NDArray[np.float64], steps: Sequence[int]) -> dict[int, NDArray[np.float64]]:
@@ -72,9 +84,11 @@ def measure_row(row: Row, snr: NDArray[np.float64], steps: Sequence[int]) -> dic
 def overhead(bits: NDArray[np.float64], static: NDArray[np.float64], reference: float) -> dict[str, float]:
     """Percent of the reference: mean over pictures, difference to the static row, and its standard error."""
     difference = 100 * (bits - static) / reference
-    error = float(difference.std(ddof=1) / math.sqrt(len(bits))) if len(bits) > 1 else math.nan
-    return {"percent": 100 * (float(bits.mean()) / reference - 1), "less_static": float(difference.mean()),
-            "standard_error": error}  # fmt: skip
+    return {
+        "percent": 100 * (float(bits.mean()) / reference - 1),
+        "less_static": float(difference.mean()),
+        "standard_error": float(difference.std(ddof=1)) / math.sqrt(len(bits)),
+    }
 
 
 def table(rows: dict[str, dict[int, dict[str, float]]], steps: Sequence[int]) -> str:
@@ -132,18 +146,17 @@ def run(
         raise ConfigError(NO_CALIBRATION)
     counts = parse_steps(steps, points)
     images = load_images(data)[:limit]
+    if len(images) < 2:
+        raise ConfigError(f"{data}: expected at least two pictures, whose differences give the standard error")
     for_tables, for_heads = split_calibration(load_images(calibration), tables_from)
     codec = DiffusionCodec.from_pretrained(model)
     denoiser = codec.denoiser
     loaded = {path.stem: load_head(denoiser, path) for path in heads}
     if not heads and head_seconds:
-        if len(for_heads) == 0:
-            raise ConfigError(f"no calibration images are left for a head: --tables-from {tables_from} takes all")
-        head = train_with_bar(denoiser, for_heads, seconds=head_seconds, block=head_block, loss=head_loss)
+        head = train_with_bar(
+            denoiser, for_heads, seconds=head_seconds, block=head_block, loss=head_loss, save=save_head
+        )
         loaded = {"head": head}
-        if save_head:
-            with atomic_write(save_head, overwrite=True) as file:
-                torch.save(head.state_dict(), file)
     log_snr = node_log_snrs(float(denoiser.schedule.log_snr[1]), bottom=BOTTOM, points=points)
     colour = to_unit(for_tables).mean(dim=(0, 2, 3))
     with tqdm(total=2 * points, desc="errors", leave=False) as bar:
@@ -166,7 +179,7 @@ def run(
     show_default=True,
     help="Test images: a grid of 32 x 32 tiles or a folder.",
 )
-@click.option("--limit", type=click.IntRange(1), default=100, show_default=True, help="Number of test images.")
+@click.option("--limit", type=click.IntRange(2), default=100, show_default=True, help="Number of test images.")
 @click.option("--calibration", help="Training images, a grid of 32 x 32 tiles or a folder; several joined by commas.")
 @click.option(
     "--tables-from",

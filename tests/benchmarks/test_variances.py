@@ -273,9 +273,11 @@ def test_a_run(arguments: list[str], tmp_path: Path) -> None:
     (["--calibration", "TRAINING", "--steps", "13"], "expected 1 to 12"),
     (["--calibration", "TRAINING", "--steps", "few"], "integers"),
     (["--calibration", "TRAINING", "--tables-from", "6"], "no calibration images are left"),
+    (["--calibration", "TRAINING", "--data", "SINGLE"], "at least two pictures"),
 ])  # fmt: skip
 def test_errors(options: list[str], message: str, arguments: list[str], tmp_path: Path) -> None:
-    given = [str(tmp_path / "training") if option == "TRAINING" else option for option in options]
+    names = {"TRAINING": tmp_path / "training", "SINGLE": tmp_path / "test" / "0.png"}
+    given = [str(names.get(option, option)) for option in options]
     result = CliRunner().invoke(variances.main, [*arguments, *given])
     assert result.exit_code == 1
     assert message in result.output
