@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from diffcodec.channel import StreamKey, TrellisChannel
+from diffcodec.channel import Groups, StreamKey, TrellisChannel
 from diffcodec.channel.viterbi import Search, search
 from diffcodec.device_search import DeviceSearch
 
@@ -35,8 +35,7 @@ class Step:
     """What the channel is given in one step; see `Channel.encode`."""
 
     mean: NDArray[np.float32]
-    std: float | NDArray[np.float64]
-    weights: NDArray[np.int64] | None
+    groups: Groups | None
     lengths: list[int]
 
 
@@ -59,22 +58,24 @@ class Bits:
 def make_steps(count: int, flat: bool) -> list[Step]:
     """The steps of `count` pictures; where s < 1, bands hold shares of the bits that fall by e^6 from first to last."""
     rng = np.random.default_rng(0)
-    share = np.repeat(np.exp(-6 * np.arange(BANDS) / BANDS), DIMS // BANDS)
+    share = np.exp(-6 * np.arange(BANDS) / BANDS)
+    band = np.repeat(np.arange(BANDS), DIMS // BANDS)
     steps = []
     for bits in np.linspace(22, 667, STEPS):
-        information = bits * share / share.sum()
-        std = np.ones(DIMS) if flat else 2.0**-information
-        spread = np.sqrt(2 * np.log(2) * bits / DIMS) if flat else np.sqrt(1 - std**2)
+        information = bits / DIMS * BANDS * share / share.sum()
+        std = 2.0**-information
+        spread = np.sqrt(2 * np.log(2) * bits / DIMS) if flat else np.sqrt(1 - std**2)[band]
         mean = (spread * rng.standard_normal((count, DIMS))).astype(np.float32)
         lengths = [int(length) for length in bits * rng.uniform(0.85, 1.15, count)]
         weights = np.maximum(np.rint(1e4 * information), 1).astype(np.int64)
-        steps.append(Step(mean, 1.0 if flat else std, None if flat else weights, lengths))
+        groups = Groups(band, np.tile(std, (count, 1)), np.tile(weights, (count, 1)))
+        steps.append(Step(mean, None if flat else groups, lengths))
     return steps
 
 
 def large_step(dims: int, bits: int) -> Step:
     """One step of one picture, with s = 1."""
-    return Step(np.random.default_rng(0).standard_normal((1, dims)).astype(np.float32), 1.0, None, [bits])
+    return Step(np.random.default_rng(0).standard_normal((1, dims)).astype(np.float32), None, [bits])
 
 
 def measure(channel: TrellisChannel, steps: Sequence[Step], clock: Callable[[], float]) -> tuple[float, float]:
@@ -83,9 +84,9 @@ def measure(channel: TrellisChannel, steps: Sequence[Step], clock: Callable[[], 
     for number, step in enumerate(steps):
         key, ports = StreamKey(0, number), [Bits() for _ in step.lengths]
         start = clock()
-        sent = channel.encode(step.mean, step.std, step.lengths, key, ports, step.weights)
+        sent = channel.encode(step.mean, step.groups, step.lengths, key, ports)
         middle = clock()
-        got = channel.decode(step.mean.shape[1], step.std, step.lengths, key, ports, step.weights)
+        got = channel.decode(step.mean.shape[1], step.groups, step.lengths, key, ports)
         encode, decode = encode + middle - start, decode + clock() - middle
         if not np.array_equal(sent, got):
             raise AssertionError("decoding does not give what was sent")
@@ -106,7 +107,7 @@ def main(effort: int, rounds: int, large: bool, device: str | None, clock: str) 
         "numba, 2 threads": partial(search, threads=2, accelerate=True),
     }
     if device is not None:
-        searches[device] = DeviceSearch(torch.device(device))
+        searches[device] = DeviceSearch(torch.device(device), least_lanes=1)
     if large:
         cases = {f"{dims:,} dims, {bits:,} bits": [large_step(dims, bits)] for dims, bits in LARGE}
     else:

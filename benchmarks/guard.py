@@ -22,6 +22,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from diffcodec.channel import Groups
+from diffcodec.channel.base import FloatArray
 from diffcodec.codec import DiffusionCodec
 from diffcodec.evaluation.true_sampling import TrueSampling
 from diffcodec.images import Picture
@@ -38,12 +40,13 @@ class RecordingChannel(TrueSampling):
 
     def __init__(self) -> None:
         super().__init__(seed=0)
-        self.samples: list[NDArray[np.float32]] = []
+        self.sent: list[tuple[NDArray[np.float32], Groups | None]] = []
 
-    def encode(self, *arguments: Any, **keywords: Any) -> NDArray[np.float32]:
+    def encode(self, mean: FloatArray, groups: Groups | None, *arguments: Any) -> NDArray[np.float32]:
         """As `TrueSampling.encode`."""
-        self.samples.append(super().encode(*arguments, **keywords))
-        return self.samples[-1]
+        sample = super().encode(mean, groups, *arguments)
+        self.sent.append((sample, groups))
+        return sample
 
 
 @contextmanager
@@ -86,10 +89,13 @@ class Sent:
         """
         chosen = list(range(len(self.pictures))) if indices is None else list(indices)
         first, tables = self.pictures[0], self.codec.tables
-        plane, levels = self.codec.plane_for(first), tables.lists[tables.list_for(first.width * first.height)]
-        walk = Walk(self.codec.denoiser, plane, levels, tables.level(1), 0, len(chosen), Stopwatch(), tables.start)
-        for (step, stop), sample in zip(walk.steps(), self.channel.samples, strict=True):
-            walk.advance(step, stop, walk.estimate(), sample[chosen])
+        walk = Walk(
+            self.codec.denoiser, tables, self.codec.plane_for(first), tables.list_for(first.width * first.height),
+            tables.level(1), 0, len(chosen), Stopwatch(),
+        )  # fmt: skip
+        for (step, stop), (sample, groups) in zip(walk.steps(), self.channel.sent, strict=True):
+            own = groups and Groups(groups.of, groups.std[chosen], groups.weights[chosen])
+            walk.advance(step, stop, walk.estimate(), walk.prior(step).displacement(sample[chosen], own))
         return float((grey_levels(walk.estimate()) - self.estimate[chosen]).abs().max())
 
 
@@ -142,9 +148,7 @@ def main(images: int, model: str | None, out: Path) -> None:
     click.echo(f"guard: {guard:.5f} grey levels")
     for name, run in settings.items():
         differences[name] = run()
-        click.echo(
-            f"{name:>40}: {differences[name]:.6f} grey levels, 1 / {guard / max(differences[name], 1e-12):.1f} of it"
-        )
+        click.echo(f"{name:>40}: {differences[name]:.6f} grey levels, {differences[name] / guard:.4f} of it")
     result = {
         "command": "python benchmarks/guard.py", "model": codec.checkpoint.card.name, "images": images,
         "fingerprint": codec.fingerprint.hex(), "guard_grey_levels": guard, "largest_difference": differences,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.optimize import isotonic_regression
 from torch import Tensor
 
 from diffcodec.bitstream.lengths import DEFAULT_WEIGHTS, fit_weights, histogram
@@ -21,13 +22,33 @@ from diffcodec.errors import ConfigError
 from diffcodec.fitting import FIT_TIMESTEPS, fit_lossless
 from diffcodec.images import Picture
 from diffcodec.lossless.rounding import UNIT
-from diffcodec.tables import LOG_SNR_SCALE, MSE_SCALE, SNR_SCALE, CodecTables, Level, LevelList
+from diffcodec.tables import (
+    INFORMATION_FROM,
+    INFORMATION_SCALE,
+    INFORMATION_TO,
+    LOG_SNR_SCALE,
+    OCTAVE_STEPS,
+    SNR_SCALE,
+    CodecTables,
+    Level,
+    LevelList,
+    Variances,
+)
+from diffcodec.transform import BANDS, BlockTransform
 
-SIZE_CLASSES = (64 * 64, 256 * 256, 0)
+SIZE_CLASSES = (128 * 128, 0)
 """Largest number of pixels of each size class; 0 is no bound."""
 
-CLASS_SIDES = (32, 128, 512)
-"""Side of a typical square picture of each class: what its level list is made for."""
+CLASS_SIDES = (32, 256)
+"""Side of a typical square picture of each class: what its level lists are made for."""
+
+STEPS = (4, 8, 12, 16, 24, 32, 64)
+"""Numbers of levels for which there are lists."""
+
+DEFAULT_STEPS = 16
+
+END_WEIGHTS = {1: 1.0, 20: 0.3, 50: 0.2, 100: 0.2, 300: 0.1}
+"""Timesteps at which files may end, and how much their length, relative to its least, counts in a level list."""
 
 FIT_PICTURES = 400
 """Pictures to which the lossless model is fitted."""
@@ -41,22 +62,25 @@ SIDE_BITS = 3.0
 
 @dataclass(frozen=True)
 class ErrorCurve:
-    """Mean squared error of the x_0 estimate over the log SNR.
+    """Mean squared error of the x_0 estimate in every band of the transform, over the log SNR.
 
     Args:
         log_snr: rising, (n,).
-        mse: per subpixel, [-1, 1] units, (n,).
-        start_mse: of the constant estimate that stands for pure noise, log SNR -inf.
+        variances: [-1, 1] units, (n, BANDS), falling.
+        start: of the constant estimate that stands for pure noise, log SNR -inf; (BANDS,).
     """
 
     log_snr: NDArray[np.float64]
-    mse: NDArray[np.float64]
-    start_mse: float
+    variances: NDArray[np.float64]
+    start: NDArray[np.float64]
 
-    def at(self, log_snr: NDArray[np.float64] | float) -> NDArray[np.float64]:
-        """Interpolated geometrically; constant beyond the ends."""
-        mse = np.exp(np.interp(log_snr, self.log_snr, np.log(self.mse)))
-        return np.where(np.isneginf(log_snr), self.start_mse, mse)
+    def at(self, log_snr: float) -> NDArray[np.float64]:
+        """(BANDS,), interpolated geometrically; constant beyond the ends."""
+        if math.isinf(log_snr):
+            return self.start
+        logs = np.log(self.variances)
+        found: NDArray[np.float64] = np.exp([np.interp(log_snr, self.log_snr, logs[:, k]) for k in range(BANDS)])
+        return found
 
 
 @torch.no_grad()
@@ -75,22 +99,33 @@ def measure_error_curve(
     """
     generator = torch.Generator().manual_seed(seed)
     x_0 = images.float() / 127.5 - 1
+    height, width = images.shape[2:]
+    transform = BlockTransform(3, width, height)
+    counts = np.array(transform.counts)
+
+    def by_band(errors: Tensor) -> NDArray[np.float64]:
+        """Mean square of errors (N, 3, H, W) in every band."""
+        squares = np.square(transform.forward(errors.reshape(len(errors), -1).numpy()), dtype=np.float64).mean(axis=0)
+        # Small pictures lack some bands: these take what the picture's coefficients have on average.
+        means = np.bincount(transform.band, squares, BANDS) / np.maximum(counts, 1)
+        found: NDArray[np.float64] = np.where(counts > 0, means, squares.mean())
+        return found
+
+    constant = torch.tensor(mean_colour(images))[:, None, None] / (UNIT * 127.5) - 1
     log_snr = np.linspace(denoiser.config.log_snr_min, denoiser.config.log_snr_max, points)
-    mse = []
+    curve = [by_band(x_0 - constant)]
     for index, value in enumerate(log_snr):
         level = NoiseLevel(float(value))
         errors = []
         for batch in torch.split(x_0, 64):
-            noise = torch.randn(batch.shape, generator=generator)
-            x_t = level.alpha * batch + level.sigma * noise
-            estimate = denoiser.estimate_x_0(x_t, level)
-            errors.append(((batch - estimate) ** 2).mean(dim=(1, 2, 3)))
-        mse.append(torch.cat(errors).double().mean().item())
+            x_t = level.alpha * batch + level.sigma * torch.randn(batch.shape, generator=generator)
+            errors.append(batch - denoiser.estimate_x_0(x_t, level))
+        curve.append(by_band(torch.cat(errors)))
         progress(index + 1)
+    logs = np.log(np.maximum(curve, 2.0**-40))
     # The true curve falls; what rises is noise of the measurement.
-    curve = np.minimum.accumulate(np.array(mse))
-    constant = torch.tensor(mean_colour(images))[:, None, None] / (UNIT * 127.5) - 1
-    return ErrorCurve(log_snr, curve, max(float(curve[0]), ((x_0 - constant) ** 2).double().mean().item()))
+    falling = [isotonic_regression(logs[1:, band], increasing=False).x for band in range(BANDS)]
+    return ErrorCurve(log_snr, np.exp(np.stack(falling, axis=1)), np.exp(logs[0]))
 
 
 def mean_colour(images: Tensor) -> tuple[int, ...]:
@@ -115,41 +150,70 @@ def candidate_levels(schedule: NoiseSchedule) -> list[float]:
     return values[1:]
 
 
-def plan_levels(
-    curve: ErrorCurve, candidates: Sequence[float], dims: int, *, effort: int = 12, step_bits: float = 0.0
-) -> list[float]:
-    """The level list with the least expected file length, by dynamic programming (Watson et al. 2021).
+class LevelPlanner:
+    """Chooses the levels with the least expected file length, by dynamic programming (Watson et al. 2021).
 
-    The cost of a step from t to s is what the trellis pays for KL = 1/2 (SNR(s) - SNR(t)) mse(t), plus the
-    cost of its length, plus `step_bits`.
+    The cost of a step is what the trellis pays for its expected KL, plus the cost of its length. A list serves files
+    that end at any timestep: what counts is the weighted mean of their lengths, each relative to the least that it
+    could be.
 
     Args:
-        curve: error over log SNR.
-        candidates: log SNRs, rising; the list ends at the last.
-        dims: subpixels of a typical picture.
+        log_snr: where levels may lie, rising: -inf (pure noise), then the candidates; a list ends at the last.
+        divergence: expected KL in bits of the step from each to each cleaner one, (n, n).
+        dims: coded coordinates of a typical picture.
+        ends: index in `log_snr` at which files may end, and its weight.
         effort: of the trellis.
-        step_bits: what a step's network evaluation is worth in bits.
-
-    Returns:
-        Log SNRs, rising.
     """
-    channel = TrellisChannel(effort)
-    nodes = np.array([-math.inf, *candidates])
-    snr = np.exp(nodes)
-    mse = curve.at(nodes)
-    kl = 0.5 * (snr[None, :] - snr[:, None]) * mse[:, None] * dims / math.log(2)
-    paid = _paid_bits(channel, kl, dims) + SIDE_BITS + step_bits
-    best = np.full(len(nodes), math.inf)
-    best[0] = 0.0
-    previous = np.zeros(len(nodes), dtype=int)
-    for stop in range(1, len(nodes)):
-        costs = best[:stop] + paid[:stop, stop]
-        previous[stop] = int(costs.argmin())
-        best[stop] = costs[previous[stop]]
-    path = [len(nodes) - 1]
-    while previous[path[-1]]:
-        path.append(int(previous[path[-1]]))
-    return [float(nodes[node]) for node in reversed(path)]
+
+    def __init__(
+        self, log_snr: NDArray[np.float64], divergence: NDArray[np.float64], dims: int, ends: Mapping[int, float],
+        *, effort: int = 12,
+    ) -> None:  # fmt: skip
+        self.log_snr = log_snr
+        paid = _paid_bits(TrellisChannel(effort), divergence, dims) + SIDE_BITS
+        nodes = len(self.log_snr)
+        later = np.arange(nodes)[:, None] < np.arange(nodes)
+        # The least that a file could be: the finest steps, without overhead.
+        least = np.cumsum([0.0, *(divergence[node, node + 1] for node in range(nodes - 1))])
+        self._cost = np.where(later, 0.0, math.inf)
+        for end, weight in ends.items():
+            whole = later & (np.arange(nodes) <= end)
+            # A step beyond the end is cut there.
+            cut = later & (np.arange(nodes)[:, None] < end) & (np.arange(nodes) > end)
+            part = np.where(whole, paid, 0.0) + np.where(cut, paid[:, [end]], 0.0)
+            self._cost += weight / least[end] * part
+
+    def plan(self, steps: int) -> list[float]:
+        """The best list of so many levels: log SNRs, rising. Fewer if there are not as many candidates."""
+        nodes = len(self.log_snr)
+        steps = min(steps, nodes - 1)
+        best = np.full(nodes, math.inf)
+        best[0] = 0.0
+        previous = np.zeros((steps, nodes), dtype=int)
+        for step in range(steps):
+            through = best[:, None] + self._cost
+            previous[step] = through.argmin(axis=0)
+            best = through.min(axis=0)
+        node, path = nodes - 1, []
+        for step in reversed(range(steps)):
+            path.append(float(self.log_snr[node]))
+            node = previous[step, node]
+        return path[::-1]
+
+
+def expected_divergence(
+    curve: ErrorCurve, log_snr: NDArray[np.float64], counts: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Expected KL in bits of the step from each level to each cleaner one, (n, n); 0 elsewhere.
+
+    The sum over coefficients, `counts` of each band, of 1/2 log2(1 + (SNR(s) - SNR(t)) v(t)).
+    """
+    snr = np.exp(log_snr)
+    found = np.zeros((len(snr), len(snr)))
+    for start in range(len(snr) - 1):
+        gained = (snr[start + 1 :] - snr[start])[:, None] * curve.at(float(log_snr[start]))
+        found[start, start + 1 :] = np.log1p(gained) @ counts / (2 * math.log(2))
+    return found
 
 
 def _paid_bits(channel: TrellisChannel, kl: NDArray[np.float64], dims: int) -> NDArray[np.float64]:
@@ -160,67 +224,98 @@ def _paid_bits(channel: TrellisChannel, kl: NDArray[np.float64], dims: int) -> N
     return np.interp(np.maximum(kl, 0.0), grid, paid)
 
 
+def end_weights(schedule: NoiseSchedule, log_snr: NDArray[np.float64]) -> dict[int, float]:
+    """END_WEIGHTS by the index of the nearest level."""
+    return {
+        int(np.abs(log_snr - schedule.log_snr[t]).argmin()): weight
+        for t, weight in END_WEIGHTS.items()
+        if t <= schedule.steps
+    }
+
+
 def make_level(log_snr: float) -> Level:
     """A level in the integer units of the tables."""
     rounded = round(log_snr * LOG_SNR_SCALE)
     return Level(rounded, max(1, round(math.exp(rounded / LOG_SNR_SCALE) * SNR_SCALE)))
 
 
-def make_level_list(curve: ErrorCurve, log_snrs: Sequence[float], max_pixels: int) -> LevelList:
-    """A level list with the expected errors, in the integer units of the tables."""
-    starts = np.array([-math.inf, *log_snrs[:-1]])
-    mse = tuple(max(1, round(float(value) * MSE_SCALE)) for value in curve.at(starts))
-    return LevelList(max_pixels, tuple(make_level(value) for value in log_snrs), mse)
+def make_variances(curve: ErrorCurve) -> Variances:
+    """The table of variances, in integer units."""
+
+    def octaves(variances: NDArray[np.float64]) -> tuple[int, ...]:
+        return tuple(np.rint(OCTAVE_STEPS * np.log2(variances)).astype(int).tolist())
+
+    information = [
+        max(1, round(INFORMATION_SCALE * 0.5 * math.log2(1 + 2 ** (x / OCTAVE_STEPS))))
+        for x in range(INFORMATION_FROM, INFORMATION_TO + 1)
+    ]
+    return Variances(
+        tuple(round(value * LOG_SNR_SCALE) for value in curve.log_snr),
+        tuple(octaves(row) for row in curve.variances),
+        octaves(curve.start),
+        tuple(information),
+    )
+
+
+def make_level_lists(curve: ErrorCurve, schedule: NoiseSchedule, *, effort: int = 12) -> tuple[LevelList, ...]:
+    """Lists of all numbers of levels for every size class."""
+    log_snr = np.array([-math.inf, *candidate_levels(schedule)])
+    lists = []
+    for max_pixels, side in zip(SIZE_CLASSES, CLASS_SIDES, strict=True):
+        counts = np.array(BlockTransform(3, side, side).counts)
+        divergence = expected_divergence(curve, log_snr, counts)
+        ends = end_weights(schedule, log_snr)
+        planner = LevelPlanner(log_snr, divergence, int(counts.sum()), ends, effort=effort)
+        for steps in STEPS:
+            lists.append(LevelList(max_pixels, tuple(make_level(value) for value in planner.plan(steps)), ()))
+    return tuple(lists)
 
 
 def calibrate(
-    checkpoint: Checkpoint, images: Tensor, *, step_bits: float = 4.0, points: int = 96, length_pictures: int = 48,
-    effort: int = 12, progress: Callable[[str], None] = lambda stage: None,
+    checkpoint: Checkpoint, images: Tensor, *, default_steps: int = DEFAULT_STEPS, points: int = 96,
+    length_pictures: int = 48, effort: int = 12, progress: Callable[[str], None] = lambda stage: None,
 ) -> Checkpoint:  # fmt: skip
     """The checkpoint with tables measured on images.
 
     Args:
         checkpoint: the model; tables that it has are replaced.
         images: (N, 3, H, W), uint8, pictures like those to be compressed, not those of the benchmark.
-        step_bits: what one network evaluation is worth in bits for a picture of 32 x 32; for larger ones it
-            grows with the area, as the time of an evaluation and the bits do.
+        default_steps: levels of the list that is taken where none is asked for, one of STEPS.
         points: of the error curve, see `measure_error_curve`.
         length_pictures: pictures that are compressed to fit the code for step lengths.
         effort: of the trellis for which the lists are planned.
         progress: told each stage.
 
     Raises:
-        ConfigError: if there are no images.
+        ConfigError: if there are no images, or no lists of so many levels.
     """
     if len(images) == 0:
         raise ConfigError("calibration needs pictures")
+    if default_steps not in STEPS:
+        raise ConfigError(f"steps: expected one of {', '.join(map(str, STEPS))}, found {default_steps}")
     denoiser = checkpoint.denoiser()
     schedule = denoiser.schedule
     progress("error curve")
     curve = measure_error_curve(denoiser, images, points=points)
     progress("level lists")
-    candidates = candidate_levels(schedule)
-    lists = tuple(
-        make_level_list(
-            curve,
-            plan_levels(curve, candidates, 3 * side * side, effort=effort, step_bits=step_bits * (side / 32) ** 2),
-            max_pixels,
-        )
-        for max_pixels, side in zip(SIZE_CLASSES, CLASS_SIDES, strict=True)
-    )
+    lists = make_level_lists(curve, schedule, effort=effort)
     timesteps = tuple(make_level(float(value)) for value in schedule.log_snr[1:])
     progress("lossless model")
     fit_timesteps = [t for t in FIT_TIMESTEPS if t <= schedule.steps]
     lossless = fit_lossless(denoiser, images[:FIT_PICTURES], timesteps=fit_timesteps)
-    tables = CodecTables(timesteps, lists, DEFAULT_WEIGHTS, mean_colour(images), lossless)
+    tables = CodecTables(
+        timesteps, lists, DEFAULT_WEIGHTS, mean_colour(images), lossless, make_variances(curve), default_steps
+    )
     progress("step lengths")
     codec = DiffusionCodec(checkpoint.with_tables(tables), denoiser=denoiser)
     pictures = [Picture(image.permute(1, 2, 0).numpy(), None) for image in images[:length_pictures]]
     channel = TrellisChannel(effort)
+    # Once over the fewest steps, once over many: lengths scatter more where steps are few.
     lengths = [
         message.wanted
+        for steps in (8, default_steps, 32)
         for timestep in LENGTH_TIMESTEPS
-        for message in codec.transmit(pictures, timestep=timestep, channel=channel).messages
+        for message in codec.transmit(pictures, timestep=timestep, channel=channel, steps=steps).messages
     ]
     weights = fit_weights(histogram(lengths))
     return checkpoint.with_tables(replace(tables, length_weights=weights))

@@ -7,7 +7,7 @@ both hold the same x_s. Nothing that is parsed depends on a network's floats: do
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from copy import copy
 from operator import index
 from pathlib import Path
@@ -22,10 +22,11 @@ from diffcodec.bitstream.container import (
     read_header,
     read_partial,
 )
-from diffcodec.channel import Channel, ChannelId, make_channel
+from diffcodec.channel import Channel, ChannelId, TrellisChannel, make_channel
 from diffcodec.checkpoint import DEFAULT_MODEL, Checkpoint, bundled_models, load_checkpoint
 from diffcodec.compression import Sender, last
-from diffcodec.decompression import Receiver
+from diffcodec.decompression import Incoming, Receiver
+from diffcodec.device_search import DeviceSearch
 from diffcodec.diffusion.denoiser import Denoiser
 from diffcodec.errors import (
     CheckpointError,
@@ -107,6 +108,7 @@ class DiffusionCodec:
         channel: str = "trellis",
         effort: int = DEFAULT_EFFORT,
         seed: int = 0,
+        steps: int | None = None,
     ) -> Bitstream:
         """Compress one picture.
 
@@ -117,13 +119,15 @@ class DiffusionCodec:
             channel: `trellis` or `poisson`.
             effort: 8 to 16; the trellis has 2^effort states.
             seed: of the shared randomness, below 2^64; 0 costs no bytes.
+            steps: levels of the list that is followed, from pure noise to t = 1: fewer are faster, more are smaller.
+                The model has lists of several lengths, and a default.
 
         Raises:
             ConfigError: if an option is out of range.
             TargetError: if no file meets the target.
         """
         return self.compress_batch(
-            [picture], timestep=timestep, target=target, channel=channel, effort=effort, seed=seed
+            [picture], timestep=timestep, target=target, channel=channel, effort=effort, seed=seed, steps=steps
         )[0]
 
     def compress_batch(
@@ -135,6 +139,7 @@ class DiffusionCodec:
         channel: str = "trellis",
         effort: int = DEFAULT_EFFORT,
         seed: int = 0,
+        steps: int | None = None,
     ) -> list[Bitstream]:
         """Compress pictures of one size and colour mode together; see `compress`.
 
@@ -151,11 +156,11 @@ class DiffusionCodec:
         elif target is not None or timestep is None:
             raise ConfigError("expected a timestep or a target, and not both")
         timestep, effort, seed = _integers(timestep=timestep, effort=effort, seed=seed)
-        header, chosen = self._prepare(pictures, timestep, channel, effort, seed)
+        header, chosen = self._prepare(pictures, timestep, channel, effort, seed, steps)
         if target is not None:
-            return self._compress_to(target, pictures, header, chosen, seed)
+            return self._compress_to(target, pictures, header, chosen)
         watch = Stopwatch()
-        sender = self._sender(pictures[0], chosen, seed, watch)
+        sender = self._sender(pictures[0], chosen, header.seed, header.level_list, watch)
         if timestep == 0:
             compressed = sender.compress_exactly(pictures, header, self._last_step(header))
         else:
@@ -164,13 +169,14 @@ class DiffusionCodec:
         return [each.stream(picture, copy(share)) for each, picture in zip(compressed, pictures, strict=True)]
 
     def _compress_to(
-        self, target: Target, pictures: Sequence[Picture], header: Header, channel: Channel, seed: int
+        self, target: Target, pictures: Sequence[Picture], header: Header, channel: Channel
     ) -> list[Bitstream]:
         streams = []
         for number, picture in enumerate(pictures, 1):
             watch = Stopwatch()
             try:
-                found = compress_to(target, self._sender(picture, channel, seed, watch), picture, header)
+                sender = self._sender(picture, channel, header.seed, header.level_list, watch)
+                found = compress_to(target, sender, picture, header)
             except TargetError as error:
                 if len(pictures) == 1:
                     raise
@@ -185,6 +191,7 @@ class DiffusionCodec:
         timestep: int,
         channel: Channel,
         seed: int = 0,
+        steps: int | None = None,
         watch: Stopwatch | None = None,
     ) -> Transmission:
         """Send pictures of one size and colour mode through any channel, without making files of them.
@@ -194,16 +201,17 @@ class DiffusionCodec:
             timestep: noise level t at which to stop.
             channel: simulates the samples.
             seed: of the shared randomness.
+            steps: see `compress`.
             watch: is given the times.
 
         Returns:
             The messages, and the state and estimate that the receiver ends with.
         """
-        sender = self._sender(pictures[0], channel, seed, watch or Stopwatch())
+        level_list = self.tables.list_for(pictures[0].width * pictures[0].height, steps)
+        sender = self._sender(pictures[0], channel, seed, level_list, watch or Stopwatch())
         return last(sender.transmit(pictures, self.tables.level(timestep)))
 
-    def _sender(self, picture: Picture, channel: Channel, seed: int, watch: Stopwatch) -> Sender:
-        level_list = self.tables.list_for(picture.width * picture.height)
+    def _sender(self, picture: Picture, channel: Channel, seed: int, level_list: int, watch: Stopwatch) -> Sender:
         return Sender(self.denoiser, self.tables, self.plane_for(picture), channel, seed, level_list, watch)
 
     def _last_step(self, header: Header) -> LastStep:
@@ -215,7 +223,7 @@ class DiffusionCodec:
         return LastStep(self.tables.lossless, self._plane(header), self.tables.lists[header.level_list])
 
     def _prepare(
-        self, pictures: Sequence[Picture], timestep: int, channel: str, effort: int, seed: int
+        self, pictures: Sequence[Picture], timestep: int, channel: str, effort: int, seed: int, steps: int | None
     ) -> tuple[Header, Channel]:
         """Check the request; returns the header of its files, and the channel."""
         if timestep != 0:
@@ -225,11 +233,11 @@ class DiffusionCodec:
             raise ConfigError("a batch holds pictures of one size and colour mode")
         if not 0 <= seed < 2**64:
             raise ConfigError(f"seed: expected 0 to 2^64 - 1, found {seed}")
-        chosen = _channel(channel, effort)
+        chosen = _channel(channel, effort, self.device)
         header = Header(
             fingerprint=self.fingerprint, colour=self.plane_for(first).colour,
             channel=int(chosen.channel_id), effort=effort,
-            level_list=self.tables.list_for(first.width * first.height), timestep=timestep,
+            level_list=self.tables.list_for(first.width * first.height, steps), timestep=timestep,
             width=first.width, height=first.height, seed=seed,
         )  # fmt: skip
         return header, chosen
@@ -279,8 +287,64 @@ class DiffusionCodec:
             ConfigError: if `timestep` is finer than the stream. If it is coarser than the first level, what the
                 model makes of pure noise is returned.
         """
-        previews = self._receive(bytes(stream), timestep, partial, max_pixels, name, watch or Stopwatch(), every=False)
-        return next(previews)
+        incoming = self._incoming(bytes(stream), max_pixels, name, partial=partial)
+        previews = self._receiver([incoming], watch).previews(self._stop(timestep, incoming), every=False)
+        return next(previews)[0]
+
+    def decompress_batch(
+        self,
+        streams: Sequence[Bitstream | bytes],
+        *,
+        timestep: int | None = None,
+        max_pixels: int = DEFAULT_MAX_PIXELS,
+        names: Sequence[str] | None = None,
+        watch: Stopwatch | None = None,
+    ) -> list[Picture]:
+        """Restore several pictures; see `restore_batch` for the same with more to tell.
+
+        Raises:
+            StreamError: if a stream is damaged, cut, or of another model.
+            ConfigError: if `timestep` is finer than a stream.
+        """
+        previews = self.restore_batch(streams, timestep=timestep, max_pixels=max_pixels, names=names, watch=watch)
+        return [preview.picture for preview in previews]
+
+    def restore_batch(
+        self,
+        streams: Sequence[Bitstream | bytes],
+        *,
+        timestep: int | None = None,
+        max_pixels: int = DEFAULT_MAX_PIXELS,
+        names: Sequence[str] | None = None,
+        watch: Stopwatch | None = None,
+    ) -> list[Preview]:
+        """Restore several pictures, together where they are of one size and ended at one level: small ones take half
+        the time that they take one by one.
+
+        Args:
+            streams: what `compress_batch` returned, or the bytes of .dfc files; any mixture.
+            timestep: restore coarser versions, see `restore`.
+            max_pixels: refuse to decode more in one picture.
+            names: of the streams, for messages.
+            watch: is given the times.
+
+        Raises:
+            StreamError: if a stream is damaged, cut, or of another model.
+            ConfigError: if `timestep` is finer than a stream.
+        """
+        names = names or [f"stream {number} of {len(streams)}" for number in range(1, len(streams) + 1)]
+        incoming = [
+            self._incoming(bytes(stream), max_pixels, name) for stream, name in zip(streams, names, strict=True)
+        ]
+        alike: dict[Hashable, list[int]] = {}
+        for place, each in enumerate(incoming):
+            alike.setdefault(each.kind, []).append(place)
+        previews: dict[int, Preview] = {}
+        for places in alike.values():
+            receiver = self._receiver([incoming[place] for place in places], watch)
+            restored = next(receiver.previews(self._stop(timestep, incoming[places[0]]), every=False))
+            previews.update(zip(places, restored, strict=True))
+        return [previews[place] for place in range(len(streams))]
 
     def progressive(
         self, stream: Bitstream | bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS, name: str = "the stream"
@@ -290,29 +354,36 @@ class DiffusionCodec:
         Raises:
             StreamError: as `decompress`.
         """
-        return self._receive(bytes(stream), None, False, max_pixels, name, Stopwatch(), every=True)
+        incoming = self._incoming(bytes(stream), max_pixels, name)
+        return (previews[0] for previews in self._receiver([incoming]).previews(None, every=True))
 
-    def _receive(
-        self, data: bytes, timestep: int | None, partial: bool, max_pixels: int, name: str, watch: Stopwatch,
-        *, every: bool,
-    ) -> Iterator[Preview]:  # fmt: skip
-        """Walk down the levels, reading; yields the last picture, or every one."""
+    def _incoming(self, data: bytes, max_pixels: int, name: str, *, partial: bool = False) -> Incoming:
+        """A stream, checked.
+
+        Raises:
+            StreamError: if it is damaged, cut (without `partial`), or of another model.
+        """
         if partial:
             container, complete = read_partial(data, max_pixels=max_pixels, name=name)
             verified = len(data) >= read_header(data, name=name).total_bytes
         else:
             container, complete = read_container(data, max_pixels=max_pixels, name=name), True
             verified = True
-        header = container.header
-        self._check_header(header, name)
-        if timestep is not None:
-            (timestep,) = _integers(timestep=timestep)
-            timestep = None if timestep == header.timestep else timestep
-        receiver = Receiver(
-            self.denoiser, self.tables, self._plane(header), make_channel(ChannelId(header.channel), header.effort),
-            container, complete, verified, name, watch,
-        )  # fmt: skip
-        return receiver.previews(timestep, every=every)
+        self._check_header(container.header, name)
+        return Incoming(container, complete, verified, name)
+
+    def _receiver(self, streams: Sequence[Incoming], watch: Stopwatch | None = None) -> Receiver:
+        header = streams[0].container.header
+        channel = make_channel(ChannelId(header.channel), header.effort)
+        return Receiver(self.denoiser, self.tables, self._plane(header), channel, streams, watch or Stopwatch())
+
+    @staticmethod
+    def _stop(timestep: int | None, stream: Incoming) -> int | None:
+        """Where to stop before the stream's end; None if not."""
+        if timestep is None:
+            return None
+        (timestep,) = _integers(timestep=timestep)
+        return None if timestep == stream.container.header.timestep else timestep
 
     def _check_header(self, header: Header, name: str) -> None:
         if header.fingerprint != self.fingerprint:
@@ -350,9 +421,11 @@ def _integers(**values: int) -> list[int]:
     return integers
 
 
-def _channel(name: str, effort: int) -> Channel:
+def _channel(name: str, effort: int, device: torch.device) -> Channel:
     if name not in (known := [channel.name.lower() for channel in ChannelId]):
         raise ConfigError(f"channel: expected one of {', '.join(known)}, found {name!r}")
     if not MIN_EFFORT <= effort <= MAX_EFFORT:
         raise ConfigError(f"effort: expected {MIN_EFFORT} to {MAX_EFFORT}, found {effort}")
+    if ChannelId[name.upper()] is ChannelId.TRELLIS and device.type != "cpu":
+        return TrellisChannel(effort, DeviceSearch(device))
     return make_channel(ChannelId[name.upper()], effort)

@@ -97,9 +97,8 @@ class Sender:
         """The walk to a level, at its start, and the pictures on their canvases (N, 3, H, W)."""
         device = next(self.denoiser.parameters()).device
         x_0 = torch.stack([self.plane.place(picture.pixels) for picture in pictures]).to(device)
-        levels = self.tables.lists[self.level_list]
         walk = Walk(
-            self.denoiser, self.plane, levels, end, self.seed, len(pictures), self.watch, self.tables.start
+            self.denoiser, self.tables, self.plane, self.level_list, end, self.seed, len(pictures), self.watch
         )  # fmt: skip
         return walk, x_0
 

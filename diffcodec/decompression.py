@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from diffcodec.bitstream.container import Container
 from diffcodec.bitstream.entropy import PrefixReader, SymbolReader
 from diffcodec.bitstream.lengths import LengthCoder
-from diffcodec.channel import Channel
+from diffcodec.channel import Channel, Groups, StreamKey
 from diffcodec.diffusion.denoiser import Denoiser
 from diffcodec.errors import ConfigError, CorruptStreamError, TruncatedStreamError
 from diffcodec.images import Picture, decode_alpha
@@ -20,117 +21,37 @@ from diffcodec.last_step import LastStep
 from diffcodec.lossless.payload import LosslessPayload, pixel_checksum
 from diffcodec.lossless.stored import restore
 from diffcodec.plane import Plane
+from diffcodec.prior import StepPrior
 from diffcodec.results import Preview, Stopwatch
 from diffcodec.tables import CodecTables, Level
-from diffcodec.walk import Walk, max_length
+from diffcodec.walk import Walk, expected_length, max_length
 
 
 @dataclass(frozen=True)
-class Receiver:
-    """Restores one picture.
+class Incoming:
+    """A stream to restore.
 
     Args:
-        denoiser: the network.
-        tables: of the model.
-        plane: geometry of the picture.
-        channel: simulates the samples.
         container: the file's content.
         complete: whether its payload is all there.
         verified: whether its checksum was checked.
         name: of the stream, for messages.
-        watch: is given the times.
     """
 
-    denoiser: Denoiser
-    tables: CodecTables
-    plane: Plane
-    channel: Channel
     container: Container
     complete: bool
     verified: bool
     name: str
-    watch: Stopwatch
 
-    def previews(self, timestep: int | None, *, every: bool) -> Iterator[Preview]:
-        """Walk down the levels, reading; yields the last picture, or every one.
-
-        Args:
-            timestep: stop at the last level that is not finer than this; None: at the end.
-            every: whether to yield after each step.
+    @cached_property
+    def lossless(self) -> LosslessPayload | None:
+        """What the payload of a stream for t = 0 holds.
 
         Raises:
-            StreamError: if the payload makes no sense.
-            ConfigError: if the stream has no levels to stop at.
+            StreamError: if it makes no sense.
         """
-        header = self.container.header
-        lossless = self._lossless_payload() if header.timestep == 0 else None
-        if lossless is not None and lossless.stored is not None:
-            if timestep is not None:
-                raise ConfigError(f"{self.name} stores its picture without the model: it has no coarser version")
-            yield self._stored(lossless)
-            return
-        payload = self.container.payload if lossless is None else lossless.body
-        stops = self._stops(lossless)
-        stop_after = len(stops) if timestep is None else self._steps_until(stops, timestep)
-        reader = SymbolReader(payload) if self.complete else PrefixReader(payload)
-        lengths = LengthCoder(self.tables.length_weights)
-        alpha = self._alpha()
-        levels = self.tables.lists[header.level_list]
-        walk = Walk(self.denoiser, self.plane, levels, stops[-1], header.seed, 1, self.watch, self.tables.start)
-        steps = len(stops) + (lossless is not None)
-
-        def preview(done: int, pixels: NDArray[np.uint8] | None = None) -> Preview:
-            if pixels is not None:
-                reached = 0.0
-            elif done:
-                reached = round(float(self.denoiser.schedule.timestep(walk.level.log_snr)), 3)
-            else:
-                reached = float(len(self.tables.timesteps))
-            picture = Picture(self.plane.pixels(walk.estimate()[0]) if pixels is None else pixels, alpha)
-            return Preview(picture, done, steps, reached, reader.information_bits, self.verified)
-
-        done = 0
-        for step, stop in walk.steps():
-            if step == stop_after:
-                break
-            # A cut file is read before the network runs: what is not there need not be predicted.
-            try:
-                with self.watch.coding(), named(self.name):
-                    length = lengths.decode(walk.expected_length(step, self.channel), reader)
-                    check_length(length, self.plane, self.channel)
-                    sample = self.channel.decode(self.plane.dims, 1.0, [length], walk.key(step), [reader])
-            except TruncatedStreamError:
-                break
-            estimate = walk.estimate()
-            with self.watch.coding():
-                walk.advance(step, stop, estimate, sample)
-            done = step + 1
-            if every:
-                yield preview(done)
-        if lossless is not None and timestep is None and done == len(stops) and self.complete:
-            yield preview(steps, self._exact(lossless, walk, reader))
-        elif not every:
-            yield preview(done)
-
-    def _stops(self, lossless: LosslessPayload | None) -> list[Level]:
-        """The levels that the stream visits."""
-        header = self.container.header
-        levels = self.tables.lists[header.level_list]
-        if lossless is None:
-            return levels.steps_to(self.tables.level(header.timestep))
-        if lossless.steps > len(levels.levels):
-            raise CorruptStreamError(f"{self.name} is damaged: it claims {lossless.steps} steps")
-        return list(levels.levels[: lossless.steps])
-
-    def _steps_until(self, stops: list[Level], timestep: int) -> int:
-        """Number of steps that lead to the stream's last level not finer than `timestep`."""
-        finest = self.container.header.timestep
-        if 0 <= timestep < finest:
-            raise ConfigError(f"timestep {timestep} is finer than the stream, which ends at {finest}")
-        wanted = self.tables.level(timestep)
-        return sum(level.log_snr <= wanted.log_snr for level in stops)
-
-    def _lossless_payload(self) -> LosslessPayload:
+        if self.container.header.timestep != 0:
+            return None
         with named(self.name):
             try:
                 return LosslessPayload.from_bytes(self.container.payload)
@@ -139,40 +60,181 @@ class Receiver:
                     raise CorruptStreamError(str(error)) from error
                 raise
 
-    def _stored(self, payload: LosslessPayload) -> Preview:
-        if not self.complete:
-            raise TruncatedStreamError(f"{self.name} is cut, and stores its picture as a whole: fetch it again")
-        header = self.container.header
-        mode = header.colour.name + ("A" if self.container.alpha is not None else "")
-        with self.watch.coding(), named(self.name):
-            assert payload.stored is not None
-            if self.container.alpha:
-                raise CorruptStreamError("it stores its picture, and an alpha packet besides")
-            picture = restore(payload.stored, payload.body, header.width, header.height, mode)
-        return Preview(picture, 1, 1, 0.0, 8.0 * len(self.container.payload), self.verified)
+    @property
+    def kind(self) -> Hashable:
+        """Streams of one kind visit the same levels with the same shared noise, and can be restored together."""
+        lossless = self.lossless
+        return self.container.header, lossless and (lossless.steps, lossless.stored)
 
-    def _exact(self, payload: LosslessPayload, walk: Walk, reader: SymbolReader) -> NDArray[np.uint8]:
-        assert self.tables.lossless is not None
-        last_step = LastStep(self.tables.lossless, self.plane, walk.levels)
-        estimate = walk.estimate()[0]
-        with self.watch.coding():
-            try:
-                pixels = last_step.read(estimate, payload.steps, reader)
-                if pixel_checksum(pixels) == payload.checksum:
-                    return pixels
-            except CorruptStreamError:
-                pass  # what a wrong rounding leads to may be no symbols at all
-        raise CorruptStreamError(
-            f"{self.name}: the restored pixels do not have the checksum of the original; the network computes too "
-            "differently here (its device, or its libraries): decode on another, or decompress with -t 1"
-        )
+    @property
+    def alpha(self) -> NDArray[np.uint8] | None:
+        """The alpha plane, (H, W).
 
-    def _alpha(self) -> NDArray[np.uint8] | None:
+        Raises:
+            StreamError: if it makes no sense.
+        """
         if self.container.alpha is None:
             return None
         header = self.container.header
         with named(self.name):
             return decode_alpha(self.container.alpha, header.width, header.height)
+
+    def reader(self) -> SymbolReader:
+        """The entropy-coded part of the payload."""
+        body = self.container.payload if self.lossless is None else self.lossless.body
+        return SymbolReader(body) if self.complete else PrefixReader(body)
+
+
+@dataclass(frozen=True)
+class Receiver:
+    """Restores pictures together.
+
+    Args:
+        denoiser: the network.
+        tables: of the model.
+        plane: geometry of the pictures.
+        channel: simulates the samples.
+        streams: of one kind; only one if it is cut.
+        watch: is given the times.
+    """
+
+    denoiser: Denoiser
+    tables: CodecTables
+    plane: Plane
+    channel: Channel
+    streams: Sequence[Incoming]
+    watch: Stopwatch
+
+    def previews(self, timestep: int | None, *, every: bool) -> Iterator[list[Preview]]:
+        """Walk down the levels, reading; yields the last pictures, one of each stream, or those after every step.
+
+        Args:
+            timestep: stop at the last level that is not finer than this; None: at the end.
+            every: whether to yield after each step.
+
+        Raises:
+            StreamError: if a payload makes no sense.
+            ConfigError: if the streams have no levels to stop at.
+        """
+        first = self.streams[0]
+        header, lossless = first.container.header, first.lossless
+        if lossless is not None and lossless.stored is not None:
+            if timestep is not None:
+                raise ConfigError(f"{first.name} stores its picture without the model: it has no coarser version")
+            yield [self._stored(stream) for stream in self.streams]
+            return
+        stops = self._stops(first)
+        stop_after = len(stops) if timestep is None else self._steps_until(stops, timestep)
+        readers = [stream.reader() for stream in self.streams]
+        lengths = [LengthCoder(self.tables.length_weights) for _ in self.streams]
+        alphas = [stream.alpha for stream in self.streams]
+        walk = Walk(
+            self.denoiser, self.tables, self.plane, header.level_list, stops[-1], header.seed, len(self.streams),
+            self.watch,
+        )  # fmt: skip
+        steps = len(stops) + (lossless is not None)
+
+        def preview(done: int, exact: Sequence[NDArray[np.uint8]] | None = None) -> list[Preview]:
+            if exact is not None:
+                reached = 0.0
+            elif done:
+                reached = round(float(self.denoiser.schedule.timestep(walk.level.log_snr)), 3)
+            else:
+                reached = float(len(self.tables.timesteps))
+            pictures = [self.plane.pixels(canvas) for canvas in walk.estimate()] if exact is None else exact
+            return [
+                Preview(Picture(pixels, alpha), done, steps, reached, reader.information_bits, stream.verified)
+                for pixels, alpha, reader, stream in zip(pictures, alphas, readers, self.streams, strict=True)
+            ]
+
+        done = 0
+        for step, stop in walk.steps():
+            if step == stop_after:
+                break
+            # A cut file is read before the network runs: what is not there need not be predicted.
+            try:
+                with self.watch.coding():
+                    prior = walk.prior(step)
+                    groups, sample = self._receive(prior, walk.key(step), lengths, readers)
+            except TruncatedStreamError:
+                break
+            estimate = walk.estimate()
+            with self.watch.coding():
+                walk.advance(step, stop, estimate, prior.displacement(sample, groups))
+            done = step + 1
+            if every:
+                yield preview(done)
+        if lossless is not None and timestep is None and done == len(stops) and first.complete:
+            yield preview(steps, self._exact(walk, readers))
+        elif not every:
+            yield preview(done)
+
+    def _receive(
+        self, prior: StepPrior, key: StreamKey, coders: Sequence[LengthCoder], readers: Sequence[SymbolReader]
+    ) -> tuple[Groups | None, NDArray[np.float32]]:
+        """Read the lengths and samples of one step."""
+        expected, lengths = expected_length(prior, self.channel), []
+        for stream, coder, reader in zip(self.streams, coders, readers, strict=True):
+            with named(stream.name):
+                lengths.append(coder.decode(expected, reader))
+                check_length(lengths[-1], self.plane, self.channel)
+        groups = prior.groups([self.channel.information_in(length) for length in lengths])
+        with named(", ".join(stream.name for stream in self.streams)):
+            return groups, self.channel.decode(self.plane.dims, groups, lengths, key, readers)
+
+    def _stops(self, stream: Incoming) -> list[Level]:
+        """The levels that a stream visits."""
+        header = stream.container.header
+        levels = self.tables.lists[header.level_list]
+        if stream.lossless is None:
+            return levels.steps_to(self.tables.level(header.timestep))
+        if stream.lossless.steps > len(levels.levels):
+            raise CorruptStreamError(f"{stream.name} is damaged: it claims {stream.lossless.steps} steps")
+        return list(levels.levels[: stream.lossless.steps])
+
+    def _steps_until(self, stops: list[Level], timestep: int) -> int:
+        """Number of steps that lead to the streams' last level not finer than `timestep`."""
+        first = self.streams[0]
+        finest = first.container.header.timestep
+        if 0 <= timestep < finest:
+            raise ConfigError(f"timestep {timestep} is finer than {first.name}, which ends at {finest}")
+        wanted = self.tables.level(timestep)
+        return sum(level.log_snr <= wanted.log_snr for level in stops)
+
+    def _stored(self, stream: Incoming) -> Preview:
+        if not stream.complete:
+            raise TruncatedStreamError(f"{stream.name} is cut, and stores its picture as a whole: fetch it again")
+        container, payload = stream.container, stream.lossless
+        mode = container.header.colour.name + ("A" if container.alpha is not None else "")
+        with self.watch.coding(), named(stream.name):
+            assert payload is not None
+            assert payload.stored is not None
+            if container.alpha:
+                raise CorruptStreamError("it stores its picture, and an alpha packet besides")
+            picture = restore(payload.stored, payload.body, container.header.width, container.header.height, mode)
+        return Preview(picture, 1, 1, 0.0, 8.0 * len(container.payload), stream.verified)
+
+    def _exact(self, walk: Walk, readers: Sequence[SymbolReader]) -> list[NDArray[np.uint8]]:
+        """The pixels themselves, which end a stream for t = 0."""
+        assert self.tables.lossless is not None
+        last_step = LastStep(self.tables.lossless, self.plane, walk.levels)
+        estimate = walk.estimate()
+        found = []
+        with self.watch.coding():
+            for stream, canvas, reader in zip(self.streams, estimate, readers, strict=True):
+                assert stream.lossless is not None
+                try:
+                    pixels = last_step.read(canvas, stream.lossless.steps, reader)
+                except CorruptStreamError:
+                    pixels = None  # what a wrong rounding leads to may be no symbols at all
+                if pixels is None or pixel_checksum(pixels) != stream.lossless.checksum:
+                    raise CorruptStreamError(
+                        f"{stream.name}: the restored pixels do not have the checksum of the original; the network "
+                        "computes too differently here (its device, or its libraries): decode on another, or "
+                        "decompress with -t 1"
+                    )
+                found.append(pixels)
+        return found
 
 
 def check_length(length: int, plane: Plane, channel: Channel) -> None:

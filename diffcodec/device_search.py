@@ -16,7 +16,7 @@ from torch import Tensor
 
 from diffcodec.channel.labels import Task
 from diffcodec.channel.randomness import COLUMNS, label_table
-from diffcodec.channel.viterbi import trace
+from diffcodec.channel.viterbi import search, trace
 
 _SURVIVOR_BYTES = 1 << 30
 _METRICS_AT_ONCE = 1 << 24
@@ -27,13 +27,16 @@ class DeviceSearch:
 
     Args:
         device: where to search.
+        least_lanes: with fewer lanes than this the processor searches.
     """
 
-    def __init__(self, device: torch.device) -> None:
-        self._device = device
+    def __init__(self, device: torch.device, *, least_lanes: int = 16) -> None:
+        self._device, self._least_lanes = device, least_lanes
 
     def __call__(self, tasks: Sequence[Task]) -> list[NDArray[np.uint8]]:
         """The likeliest path of each lane as message bits, oldest first, shape (bits,) each."""
+        if len(tasks) < self._least_lanes:
+            return search(tasks)
         found: dict[int, NDArray[np.uint8]] = {}
         order = sorted(range(len(tasks)), key=lambda i: (tasks[i].lane.memory, -tasks[i].lane.positions))
         for memory, equal in groupby(order, key=lambda i: tasks[i].lane.memory):

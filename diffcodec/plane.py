@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from torch import Tensor
 
 from diffcodec.bitstream.container import ColourMode
 from diffcodec.images import from_unit, to_unit
+from diffcodec.transform import BlockTransform
 
 CHANNELS = 3
 
@@ -48,6 +50,11 @@ class Plane:
     def dims(self) -> int:
         """Number of coded coordinates of a picture."""
         return self.width * self.height * (1 if self.colour is ColourMode.L else CHANNELS)
+
+    @cached_property
+    def transform(self) -> BlockTransform:
+        """The transform of the coded coordinates."""
+        return BlockTransform(1 if self.colour is ColourMode.L else CHANNELS, self.width, self.height)
 
     @property
     def is_all_coded(self) -> bool:

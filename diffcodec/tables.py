@@ -6,12 +6,17 @@ encoder and decoder; so everything that selects symbols is an integer here.
 
 from __future__ import annotations
 
-from bisect import bisect_left
+import math
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 from itertools import pairwise
 
+import numpy as np
+from numpy.typing import NDArray
+
 from diffcodec.config import JsonConfig
 from diffcodec.errors import ConfigError
+from diffcodec.transform import BANDS
 
 LOG_SNR_SCALE = 1 << 16
 """Log SNRs are stored in units of 1 / LOG_SNR_SCALE nats."""
@@ -27,6 +32,21 @@ BITS_SCALE = 256
 
 MAX_TOTAL = 1 << 24
 """Largest sum of one table of length weights: what the entropy coder takes."""
+
+OCTAVE_STEPS = 8
+"""Variances are stored as base-2 logarithms, in units of 1 / OCTAVE_STEPS."""
+
+MAX_OCTAVES = 64 * OCTAVE_STEPS
+"""Largest absolute value of a variance's logarithm."""
+
+INFORMATION_SCALE = 1 << 16
+"""The information of a coefficient is stored in units of 1 / INFORMATION_SCALE bits."""
+
+INFORMATION_FROM, INFORMATION_TO = -16 * OCTAVE_STEPS, 32 * OCTAVE_STEPS
+"""First and last place of the table of information; beyond them it stays as it is there."""
+
+MAX_SHIFT = 8 * OCTAVE_STEPS
+"""How far the variances of a picture may be from those of the table."""
 
 HALF_OVER_LN2 = 47274
 """1 / (2 ln 2), in units of 1 / 65536."""
@@ -66,7 +86,7 @@ class LevelList(JsonConfig):
         max_pixels: the encoder takes the first list whose `max_pixels` is at least the picture's; 0 is no bound.
         levels: rising log SNR.
         mse: expected squared error of the x_0 estimate: first from pure noise, then from every level but
-            the last; same length as `levels`.
+            the last; same length as `levels`. Empty where the tables have variances by band instead.
     """
 
     max_pixels: int
@@ -74,12 +94,16 @@ class LevelList(JsonConfig):
     mse: tuple[int, ...]
 
     def __post_init__(self) -> None:
-        if not self.levels or len(self.levels) != len(self.mse):
+        if not self.levels or len(self.mse) not in (0, len(self.levels)):
             raise ConfigError(f"level list: {len(self.levels)} levels with {len(self.mse)} errors")
         if any(a.log_snr >= b.log_snr or a.snr >= b.snr for a, b in pairwise(self.levels)):
             raise ConfigError("level list: log SNRs must rise")
-        if min(self.mse) < 1 or max(self.mse) > MAX_MSE:
+        if self.mse and not 1 <= min(self.mse) <= max(self.mse) <= MAX_MSE:
             raise ConfigError(f"level list: errors must lie in 1..{MAX_MSE}")
+
+    def start_of(self, step: int) -> Level | None:
+        """The level that a step leaves; None for pure noise."""
+        return self.levels[step - 1] if step else None
 
     def steps_to(self, end: Level) -> list[Level]:
         """The levels that a file for `end` visits: those noisier than `end`, then `end` itself."""
@@ -102,9 +126,82 @@ class LevelList(JsonConfig):
         Returns:
             Units of 1 / BITS_SCALE bits.
         """
-        start = self.levels[step - 1].snr if step else 0
-        product = (end.snr - start) * self.mse[min(step, len(self.mse) - 1)] * dims * HALF_OVER_LN2 * BITS_SCALE
+        start = self.start_of(step)
+        gained = end.snr - (start.snr if start else 0)
+        product = gained * self.mse[min(step, len(self.mse) - 1)] * dims * HALF_OVER_LN2 * BITS_SCALE
         return product // (SNR_SCALE * MSE_SCALE * 65536)
+
+
+@dataclass(frozen=True)
+class Variances(JsonConfig):
+    """Error variances of the x_0 estimate in the bands of `transform.BlockTransform`, over the log SNR.
+
+    Args:
+        log_snr: where they were measured, rising, in 1 / LOG_SNR_SCALE nats.
+        octaves: for each log SNR, for each band: log2 of the variance ([-1, 1] units) in 1 / OCTAVE_STEPS.
+        start: the same for the estimate given nothing.
+        information: 1/2 log2(1 + 2^(x / OCTAVE_STEPS)) for x from INFORMATION_FROM to INFORMATION_TO, in units of
+            1 / INFORMATION_SCALE bits, at least 1: what a step is expected to say about a coefficient whose variance
+            is 2^(x / OCTAVE_STEPS) over the SNR gained.
+    """
+
+    log_snr: tuple[int, ...]
+    octaves: tuple[tuple[int, ...], ...]
+    start: tuple[int, ...]
+    information: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        if not self.log_snr or len(self.log_snr) != len(self.octaves):
+            raise ConfigError(f"variances: {len(self.log_snr)} log SNRs with {len(self.octaves)} rows")
+        if any(a >= b for a, b in pairwise(self.log_snr)):
+            raise ConfigError("variances: log SNRs must rise")
+        if any(len(row) != BANDS for row in (*self.octaves, self.start)):
+            raise ConfigError(f"variances: expected {BANDS} bands")
+        if any(abs(value) > MAX_OCTAVES for row in (*self.octaves, self.start) for value in row):
+            raise ConfigError("variances: a variance is out of range")
+        if len(self.information) != INFORMATION_TO - INFORMATION_FROM + 1:
+            raise ConfigError("variances: the table of information has not the length it should have")
+        if not 1 <= self.information[0] <= self.information[-1] < 1 << 24:
+            raise ConfigError("variances: information is out of range")
+        if any(a > b for a, b in pairwise(self.information)):
+            raise ConfigError("variances: information must not fall")
+
+    def at(self, level: Level | None) -> tuple[int, ...]:
+        """Octaves of every band at a level (None: given nothing), interpolated and rounded to quarters of an octave.
+
+        Rounding leaves few different values, so that many coefficients share one.
+        """
+        if level is None:
+            return tuple(_rounded(value, 1) for value in self.start)
+        above = bisect_right(self.log_snr, level.log_snr)
+        if above in (0, len(self.log_snr)):
+            return tuple(_rounded(value, 1) for value in self.octaves[max(0, above - 1)])
+        low, high = self.log_snr[above - 1], self.log_snr[above]
+        right, left = level.log_snr - low, high - level.log_snr
+        return tuple(
+            _rounded(a * left + b * right, high - low)
+            for a, b in zip(self.octaves[above - 1], self.octaves[above], strict=True)
+        )
+
+    def expected(self, octaves: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Information, see `information`, at any x; same shape."""
+        places = np.clip(octaves, INFORMATION_FROM, INFORMATION_TO) - INFORMATION_FROM
+        return np.array(self.information, np.int64)[places]
+
+
+def _rounded(value: int, scale: int) -> int:
+    """value / scale rounded to an even number; halves upwards."""
+    return (value + scale) // (2 * scale) * 2
+
+
+def gap_octaves(start: Level | None, end: Level) -> int:
+    """log2(SNR(end) - SNR(start)) in units of 1 / OCTAVE_STEPS, rounded down; start None has SNR 0.
+
+    n lies in 2^(k / 8) to 2^((k + 1) / 8) just where n^8 has k + 1 bits.
+    """
+    gap = max(1, end.snr - (start.snr if start else 0))
+    power: int = gap**OCTAVE_STEPS
+    return power.bit_length() - 1 - OCTAVE_STEPS * (SNR_SCALE.bit_length() - 1)
 
 
 @dataclass(frozen=True)
@@ -190,6 +287,9 @@ class CodecTables(JsonConfig):
         start: the estimate of x_0 given nothing, a colour in 1 / 128 grey level. Without it the network is asked
             about pure noise, where an error of its last digits weighs a hundred times.
         lossless: for t = 0; models without it cannot do that.
+        variances: of p by band; without them p has the variance of q everywhere.
+        default_steps: number of levels of the list that is taken where none is asked for; 0 where each size class has
+            but one list.
     """
 
     timesteps: tuple[Level, ...]
@@ -197,12 +297,20 @@ class CodecTables(JsonConfig):
     length_weights: tuple[tuple[int, ...], ...]
     start: tuple[int, ...] | None = None
     lossless: LosslessTables | None = None
+    variances: Variances | None = None
+    default_steps: int = 0
 
     def __post_init__(self) -> None:
         if self.start is not None and (len(self.start) != 3 or not 0 <= min(self.start) <= max(self.start) <= 32640):
             raise ConfigError("tables: the start is a colour of three values")
         if not 1 <= len(self.lists) <= MAX_LISTS:
             raise ConfigError(f"tables: expected 1 to {MAX_LISTS} level lists, found {len(self.lists)}")
+        if self.variances is None and not all(levels.mse for levels in self.lists):
+            raise ConfigError("tables: level lists without errors need variances")
+        bounds = {levels.max_pixels for levels in self.lists}
+        named = {levels.max_pixels for levels in self.lists if len(levels.levels) == self.default_steps}
+        if self.default_steps and named != bounds:
+            raise ConfigError(f"tables: a size class has no list of {self.default_steps} levels, the default")
         if any(min(weights, default=0) < 1 or sum(weights) > MAX_TOTAL for weights in self.length_weights):
             raise ConfigError(f"tables: length weights must be positive, with a sum of at most {MAX_TOTAL}")
         if any(a.log_snr <= b.log_snr for a, b in pairwise(self.timesteps)):
@@ -223,9 +331,24 @@ class CodecTables(JsonConfig):
             raise ConfigError(f"timestep: expected 1 to {len(self.timesteps)}, found {timestep}")
         return self.timesteps[timestep - 1]
 
-    def list_for(self, pixels: int) -> int:
-        """Index of the level list for a picture of that many pixels."""
-        for index, levels in enumerate(self.lists):
-            if levels.max_pixels == 0 or pixels <= levels.max_pixels:
+    def list_for(self, pixels: int, steps: int | None = None) -> int:
+        """Index of the level list for a picture of that many pixels.
+
+        Args:
+            pixels: of the picture.
+            steps: number of levels; None for the model's default.
+
+        Raises:
+            ConfigError: if there is no list of so many levels.
+        """
+        bounds = [levels.max_pixels or math.inf for levels in self.lists]
+        bound = min((bound for bound in bounds if pixels <= bound), default=max(bounds))
+        of_class = [index for index, each in enumerate(bounds) if each == bound]
+        if steps is None and not self.default_steps:
+            return of_class[0]
+        wanted = self.default_steps if steps is None else steps
+        for index in of_class:
+            if len(self.lists[index].levels) == wanted:
                 return index
-        return len(self.lists) - 1
+        known = ", ".join(str(len(self.lists[index].levels)) for index in of_class)
+        raise ConfigError(f"steps: the model has lists of {known} levels, not of {wanted}")

@@ -22,8 +22,9 @@ from diffcodec.diffusion.schedule import NoiseLevel, posterior
 from diffcodec.diffusion.windows import predict_x_0
 from diffcodec.errors import CheckpointError
 from diffcodec.plane import Plane
+from diffcodec.prior import BandVariances, EqualVariances, StepPrior
 from diffcodec.results import Stopwatch
-from diffcodec.tables import LOG_SNR_SCALE, Level, LevelList
+from diffcodec.tables import LOG_SNR_SCALE, CodecTables, Level
 
 # Shared normals outside of the channel take step numbers that no step has.
 START_NOISE_STEP = 1 << 32
@@ -35,29 +36,30 @@ class Walk:
 
     Args:
         denoiser: the network.
+        tables: of the model.
         plane: geometry.
-        levels: the level list.
+        level_list: index of the level list.
         end: where the walk ends.
         seed: of the shared noise.
         count: pictures in the batch.
         watch: is given the network's time.
-        start: the estimate given nothing, a colour in 1 / 128 grey level; None if the network is to be asked.
     """
 
     def __init__(
-        self, denoiser: Denoiser, plane: Plane, levels: LevelList, end: Level, seed: int, count: int, watch: Stopwatch,
-        start: tuple[int, ...] | None = None,
+        self, denoiser: Denoiser, tables: CodecTables, plane: Plane, level_list: int, end: Level, seed: int, count: int,
+        watch: Stopwatch,
     ) -> None:  # fmt: skip
-        self.denoiser, self.plane, self.seed, self.watch = denoiser, plane, seed, watch
-        self.levels, self.stops = levels, levels.steps_to(end)
+        self.denoiser, self.tables, self.plane, self.seed, self.watch = denoiser, tables, plane, seed, watch
+        self.levels = tables.lists[level_list]
+        self.stops = self.levels.steps_to(end)
         self.device = next(denoiser.parameters()).device
         self.level = NoiseLevel(-math.inf)
         size = math.prod(plane.canvas_shape)
         noise = shared_normals(StreamKey(seed, START_NOISE_STEP), 0, size).reshape(plane.canvas_shape)
         self.x_t = torch.from_numpy(noise).repeat(count, 1, 1, 1).to(self.device)
         self._estimate: Tensor | None = None  # at the present state, once it has been asked for
-        if start is not None:
-            colour = torch.tensor(start, dtype=torch.float32, device=self.device) / (128 * 127.5) - 1
+        if tables.start is not None:
+            colour = torch.tensor(tables.start, dtype=torch.float32, device=self.device) / (128 * 127.5) - 1
             self._estimate = plane.with_what_is_known(colour[None, :, None, None].expand_as(self.x_t))
 
     def fork(self, end: Level) -> Walk:
@@ -76,11 +78,13 @@ class Walk:
         """Names the shared randomness of a step."""
         return StreamKey(self.seed, step)
 
-    def expected_length(self, step: int, channel: Channel) -> int:
-        """What the static tables expect of a step, in 1 / LENGTH_SCALE of the channel's unit of length."""
-        expected = self.levels.expected_bits(step, self.stops[step], self.plane.dims)
-        # The trellis pays about 1.1 bits for one: the static part of that is worth knowing from the first step.
-        return expected * 9 // 8 // channel.bits_per_length
+    def prior(self, step: int) -> StepPrior:
+        """What the receiver knows of the step's outcome; the walk stands where it starts."""
+        end = self.stops[step]
+        gap = NoiseLevel(end.log_snr / LOG_SNR_SCALE).snr - self.level.snr
+        if self.tables.variances is None:
+            return EqualVariances(self.levels, step, end, gap, self.plane.dims)
+        return BandVariances(self.plane.transform, self.tables.variances, self.levels, step, end, gap)
 
     @torch.no_grad()
     def estimate(self) -> Tensor:
@@ -100,14 +104,14 @@ class Walk:
         self._estimate = estimate
         return estimate
 
-    def advance(self, step: int, stop: NoiseLevel, estimate: Tensor, sample: NDArray[np.float32]) -> None:
-        """x_s = mean of p + std * y, with y as sent (N, dims) where coded and shared noise elsewhere."""
+    def advance(self, step: int, stop: NoiseLevel, estimate: Tensor, displacement: NDArray[np.float32]) -> None:
+        """x_s = mean of p + std of q * displacement, (N, dims) where coded, with shared noise elsewhere."""
         coefficients = posterior(self.level, stop)
         rest = None
         if not self.plane.is_all_coded:
             shape = self.plane.canvas_shape
             rest = shared_normals(StreamKey(self.seed, REST_NOISE_STEP + step), 0, math.prod(shape)).reshape(shape)
-        y = self.plane.with_coded(rest, sample).to(self.device)
+        y = self.plane.with_coded(rest, displacement).to(self.device)
         self.x_t = coefficients.of_x_0 * estimate + coefficients.of_x_t * self.x_t + coefficients.std * y
         self.level, self._estimate = stop, None
 
@@ -179,35 +183,41 @@ def take_step(
     """Send one step of pictures (N, 3, H, W), and move the walk."""
     estimate = walk.estimate()
     with walk.watch.coding():
-        # In units of p's std, the mean of q lies sqrt(SNR(s) - SNR(t)) (x_0 - xhat_0) away from that of p.
-        gain = math.sqrt(stop.snr - walk.level.snr)
-        mean = gain * walk.plane.coded(x_0 - estimate)
-        sample = _send_step(walk, step, mean, channel, messages)
-        walk.advance(step, stop, estimate, sample)
+        prior = walk.prior(step)
+        displacement = _send_step(walk, step, prior, walk.plane.coded(x_0 - estimate), channel, messages)
+        walk.advance(step, stop, estimate, displacement)
 
 
 def _send_step(
-    walk: Walk, step: int, mean: NDArray[np.float32], channel: Channel, messages: list[Message]
+    walk: Walk, step: int, prior: StepPrior, error: NDArray[np.float32], channel: Channel, messages: list[Message]
 ) -> NDArray[np.float32]:
-    """Write the lengths and samples of one step; returns the samples (N, dims)."""
+    """Write the lengths and samples of one step; returns the displacements from the mean of p, (N, dims)."""
     dims = walk.plane.dims
-    expected = walk.expected_length(step, channel)
-    divergence = kl_bits(mean, 1.0)
+    expected = expected_length(prior, channel)
+    errors = prior.coefficients(error)
     lengths = []
-    for message, kl in zip(messages, divergence, strict=True):
+    for message, kl in zip(messages, prior.divergence(errors), strict=True):
         before = message.writer.information_bits
         wanted = min(channel.length_for(float(kl), dims), max_length(channel, dims))
         message.wanted.append((wanted, expected))
         lengths.append(message.lengths.encode(wanted, expected, message.writer))
         message.side_bits += message.writer.information_bits - before
         message.path_bits -= message.writer.information_bits
-    sample = channel.encode(mean, 1.0, lengths, walk.key(step), [message.writer for message in messages])
-    arrived = delivered_bits(sample, mean, 1.0)
-    for message, kl, bits in zip(messages, divergence, arrived, strict=True):
+    groups = prior.groups([channel.information_in(length) for length in lengths])
+    mean, std = prior.mean(errors, groups), 1.0 if groups is None else groups.each_std
+    sample = channel.encode(mean, groups, lengths, walk.key(step), [message.writer for message in messages])
+    costs = zip(messages, kl_bits(mean, std), delivered_bits(sample, mean, std), strict=True)
+    for message, kl, arrived in costs:
         message.path_bits += message.writer.information_bits
         message.ideal_bits += float(kl)
-        message.delivered_bits += float(bits)
-    return sample
+        message.delivered_bits += float(arrived)
+    return prior.displacement(sample, groups)
+
+
+def expected_length(prior: StepPrior, channel: Channel) -> int:
+    """What the static tables expect of a step, in 1 / LENGTH_SCALE of the channel's unit of length."""
+    # The trellis pays about 1.1 bits for one: the static part of that is worth knowing from the first step.
+    return prior.expected_bits * 9 // 8 // channel.bits_per_length
 
 
 def max_length(channel: Channel, dims: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from diffcodec.codec import DiffusionCodec
 from diffcodec.config import ModelConfig, UNetConfig
 from diffcodec.diffusion.denoiser import Denoiser
 from diffcodec.images import Picture
+from diffcodec.tables import LevelList
 
 settings.register_profile("shared-machine", deadline=None)
 settings.load_profile("shared-machine")
@@ -55,7 +57,14 @@ def make_tiny_checkpoint(seed: int = 0) -> Checkpoint:
 def tiny_checkpoint() -> Checkpoint:
     pictures = np.stack([smooth_pixels(16, 16, seed) for seed in range(8)]).transpose(0, 3, 1, 2)
     images = torch.from_numpy(np.ascontiguousarray(pictures))
-    return calibrate(make_tiny_checkpoint(), images, step_bits=40.0, points=24, length_pictures=2)
+    calibrated = calibrate(make_tiny_checkpoint(), images, points=24, length_pictures=2)
+    assert calibrated.tables is not None
+    # Lists planned for so simple a model would be too short to test anything.
+    lists = tuple(
+        LevelList(0, tuple(calibrated.tables.level(t) for t in timesteps), ())
+        for timesteps in ((800, 500, 300, 200, 100, 40, 20, 10, 4, 2, 1), (300, 40, 4, 1))
+    )
+    return calibrated.with_tables(replace(calibrated.tables, lists=lists, default_steps=len(lists[0].levels)))
 
 
 @pytest.fixture(scope="session")

@@ -267,7 +267,7 @@ def test_a_full_memory_is_explained(
     def full(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr("diffcodec.codec.DiffusionCodec.compress", full)
+    monkeypatch.setattr("diffcodec.codec.DiffusionCodec.compress_batch", full)
     fails(run("compress", photo, "-t", 500, "--model", tiny_model), "photo.png", "not enough memory")
 
 
@@ -275,7 +275,7 @@ def test_a_defect_of_the_program_is_not_hidden(photo: Path, tiny_model: Path, mo
     def defect(*_: object, **__: object) -> None:
         raise RuntimeError("shapes differ")
 
-    monkeypatch.setattr("diffcodec.codec.DiffusionCodec.compress", defect)
+    monkeypatch.setattr("diffcodec.codec.DiffusionCodec.compress_batch", defect)
     assert isinstance(run("compress", photo, "-t", 500, "--model", tiny_model).exception, RuntimeError)
 
 
@@ -319,7 +319,7 @@ def test_calibrate_makes_a_model_that_compresses(photo: Path, tmp_path: Path) ->
     fails(run("compress", photo, "-t", 300, "--model", raw), "calibrate")
     Image.fromarray(smooth_pixels(32, 32)).save(tmp_path / "grid.png")
     result = run(
-        "calibrate", raw, "--data", tmp_path / "grid.png", "--size", 8, "--limit", 4, "--step-bits", 60, "-o", made,
+        "calibrate", raw, "--data", tmp_path / "grid.png", "--size", 8, "--limit", 4, "-o", made,
         "--card", "numbers=none yet",
     )  # fmt: skip
     assert result.exit_code == 0, result.output

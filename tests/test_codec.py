@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from diffcodec import walk
 from diffcodec.bitstream.container import Container, read_container, write_container
 from diffcodec.checkpoint import Checkpoint
 from diffcodec.codec import DiffusionCodec
@@ -29,8 +30,10 @@ from diffcodec.errors import (
     TruncatedStreamError,
 )
 from diffcodec.images import Picture
+from diffcodec.lossless.payload import LosslessPayload
+from diffcodec.lossless.stored import StoredKind
 from diffcodec.results import Stopwatch
-from tests.conftest import make_tiny_checkpoint, smooth_pixels, with_one_byte_changed
+from tests.conftest import assert_same_picture, make_tiny_checkpoint, smooth_pixels, with_one_byte_changed
 
 
 class PerturbedDenoiser(Denoiser):
@@ -95,7 +98,7 @@ def test_report_adds_up(codec: DiffusionCodec, picture: Picture) -> None:
 
 def test_payload_of_a_level_is_a_prefix_of_every_finer_file(codec: DiffusionCodec, picture: Picture) -> None:
     tables = codec.tables
-    on_list = {level.log_snr for level in tables.lists[0].levels}
+    on_list = {level.log_snr for level in tables.lists[tables.list_for(1)].levels}
     level_timesteps = [t for t in range(1, 1001) if tables.level(t).log_snr in on_list]
     assert len(level_timesteps) >= 3
     finest = read_container(codec.compress(picture, timestep=1).data).payload
@@ -106,7 +109,7 @@ def test_payload_of_a_level_is_a_prefix_of_every_finer_file(codec: DiffusionCode
 
 
 def test_coarser_version_from_one_file_equals_the_coarser_file(codec: DiffusionCodec, picture: Picture) -> None:
-    on_list = {level.log_snr for level in codec.tables.lists[0].levels}
+    on_list = {level.log_snr for level in codec.tables.lists[codec.tables.list_for(1)].levels}
     timestep = max(t for t in range(30, 300) if codec.tables.level(t).log_snr in on_list)
     fine, coarse = (codec.compress(picture, timestep=t) for t in (1, timestep))
     preview = codec.restore(fine, timestep=timestep)
@@ -268,12 +271,10 @@ def test_a_network_that_returns_no_numbers_is_a_damaged_model(tiny_checkpoint: C
     broken = DiffusionCodec(dataclasses.replace(tiny_checkpoint, weights=weights))
     with pytest.raises(CheckpointError, match="not numbers"):
         broken.compress(picture, timestep=300)
-    header = dataclasses.replace(
-        read_container(DiffusionCodec(tiny_checkpoint).compress(picture, timestep=300).data).header,
-        fingerprint=broken.fingerprint,
-    )
+    container = read_container(DiffusionCodec(tiny_checkpoint).compress(picture, timestep=300).data)
+    header = dataclasses.replace(container.header, fingerprint=broken.fingerprint)
     with pytest.raises(CheckpointError, match="not numbers"):
-        broken.decompress(write_container(Container(header, b"")))
+        broken.decompress(write_container(Container(header, container.payload)))
 
 
 def test_noisiest_timesteps_hold_next_to_nothing_and_come_back(codec: DiffusionCodec, picture: Picture) -> None:
@@ -330,6 +331,7 @@ def test_too_many_pixels_are_refused_before_anything_is_allocated(codec: Diffusi
         ({"timestep": "9"}, "timestep: expected an integer"),
         ({"timestep": 9, "effort": 12.0}, "effort: expected an integer"),
         ({"timestep": 9, "seed": 1.5}, "seed: expected an integer"),
+        ({"timestep": 9, "steps": 0}, "steps: the model has lists of 11, 4 levels, not of 0"),
     ],
 )
 def test_options_out_of_range_are_named(
@@ -355,3 +357,119 @@ def test_stopwatch_separates_network_and_coding(codec: DiffusionCodec, picture: 
     codec.restore(codec.compress(picture, timestep=100), watch=watch)
     assert watch.network_s > 0
     assert watch.coding_s > 0
+
+
+# -------------------------------------------------------------------------------------------------- batches
+
+
+@pytest.fixture(scope="module")
+def assorted(codec: DiffusionCodec) -> list[bytes]:
+    """Streams of all kinds, none beside its like: sizes, modes, timesteps, seeds, efforts; lossless and stored."""
+    rgb = [Picture(smooth_pixels(8, 8, seed)) for seed in range(3)]
+    grey = Picture(smooth_pixels(8, 8)[..., 0])
+    veiled = Picture(smooth_pixels(8, 8), smooth_pixels(8, 8, 5)[..., 0])
+    wide = Picture(smooth_pixels(6, 9))
+    flat = [Picture(np.full((8, 8, 3), value, np.uint8)) for value in (50, 60)]
+    # Coarse noise is best left early, and smooth pictures late.
+    rough = [Picture(np.random.default_rng(seed).integers(0, 256, (8, 8, 3), np.uint8)) for seed in range(2)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("diffcodec.compression.store", lambda picture: (StoredKind.PNG, bytes(99_999)))
+        exact = [codec.compress(picture, timestep=0).data for picture in (rgb[0], rough[0], rgb[1], rough[1])]
+    once = [
+        codec.compress(picture, **options).data  # type: ignore[arg-type]
+        for picture, options in (
+            (wide, {"timestep": 30}),
+            (grey, {"timestep": 30}),
+            (rgb[0], {"timestep": 30, "seed": 9}),
+            (rgb[0], {"timestep": 60}),
+            (flat[0], {"timestep": 0}),
+            (rgb[0], {"timestep": 30, "effort": 9}),
+            (rgb[0], {"timestep": 30, "channel": "poisson"}),
+            (rgb[0], {"timestep": 30, "steps": 4}),
+            (veiled, {"timestep": 0}),
+        )
+    ]
+    many = codec.compress_batch([*rgb, veiled], timestep=30)
+    again = [codec.compress(flat[1], timestep=0).data, codec.compress(wide, timestep=30).data]
+    mixed = itertools.zip_longest(once, [stream.data for stream in many] + exact + again)
+    return [stream for pair in mixed for stream in pair if stream is not None]
+
+
+def test_an_assorted_batch_equals_its_streams_one_by_one(codec: DiffusionCodec, assorted: list[bytes]) -> None:
+    steps = {
+        LosslessPayload.from_bytes(container.payload).steps
+        for container in map(read_container, assorted)
+        if container.header.timestep == 0
+    }
+    assert 0 in steps  # stored
+    assert len(steps) > 2
+    restored = codec.restore_batch(assorted)
+    for stream, together in zip(assorted, restored, strict=True):
+        alone = codec.restore(stream)
+        assert together.picture.mode == alone.picture.mode
+        assert together.picture.pixels.shape == alone.picture.pixels.shape
+        exact = read_container(stream).header.timestep == 0
+        assert largest_difference(together.picture, alone.picture) <= (0 if exact else 1)
+        if alone.picture.alpha is not None:
+            assert together.picture.alpha is not None
+            assert np.array_equal(together.picture.alpha, alone.picture.alpha)
+        for figure in ("step", "steps", "timestep", "payload_bits", "verified"):
+            assert getattr(together, figure) == getattr(alone, figure)
+    for picture, preview in zip(codec.decompress_batch(assorted), restored, strict=True):
+        assert_same_picture(picture, preview.picture)
+
+
+def test_an_empty_batch_restores_nothing(codec: DiffusionCodec) -> None:
+    assert codec.decompress_batch([]) == []
+
+
+def test_the_network_runs_once_for_all_streams_of_a_kind(
+    codec: DiffusionCodec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pictures = [Picture(smooth_pixels(8, 8, seed)) for seed in range(3)]
+    streams = codec.compress_batch(pictures, timestep=30)
+    sizes = []
+    predict_x_0 = walk.predict_x_0
+
+    def counted(denoiser: Denoiser, x_t: Tensor, log_snr: float) -> Tensor:
+        sizes.append(len(x_t))
+        return predict_x_0(denoiser, x_t, log_snr)
+
+    monkeypatch.setattr(walk, "predict_x_0", counted)
+    codec.decompress_batch(streams)
+    assert set(sizes) == {3}
+    together = len(sizes)
+    sizes.clear()
+    codec.decompress(streams[0])
+    assert sizes == together * [1]
+
+
+def test_a_batch_restores_coarser_versions(codec: DiffusionCodec) -> None:
+    streams = [codec.compress(Picture(smooth_pixels(8, 8, seed)), timestep=t) for seed, t in enumerate((20, 5, 20))]
+    for together, stream in zip(codec.restore_batch(streams, timestep=150), streams, strict=True):
+        alone = codec.restore(stream, timestep=150)
+        assert (together.step, together.timestep) == (alone.step, alone.timestep)
+        assert largest_difference(together.picture, alone.picture) <= 1
+    with pytest.raises(ConfigError, match="timestep 10 is finer than stream 1 of 3, which ends at 20"):
+        codec.restore_batch(streams, timestep=10)
+
+
+@pytest.mark.parametrize("timestep", [30, 0])
+def test_a_damaged_stream_of_a_batch_is_named(codec: DiffusionCodec, timestep: int) -> None:
+    pictures = [Picture(smooth_pixels(8, 8, seed), smooth_pixels(8, 8)[..., 0]) for seed in range(3)]
+    streams = [stream.data for stream in codec.compress_batch(pictures, timestep=timestep)]
+    whole = read_container(streams[1])
+    flipped = bytearray(streams[1])
+    flipped[-9] ^= 1
+    for damaged, message in (
+        (bytes(flipped), "b.dfc is damaged: its checksum"),
+        (streams[1][:-3], "b.dfc is cut"),
+        (write_container(Container(whole.header, b"\xff" * 40, whole.alpha)), "b.dfc is damaged"),
+        (write_container(Container(whole.header, whole.payload, b"\x09")), "b.dfc is damaged"),
+    ):
+        batch = [streams[0], damaged, streams[2]]
+        with pytest.raises(StreamError) as caught:
+            codec.decompress_batch(batch, names=["a.dfc", "b.dfc", "c.dfc"])
+        assert str(caught.value).startswith(message)
+        with pytest.raises(StreamError, match=r"^stream 2 of 3 is "):
+            codec.decompress_batch(batch)

@@ -13,9 +13,9 @@ PACKAGE = Path(__file__).resolve().parent.parent / "diffcodec"
 # From the bottom up. A unit imports from lower layers or from itself, never from its neighbours.
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors",),
-    ("config",),
+    ("config", "transform"),
     ("diffusion", "channel", "bitstream", "images", "files", "tables", "targets", "devices"),
-    ("plane", "checkpoint", "results", "lossless", "device_search"),
+    ("plane", "prior", "checkpoint", "results", "lossless", "device_search"),
     ("walk",),
     ("last_step",),
     ("compression", "decompression", "fitting"),

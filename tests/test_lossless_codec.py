@@ -84,7 +84,7 @@ def modelled(codec: DiffusionCodec) -> dict[str, Bitstream]:
 
     The levels below the first two starts are left out: for them see the tests of late starts.
     """
-    tables, levels = _lossless(codec), codec.tables.lists[0]
+    tables, levels = _lossless(codec), codec.tables.lists[codec.tables.list_for(1)]
     starts = sorted(LastStep(tables, _plane(codec, PICTURES["noise"]), levels).starts())
     transmit = Sender.transmit
     with only_the_model(), pytest.MonkeyPatch.context() as patch:
@@ -145,7 +145,7 @@ def test_both_ways_are_taken(codec: DiffusionCodec) -> None:
 def test_the_shortest_of_all_ways_is_taken(codec: DiffusionCodec, monkeypatch: pytest.MonkeyPatch) -> None:
     picture = Picture(smooth_pixels(5, 4, seed=1))
     natural = compress(codec, picture)
-    starts = LastStep(_lossless(codec), _plane(codec, picture), codec.tables.lists[0]).starts()
+    starts = LastStep(_lossless(codec), _plane(codec, picture), codec.tables.lists[codec.tables.list_for(1)]).starts()
     assert len(starts) >= 4
     lengths = []
     with only_the_model():
@@ -248,7 +248,7 @@ def test_files_that_start_late_are_exact_with_a_network_that_is_a_little_off(
 ) -> None:
     """After the whole walk, differences have had the most steps to grow."""
     torch.manual_seed(2)
-    decoder, last = perturbed(tiny_checkpoint), len(codec.tables.lists[0].levels)
+    decoder, last = perturbed(tiny_checkpoint), len(codec.tables.lists[codec.tables.list_for(1)].levels)
     monkeypatch.setattr(LastStep, "starts", lambda self: {last})
     for seed in range(2):
         picture = Picture(smooth_pixels(10, 12, seed))
@@ -454,7 +454,8 @@ def test_a_coarser_version_of_a_lossless_file_is_one_of_its_previews(
 def test_a_lossless_file_begins_like_a_lossy_one(codec: DiffusionCodec, modelled: dict[str, Bitstream]) -> None:
     """The same levels are visited, and the same samples sent: only the rest differs."""
     picture, stream = PICTURES["noise"], modelled["noise"]
-    on_list = {level.log_snr for level in codec.tables.lists[0].levels[: stream.report.steps - 1]}
+    levels = codec.tables.lists[codec.tables.list_for(1)].levels
+    on_list = {level.log_snr for level in levels[: stream.report.steps - 1]}
     timestep = min(t for t in range(1, 1001) if codec.tables.level(t).log_snr in on_list)
     lossy = codec.compress(picture, timestep=timestep, effort=8)
     coarse = codec.restore(stream, timestep=timestep)
@@ -516,7 +517,7 @@ def test_partial_restores_complete_steps_of_a_cut_file(codec: DiffusionCodec, sm
             if found.step:
                 assert np.array_equal(found.picture.pixels, previews[found.step - 1].picture.pixels)
     assert {small.report.steps, small.report.steps + 1} <= seen
-    assert min(seen) <= 1
+    assert min(seen) <= small.report.steps // 2  # the first steps of so small a picture hold nothing
     assert len(seen) > small.report.steps // 2
     whole = codec.restore(data, partial=True)
     assert whole.verified
@@ -610,7 +611,7 @@ def test_hostile_payloads_are_named(
 
 
 def test_one_step_more_than_the_list_has_is_corrupt(codec: DiffusionCodec, small: Bitstream) -> None:
-    count = len(codec.tables.lists[0].levels)
+    count = len(codec.tables.lists[codec.tables.list_for(1)].levels)
     for steps in (count + 1, 1000, 4095):
         payload = LosslessPayload(steps, None, 0, b"\x55" * 30).to_bytes()
         with pytest.raises(CorruptStreamError, match=f"damaged: it claims {steps} steps"):
@@ -712,7 +713,7 @@ def test_extreme_tables_are_exact_too(codec: DiffusionCodec) -> None:
 
 @pytest.mark.parametrize("grey", [False, True])
 def test_every_level_has_the_fit_of_the_cleanest_level_that_is_not_cleaner(codec: DiffusionCodec, grey: bool) -> None:
-    lossless, levels = _lossless(codec), codec.tables.lists[0]
+    lossless, levels = _lossless(codec), codec.tables.lists[codec.tables.list_for(1)]
     pixels = smooth_pixels(4, 4)
     last_step = LastStep(lossless, _plane(codec, Picture(pixels[..., 0].copy() if grey else pixels)), levels)
     fits = lossless.grey if grey else lossless.colour

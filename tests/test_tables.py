@@ -2,6 +2,8 @@
 
 import json
 import math
+from dataclasses import replace
+from fractions import Fraction
 from itertools import pairwise
 
 import pytest
@@ -13,10 +15,13 @@ from diffcodec.tables import (
     BITS_SCALE,
     COEFFICIENT_SCALE,
     HALF_OVER_LN2,
+    INFORMATION_FROM,
+    INFORMATION_TO,
     LOG_SNR_SCALE,
     MAX_LISTS,
     MAX_LOG_SNR,
     MAX_MSE,
+    MAX_OCTAVES,
     MSE_SCALE,
     SHAPE_TOTAL,
     SNR_SCALE,
@@ -26,7 +31,9 @@ from diffcodec.tables import (
     LosslessTables,
     PassFit,
     ResidualFit,
+    Variances,
 )
+from diffcodec.transform import BANDS
 
 
 def level(log_snr: float) -> Level:
@@ -155,6 +162,124 @@ def test_the_first_list_that_is_large_enough_serves_a_picture() -> None:
     found = tables(1024, 65536, 0)
     assert [found.list_for(pixels) for pixels in (1, 1024, 1025, 65536, 65537, 1 << 40)] == [0, 0, 1, 1, 2, 2]
     assert tables(1024, 65536).list_for(1 << 40) == 1
+
+
+def tables_by_length(default_steps: int, *lengths: tuple[int, int]) -> CodecTables:
+    """Tables with a list of so many levels for each (bound, length)."""
+    lists = tuple(LevelList(bound, tuple(level(0.1 * k) for k in range(length)), ()) for bound, length in lengths)
+    return replace(tables(0), lists=lists, variances=VARIANCES, default_steps=default_steps)
+
+
+def test_lists_are_chosen_by_their_length() -> None:
+    found = tables_by_length(4, (1024, 2), (1024, 4), (1024, 8), (0, 2), (0, 4))
+    assert [found.list_for(1024, steps) for steps in (2, 4, 8, None)] == [0, 1, 2, 1]
+    assert [found.list_for(1025, steps) for steps in (2, 4, None)] == [3, 4, 4]
+    with pytest.raises(ConfigError, match=r"steps: the model has lists of 2, 4, 8 levels, not of 3"):
+        found.list_for(1024, 3)
+    with pytest.raises(ConfigError, match=r"steps: the model has lists of 2, 4 levels, not of 8"):
+        found.list_for(1025, 8)
+    with pytest.raises(ConfigError, match="not of 0"):
+        found.list_for(1024, 0)
+
+
+def test_models_with_one_list_for_each_size_have_no_other_lengths() -> None:
+    found = tables_by_length(0, (1024, 3), (0, 5))
+    assert [found.list_for(pixels) for pixels in (5, 5000)] == [0, 1]
+    assert found.list_for(5, 3) == 0
+    with pytest.raises(ConfigError, match=r"lists of 3 levels, not of 5"):
+        found.list_for(5, 5)
+
+
+# ----------------------------------------------------------------------------------------- variances
+
+INFORMATION = tuple(range(1, INFORMATION_TO - INFORMATION_FROM + 2))
+VARIANCES = Variances((-70_000, -3, 5), ((9,) * BANDS, (-7,) * BANDS, (-320,) * BANDS), (-1,) * BANDS, INFORMATION)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"log_snr": (), "octaves": ()}, "0 log SNRs with 0 rows"),
+        ({"log_snr": (1, 2)}, "2 log SNRs with 3 rows"),
+        ({"log_snr": (1, 2, 2)}, "log SNRs must rise"),
+        ({"octaves": ((0,) * BANDS, (0,) * (BANDS - 1), (0,) * BANDS)}, f"expected {BANDS} bands"),
+        ({"start": (0,) * (BANDS + 1)}, f"expected {BANDS} bands"),
+        ({"start": (MAX_OCTAVES + 1,) * BANDS}, "a variance is out of range"),
+        ({"octaves": ((-MAX_OCTAVES - 1,) * BANDS,) * 3}, "a variance is out of range"),
+        ({"information": INFORMATION[:-1]}, "has not the length"),
+        ({"information": (0, *INFORMATION[1:])}, "information is out of range"),
+        ({"information": (*INFORMATION[:-1], 1 << 24)}, "information is out of range"),
+        ({"information": (*INFORMATION[:9], 1, *INFORMATION[10:])}, "information must not fall"),
+    ],
+)
+def test_variances_are_checked(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        replace(VARIANCES, **changes)  # type: ignore[arg-type]
+
+
+def test_variances_at_the_ends_of_their_ranges() -> None:
+    found = replace(VARIANCES, start=(MAX_OCTAVES,) * BANDS, information=(1,) * len(INFORMATION))
+    assert found.at(None) == (MAX_OCTAVES,) * BANDS
+    assert replace(VARIANCES, log_snr=(7,), octaves=((5,) * BANDS,)).at(level(-3.0)) == (6,) * BANDS
+
+
+@pytest.mark.parametrize(
+    ("log_snr", "expected"),
+    [
+        (None, 0),  # -1 lies in the middle of -2 and 0
+        (-70_001, 10),  # 9 in the middle of 8 and 10
+        (-70_000, 10),
+        (-69_999, 8),  # a little less
+        (-3, -6),  # -7 in the middle of -8 and -6
+        (-2, -46),  # -7 - 313 / 8
+        (1, -164),  # -163.5: the even number next to it
+        (5, -320),
+        (10**6, -320),
+    ],
+)
+def test_variances_between_levels_are_even(log_snr: int | None, expected: int) -> None:
+    assert set(VARIANCES.at(None if log_snr is None else Level(log_snr, 1))) == {expected}
+
+
+@given(st.integers(-MAX_OCTAVES, MAX_OCTAVES), st.integers(-MAX_OCTAVES, MAX_OCTAVES), st.integers(1, 200), st.data())
+def test_interpolation_is_exact(a: int, b: int, apart: int, data: st.DataObject) -> None:
+    """The even number nearest to the line between two rows, halves upwards."""
+    part = data.draw(st.integers(0, apart))
+    found = replace(VARIANCES, log_snr=(-50, apart - 50), octaves=((a,) * BANDS, (b,) * BANDS)).at(Level(part - 50, 1))
+    exact = a + Fraction((b - a) * part, apart)
+    assert len(set(found)) == 1
+    assert found[0] % 2 == 0
+    assert -1 <= exact - found[0] < 1
+
+
+def test_information_stays_as_it_is_beyond_its_table() -> None:
+    assert VARIANCES.expected(INFORMATION_FROM) == INFORMATION[0]
+    assert VARIANCES.expected(INFORMATION_FROM - 1) == INFORMATION[0]
+    assert VARIANCES.expected(0) == INFORMATION[-INFORMATION_FROM]
+    assert VARIANCES.expected(INFORMATION_TO) == INFORMATION[-1]
+    assert VARIANCES.expected(10**6) == INFORMATION[-1]
+
+
+def test_lists_have_errors_or_the_tables_variances() -> None:
+    bare = LevelList(0, (LOW, HIGH), ())
+    with pytest.raises(ConfigError, match="without errors need variances"):
+        replace(tables(0), lists=(*tables(0).lists, bare))
+    assert replace(tables(0), lists=(bare,), variances=VARIANCES).lists == (bare,)
+
+
+def test_json_of_variances() -> None:
+    found = tables_by_length(2, (0, 2), (0, 4))
+    written = json.loads(json.dumps(found.to_dict()))
+    assert CodecTables.from_dict(written) == found
+    # What an earlier release wrote knows nothing of them.
+    old = tables(0).to_dict()
+    del old["variances"], old["default_steps"]
+    assert CodecTables.from_dict(old) == tables(0)
+    for damage in ({"octaves": [[0.5] * BANDS] * 3}, {"start": None}, {"information": INFORMATION[:3]}, {"more": 1}):
+        broken = json.loads(json.dumps(found.to_dict()))
+        broken["variances"].update(damage)
+        with pytest.raises(ConfigError):
+            CodecTables.from_dict(broken)
 
 
 @settings(deadline=None)

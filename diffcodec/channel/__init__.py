@@ -3,6 +3,7 @@
 from diffcodec.channel.base import (
     Channel,
     ChannelId,
+    Groups,
     StreamKey,
     SymbolReader,
     SymbolWriter,
@@ -16,6 +17,7 @@ from diffcodec.channel.trellis import TrellisChannel
 __all__ = [
     "Channel",
     "ChannelId",
+    "Groups",
     "PoissonChannel",
     "StreamKey",
     "SymbolReader",

@@ -1,7 +1,6 @@
 """What a channel is: the protocol, its law, and the information that a sample carries.
 
-A channel conveys one sample y of N(m, diag s^2) to a receiver who knows only the prior N(0, I) and a shared
-seed.
+A channel conveys one sample y of N(m, diag s^2) to a receiver who knows only the prior N(0, I) and a shared seed.
 All quantities are in units of the prior: m = (mean_q - mean_p) / std_p and s = std_q / std_p.
 """
 
@@ -17,9 +16,12 @@ from numpy.typing import NDArray
 
 FloatArray = NDArray[np.floating[Any]]
 Std = float | FloatArray
-"""Standard deviation of the target in units of the prior: a float or an array (D,), in (0, 1]."""
+"""Standard deviation of the target in units of the prior, in (0, 1]: a float, or an array that broadcasts to (N, D)."""
 
 LOG_2 = float(np.log(2.0))
+
+MAX_WEIGHT = 1 << 24
+"""Weights lie below this, so that those of 2**25 coefficients have a sum below 2**49."""
 
 
 class ChannelId(IntEnum):
@@ -49,6 +51,41 @@ class StreamKey:
             raise ValueError(f"seed and step must lie in [0, 2**64), got {self.seed} and {self.step}")
 
 
+@dataclass(frozen=True)
+class Groups:
+    """Coefficients whose targets differ in std.
+
+    Args:
+        of: the group of every coefficient, shape (D,), 0 to G - 1. Coefficients of a group have one std, so a channel
+            may mix them.
+        std: s of every group for every image, shape (N, G), in (0, 1]. Values only: they scale samples.
+        weights: expected information of a coefficient of every group for every image, in any unit, shape (N, G),
+            positive integers. They lay out the message, as `of` does.
+
+    Raises:
+        ValueError: if shapes disagree or a value is out of range.
+    """
+
+    of: NDArray[np.int64]
+    std: NDArray[np.float64]
+    weights: NDArray[np.int64]
+
+    def __post_init__(self) -> None:
+        if self.std.ndim != 2 or self.std.shape != self.weights.shape:
+            raise ValueError(f"std and weights must have shape (N, G), got {self.std.shape} and {self.weights.shape}")
+        if self.of.ndim != 1 or (self.of.size and not 0 <= self.of.min() <= self.of.max() < self.std.shape[1]):
+            raise ValueError(f"groups must lie in [0, {self.std.shape[1]})")
+        if not bool(np.all((self.std > 0.0) & (self.std <= 1.0))):
+            raise ValueError("std must lie in (0, 1]")
+        if self.weights.dtype.kind not in "iu" or not bool(np.all((self.weights >= 1) & (self.weights < MAX_WEIGHT))):
+            raise ValueError(f"weights must be positive integers below {MAX_WEIGHT}")
+
+    @property
+    def each_std(self) -> NDArray[np.float64]:
+        """s of every coefficient, shape (N, D)."""
+        return self.std[:, self.of]
+
+
 class SymbolWriter(Protocol):
     """Takes symbols; `diffcodec.bitstream.entropy` implements it."""
 
@@ -72,11 +109,9 @@ class SymbolReader(Protocol):
 class Channel(Protocol):
     """Sends samples of N(m, diag s^2) from shared randomness, for a batch of N images of D numbers.
 
-    Law: `decode` returns what `encode` returned, bit for bit in the same process, and up to floating-point
-        rounding
-    elsewhere. Which symbols are read, and where each one goes, depends on integers only: lengths, dims,
-    effort, seed, step and integer weights. (And on which entries of `std` are equal, so both sides must pass
-    the same table.)
+    Law: `decode` returns what `encode` returned, bit for bit in the same process, and up to floating-point rounding
+    elsewhere. Which symbols are read, and where each one goes, depends on integers only: lengths, dims, effort, seed,
+    step, groups and weights.
     """
 
     channel_id: ChannelId
@@ -86,28 +121,28 @@ class Channel(Protocol):
     def length_for(self, kl_bits: float, dims: int) -> int:
         """The length at which the information delivered equals `kl_bits`; the encoder sends it."""
 
+    def information_in(self, length: int) -> int:
+        """Roughly the information that a message of this length is meant to deliver, in 1 / 256 bits; integers only."""
+
     def path_bits(self, length: int, dims: int) -> float:
         """Nominal cost in bits of a message of this length."""
 
     def encode(
         self,
         mean: FloatArray,
-        std: Std,
+        groups: Groups | None,
         lengths: Sequence[int],
         key: StreamKey,
         writers: Sequence[SymbolWriter],
-        weights: NDArray[np.int64] | None = None,
     ) -> NDArray[np.float32]:
         """Send one sample for each image.
 
         Args:
             mean: m, shape (N, D).
-            std: s in (0, 1], a float or shape (D,).
+            groups: the std of every coefficient; None if s = 1 for all.
             lengths: N message lengths, see `length_for`; the receiver must learn them by other means.
             key: names the shared randomness.
             writers: N writers, one for each image.
-            weights: expected information of each coefficient in any unit, positive integers of shape (D,), or
-                None for equal shares. A static table: it lays out the message.
 
         Returns:
             The samples y, shape (N, D).
@@ -119,11 +154,10 @@ class Channel(Protocol):
     def decode(
         self,
         dims: int,
-        std: Std,
+        groups: Groups | None,
         lengths: Sequence[int],
         key: StreamKey,
         readers: Sequence[SymbolReader],
-        weights: NDArray[np.int64] | None = None,
     ) -> NDArray[np.float32]:
         """Receive the samples that `encode` returned, shape (N, dims)."""
 
@@ -131,33 +165,25 @@ class Channel(Protocol):
 def kl_bits(mean: FloatArray, std: Std) -> NDArray[np.float64]:
     """KL(N(m, diag s^2) || N(0, I)) in bits, shape (N,), for m of shape (N, D)."""
     m = np.asarray(mean, np.float64)
-    s_squared = np.broadcast_to(np.asarray(std, np.float64) ** 2, m.shape[1:])
-    base = np.sum(s_squared - 1.0 - np.log(s_squared))
-    total: NDArray[np.float64] = (np.sum(m * m, axis=1) + base) / (2.0 * LOG_2)
+    s_squared = np.square(np.asarray(std, np.float64))
+    total: NDArray[np.float64] = np.sum(m * m + (s_squared - 1.0 - np.log(s_squared)), axis=1) / (2.0 * LOG_2)
     return total
 
 
 def delivered_bits(y: FloatArray, mean: FloatArray, std: Std) -> NDArray[np.float64]:
-    """The information that arrived: sum over dims of log2 q(y) / p(y), shape (N,), for y and m of shape (N,
-    D).
+    """The information that arrived: sum over dims of log2 q(y) / p(y), shape (N,), for y and m of shape (N, D).
 
     Its mean over true samples of q is the KL divergence. A coder that pays little because its samples are
     biased towards the prior shows up here, though hardly in the variance of its noise.
     """
-    sample, m = np.asarray(y, np.float64), np.asarray(mean, np.float64)
-    s = np.broadcast_to(np.asarray(std, np.float64), m.shape[1:])
+    sample, m, s = np.asarray(y, np.float64), np.asarray(mean, np.float64), np.asarray(std, np.float64)
     nats = 0.5 * sample**2 - 0.5 * ((sample - m) / s) ** 2 - np.log(s)
     total: NDArray[np.float64] = np.sum(nats, axis=1) / LOG_2
     return total
 
 
-def check_request(
-    dims: int, std: Std, lengths: Sequence[int], ports: int, weights: NDArray[np.int64] | None
-) -> NDArray[np.float64]:
+def check_request(dims: int, groups: Groups | None, lengths: Sequence[int], ports: int) -> None:
     """Check what every channel is given; `ports` is the number of readers or writers.
-
-    Returns:
-        std as float64: shape () where it is one number for all dims, else (dims,).
 
     Raises:
         ValueError: if shapes disagree or a value is out of range.
@@ -168,14 +194,10 @@ def check_request(
         raise ValueError(f"need one length for each reader or writer, got {len(lengths)} lengths for {ports}")
     if any(length < 0 for length in lengths):
         raise ValueError(f"lengths must not be negative, got {min(lengths)}")
-    s = np.asarray(std, np.float64)
-    if s.shape not in ((), (dims,)):
-        raise ValueError(f"std must be a number or of shape ({dims},), got shape {s.shape}")
-    if not bool(np.all((s > 0.0) & (s <= 1.0))):
-        raise ValueError("std must lie in (0, 1]")
-    if weights is not None and (weights.shape != (dims,) or weights.dtype.kind not in "iu" or weights.min() < 1):
-        raise ValueError(f"weights must be positive integers of shape ({dims},)")
-    return s
+    if groups is not None and (groups.of.shape != (dims,) or len(groups.std) != ports):
+        raise ValueError(
+            f"groups must be for {ports} images of {dims} numbers, got {len(groups.std)} of {len(groups.of)}"
+        )
 
 
 def check_mean(mean: FloatArray, ports: int) -> tuple[int, int]:

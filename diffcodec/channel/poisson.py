@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from diffcodec.channel.base import (
     ChannelId,
     FloatArray,
-    Std,
+    Groups,
     StreamKey,
     SymbolReader,
     SymbolWriter,
@@ -31,6 +31,7 @@ from diffcodec.channel.base import (
 from diffcodec.channel.randomness import (
     COLUMNS,
     Purpose,
+    candidate_squares,
     candidate_table,
     shared_integers,
     shared_normals,
@@ -99,6 +100,10 @@ class PoissonChannel:
         """Number of chunks such that each holds at most 14 bits on average."""
         return ceil(max(0.0, kl_bits) / CHUNK_BITS)
 
+    def information_in(self, length: int) -> int:
+        """See `Channel.information_in`: on average the last chunk is half full."""
+        return max(0, 256 * (14 * length - 7))
+
     def path_bits(self, length: int, dims: int) -> float:
         """Nominal cost in bits: the mean cost of an index times the number of chunks."""
         return INDEX_BITS * length
@@ -106,50 +111,48 @@ class PoissonChannel:
     def encode(
         self,
         mean: FloatArray,
-        std: Std,
+        groups: Groups | None,
         lengths: Sequence[int],
         key: StreamKey,
         writers: Sequence[SymbolWriter],
-        weights: NDArray[np.int64] | None = None,
     ) -> NDArray[np.float32]:
         """Send one sample for each image, see `Channel.encode`."""
         count, dims = check_mean(mean, len(writers))
-        s = check_request(dims, std, lengths, len(writers), weights)
-        lengths = [int(length) for length in lengths]  # numpy integers could overflow in the layout
-        shuffle = _Shuffle(dims, key, weights)
-        inverse_variance = np.broadcast_to(1.0 / np.square(s), (dims,))[shuffle.order]
-        quadratic = None if bool(np.all(s == 1.0)) else (0.5 * (inverse_variance - 1.0)).astype(np.float32)
+        check_request(dims, groups, lengths, len(writers))
         samples = np.empty((count, dims), np.float32)
         for i, (length, writer) in enumerate(zip(lengths, writers, strict=True)):
-            linear = (mean[i][shuffle.order] * inverse_variance * shuffle.signs).astype(np.float32)
+            shuffle = _Shuffle(dims, key, None if groups is None else groups.weights[i][groups.of])
+            signs, quadratic = shuffle.signs, None
+            if groups is not None:
+                precision = (1.0 / np.square(groups.std[i]))[groups.of[shuffle.order]]
+                signs, quadratic = signs * precision, (0.5 * (precision - 1.0)).astype(np.float32)
+            linear = (mean[i][shuffle.order] * signs).astype(np.float32)
             chosen = []
-            for chunk in shuffle.chunks(length):
+            for chunk in shuffle.chunks(int(length)):
                 score = _log_weights(chunk, linear, quadratic)
                 score -= _log_arrivals(key, chunk.number)
                 chosen.append(int(score.argmax()))
             if chosen:
                 writer.write_symbols(np.array(chosen, np.int64), zipf_weights())
-            samples[i] = shuffle.sample(length, chosen)
+            samples[i] = shuffle.sample(int(length), chosen)
         return samples
 
     def decode(
         self,
         dims: int,
-        std: Std,
+        groups: Groups | None,
         lengths: Sequence[int],
         key: StreamKey,
         readers: Sequence[SymbolReader],
-        weights: NDArray[np.int64] | None = None,
     ) -> NDArray[np.float32]:
         """Receive the samples that `encode` returned, see `Channel.decode`."""
-        check_request(dims, std, lengths, len(readers), weights)
-        lengths = [int(length) for length in lengths]
-        shuffle = _Shuffle(dims, key, weights)
+        check_request(dims, groups, lengths, len(readers))
         samples = np.empty((len(lengths), dims), np.float32)
         for i, (length, reader) in enumerate(zip(lengths, readers, strict=True)):
-            count = len(shuffle.chunks(length))
+            shuffle = _Shuffle(dims, key, None if groups is None else groups.weights[i][groups.of])
+            count = len(shuffle.chunks(int(length)))
             chosen = reader.read_symbols(count, zipf_weights()).tolist() if count else []
-            samples[i] = shuffle.sample(length, chosen)
+            samples[i] = shuffle.sample(int(length), chosen)
         return samples
 
 
@@ -225,7 +228,7 @@ def _log_weights(
         values = table[:, : piece.stop - piece.start]
         scores = values @ linear[piece]
         if quadratic is not None:
-            scores -= np.square(values) @ quadratic[piece]
+            scores -= candidate_squares(CANDIDATES_LOG2)[:, : values.shape[1]] @ quadratic[piece]
         total += scores[chunk.rows(k, everyone)]
     return total
 

@@ -4,8 +4,7 @@ Everything starts from raw 64-bit words of Philox4x64-10 (Salmon et al. 2011), w
 ever; the methods of `numpy.random.Generator` may change between releases and are not used. Integers decide
 what goes where and are exact on every machine; normals are only ever values.
 
-Key and counter: the Philox key is (seed, step); the upper half of the counter is (lane, purpose). So streams
-of
+Key and counter: the Philox key is (seed, step); the upper half of the counter is (lane, purpose). So streams of
 different purposes or lanes are disjoint pieces of 2**128 blocks each.
 """
 
@@ -76,13 +75,11 @@ def shared_signs(key: StreamKey, lane: int, count: int) -> NDArray[np.float32]:
 def shared_order(key: StreamKey, dims: int) -> NDArray[np.int64]:
     """A permutation of range(dims) that both sides know.
 
-    Up to 65,536 dims it is a random shuffle. Beyond that sorting would cost more than the coding, and an
-    affine map
-    does: i -> (a i + b) mod dims with a near the golden section of dims and b random. Multiples of the
-        golden section
-    are spread as evenly as any sequence is, so every run of positions gets nearly the same share of any
-    stretch, or any regular comb, of the input; and coefficients of equal std have been mixed by the rotation
-    before, which leaves nothing else for randomness to do.
+    Up to 65,536 dims it is a random shuffle. Beyond that sorting would cost more than the coding, and an affine map
+    does: i -> (a i + b) mod dims with a near the golden section of dims and b random. Multiples of the golden section
+    are spread as evenly as any sequence is, so every run of positions gets nearly the same share of any stretch, or any
+    regular comb, of the input; and coefficients of equal std have been mixed by the rotation before, which leaves
+    nothing else for randomness to do.
     """
     if dims <= _SORTED_UP_TO:
         words = shared_integers(key, Purpose.ORDER, 0, dims)
@@ -103,6 +100,12 @@ def candidate_table(rows_log2: int) -> NDArray[np.float32]:
     ].reshape(-1, COLUMNS)
     table.setflags(write=False)
     return table
+
+
+@lru_cache(maxsize=4)
+def candidate_squares(rows_log2: int) -> NDArray[np.float32]:
+    """Squares of `candidate_table`, same shape."""
+    return np.square(candidate_table(rows_log2))
 
 
 @lru_cache(maxsize=16)

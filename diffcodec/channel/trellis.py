@@ -1,13 +1,10 @@
 """The trellis channel: a codebook of exponentially many words that is searched in linear time. The default.
 
-The message is a path of B bits. Its sample is likeliest, among 2**B, under the target N(m, diag s^2) against
-the
+The message is a path of B bits. Its sample is likeliest, among 2**B, under the target N(m, diag s^2) against the
 prior: it maximises sum over dims of m y / s^2 - (1 / s^2 - 1) y^2 / 2. The receiver replays the path.
 
-Related: trellis-coded quantizers for channel simulation (Sriramu et al. 2024, appendix), bitshift trellises
-(QTIP,
-Tseng et al. 2024), trellis source coding (Viterbi and Omura 1974). docs/channel.md has the derivation and
-the numbers.
+Related: trellis-coded quantizers for channel simulation (Sriramu et al. 2024, appendix), bitshift trellises (QTIP,
+Tseng et al. 2024), trellis source coding (Viterbi and Omura 1974). docs/channel.md has the derivation and the numbers.
 """
 
 from __future__ import annotations
@@ -21,7 +18,7 @@ from diffcodec.channel.base import (
     LOG_2,
     ChannelId,
     FloatArray,
-    Std,
+    Groups,
     StreamKey,
     SymbolReader,
     SymbolWriter,
@@ -86,86 +83,104 @@ class TrellisChannel:
         """Cost of a message in bits: its length."""
         return float(length)
 
+    def information_in(self, length: int) -> int:
+        """See `Channel.information_in`; the inverse of `length_for` at the default effort, near enough."""
+        return max(123 * length, 239 * (length - 2))
+
     def encode(
         self,
         mean: FloatArray,
-        std: Std,
+        groups: Groups | None,
         lengths: Sequence[int],
         key: StreamKey,
         writers: Sequence[SymbolWriter],
-        weights: NDArray[np.int64] | None = None,
     ) -> NDArray[np.float32]:
         """Send one sample for each image, see `Channel.encode`."""
         count, dims = check_mean(mean, len(writers))
-        s = check_request(dims, std, lengths, len(writers), weights)
-        lengths = [int(length) for length in lengths]  # numpy integers could overflow in the layout
-        rotation = Rotation(s, dims, key, weights)
-        inverse_variance = 1.0 / np.square(s)
-        quadratic = (
-            None if bool(np.all(s == 1.0)) else rotation.place((0.5 * (inverse_variance - 1.0)).astype(np.float32))
-        )
+        check_request(dims, groups, lengths, len(writers))
+        rotation = Rotation(None if groups is None else groups.of, dims, key)
+        layouts = self._layouts(rotation, groups, lengths, dims)
         tasks: list[Task] = []
-        for image, length in zip(mean, lengths, strict=True):
-            if length == 0:
+        for i, lanes in enumerate(layouts):
+            if not lanes:
                 continue
-            linear = rotation.forward((image * inverse_variance).astype(np.float32))
-            for lane in lanes_of(length, dims, self.effort, rotation.weights):
+            linear, quadratic = rotation.forward(mean[i].astype(np.float32)), None
+            if rotation.of is not None and groups is not None:
+                precision = 1.0 / np.square(groups.std[i])
+                linear *= precision.astype(np.float32)[rotation.of]
+                quadratic = (0.5 * (precision - 1.0)).astype(np.float32)[rotation.of]
+            for lane in lanes:
                 own = slice(lane.start, lane.stop)
-                if quadratic is None or quadratic.ndim == 1:
-                    curve = None if quadratic is None else quadratic[own]
-                else:
-                    curve = np.full(lane.stop - lane.start, quadratic, np.float32)
-                tasks.append(Task(lane, linear[own], curve))
+                tasks.append(Task(lane, linear[own], None if quadratic is None else quadratic[own]))
         paths = iter(self._find_paths(tasks))
         samples = np.empty((count, dims), np.float32)
-        for i, (length, writer) in enumerate(zip(lengths, writers, strict=True)):
-            bits = np.empty(0, np.uint8)
-            if length:
-                lanes = len(lanes_of(length, dims, self.effort, rotation.weights))
-                bits = np.concatenate([next(paths) for _ in range(lanes)])
+        for i, (lanes, writer) in enumerate(zip(layouts, writers, strict=True)):
+            bits = np.concatenate([np.empty(0, np.uint8), *(next(paths) for _ in lanes)])
+            if lanes:
                 writer.write_bits(bits)
-            samples[i] = self._sample(rotation, s, dims, bits, key)
+            samples[i] = _sample(rotation, lanes, None if groups is None else groups.std[i], dims, bits, key)
         return samples
 
     def decode(
         self,
         dims: int,
-        std: Std,
+        groups: Groups | None,
         lengths: Sequence[int],
         key: StreamKey,
         readers: Sequence[SymbolReader],
-        weights: NDArray[np.int64] | None = None,
     ) -> NDArray[np.float32]:
         """Receive the samples that `encode` returned, see `Channel.decode`."""
-        s = check_request(dims, std, lengths, len(readers), weights)
-        lengths = [int(length) for length in lengths]
-        rotation = Rotation(s, dims, key, weights)
+        check_request(dims, groups, lengths, len(readers))
+        rotation = Rotation(None if groups is None else groups.of, dims, key)
         samples = np.empty((len(lengths), dims), np.float32)
-        for i, (length, reader) in enumerate(zip(lengths, readers, strict=True)):
-            bits = reader.read_bits(length) if length else np.empty(0, np.uint8)
-            samples[i] = self._sample(rotation, s, dims, bits, key)
+        for i, (lanes, reader) in enumerate(zip(self._layouts(rotation, groups, lengths, dims), readers, strict=True)):
+            bits = reader.read_bits(lengths[i]) if lanes else np.empty(0, np.uint8)
+            samples[i] = _sample(rotation, lanes, None if groups is None else groups.std[i], dims, bits, key)
         return samples
 
-    def _sample(
-        self,
-        rotation: Rotation,
-        std: NDArray[np.float64],
-        dims: int,
-        bits: NDArray[np.uint8],
-        key: StreamKey,
-    ) -> NDArray[np.float32]:
-        """The sample that a message stands for, (dims,). Both sides call it, hence the law."""
-        if len(bits) == 0:
-            return shared_normals(key, 0, dims)
-        floor = float(np.mean(0.5 * (np.square(std) - 1.0) - np.log(std))) / LOG_2
-        rotated = np.empty(dims, np.float32)
-        done = 0
-        for lane in lanes_of(len(bits), dims, self.effort, rotation.weights):
-            own = rotated[lane.start : lane.stop]
-            own[:] = replay(lane, bits[done : done + lane.bits])
-            own *= _gain(lane, floor)
-            done += lane.bits
-        return rotation.inverse(rotated)
+    def _layouts(
+        self, rotation: Rotation, groups: Groups | None, lengths: Sequence[int], dims: int
+    ) -> list[list[Lane]]:
+        """The lanes of each image's message; none where it is empty."""
+        weights = [None] * len(lengths) if groups is None else [each[rotation.of] for each in groups.weights]
+        # Plain integers: numpy's could overflow in the layout.
+        return [
+            lanes_of(int(length), dims, self.effort, own) if length else []
+            for length, own in zip(lengths, weights, strict=True)
+        ]
+
+
+def _sample(
+    rotation: Rotation,
+    lanes: Sequence[Lane],
+    std: NDArray[np.float64] | None,
+    dims: int,
+    bits: NDArray[np.uint8],
+    key: StreamKey,
+) -> NDArray[np.float32]:
+    """The sample that a message stands for, (dims,). Both sides call it, hence the law.
+
+    Args:
+        rotation: of the step.
+        lanes: of the message; none if it is empty.
+        std: s of every group; None if it is 1.
+        dims: D.
+        bits: the message.
+        key: names the shared randomness.
+    """
+    if not lanes:
+        return shared_normals(key, 0, dims)
+    floor = 0.0
+    if std is not None and rotation.of is not None:
+        floor = float(np.mean((0.5 * (np.square(std) - 1.0) - np.log(std))[rotation.of])) / LOG_2
+    rotated = np.empty(dims, np.float32)
+    done = 0
+    for lane in lanes:
+        own = rotated[lane.start : lane.stop]
+        own[:] = replay(lane, bits[done : done + lane.bits])
+        own *= _gain(lane, floor)
+        done += lane.bits
+    return rotation.inverse(rotated)
 
 
 def _gain(lane: Lane, floor: float) -> np.float32:

@@ -6,9 +6,10 @@ import errno
 import io
 import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Generic, TypeVar, TypeVarTuple
 
 import click
 
@@ -16,6 +17,14 @@ from diffcodec.errors import ConfigError, DiffCodecError
 from diffcodec.files import atomic_write
 
 STANDARD = "-"
+
+# They bound the memory of a batch. Larger pictures gain nothing from company.
+MAX_BATCH = 16
+MAX_BATCH_PIXELS = 1 << 18
+
+Content = TypeVar("Content")
+Result = TypeVar("Result")
+Arguments = TypeVarTuple("Arguments")
 
 
 def expand(inputs: Sequence[str], suffixes: Iterable[str]) -> list[str]:
@@ -155,21 +164,118 @@ def explain(error: BaseException) -> str | None:
     return None
 
 
+@dataclass(frozen=True)
+class Failure:
+    """What a person is told about an input that failed."""
+
+    message: str
+
+
+@dataclass(frozen=True)
+class Item(Generic[Content]):
+    """An input that has been read.
+
+    Args:
+        source, target: names of input and output.
+        content: what was read.
+        kind: items of one kind can be worked on together; None: it is worked on alone.
+        pixels: number of pixels.
+    """
+
+    source: str
+    target: str
+    content: Content
+    kind: Hashable
+    pixels: int
+
+    @property
+    def batch_limit(self) -> int:
+        """How many such items are worked on together, at most."""
+        return 1 if self.kind is None else max(1, min(MAX_BATCH, MAX_BATCH_PIXELS // self.pixels))
+
+
 def for_each(pairs: Iterable[tuple[str, str]], action: Callable[[str, str], None]) -> None:
     """Run an action on every (input, output); one that fails is named, and the others go on.
 
     Raises:
         click.exceptions.Exit: with code 1 if any failed.
     """
+    tell(attempt(source, action, source, target) for source, target in pairs)
+
+
+def for_each_batch(
+    pairs: Iterable[tuple[str, str]],
+    read: Callable[[str, str], Item[Content]],
+    work: Callable[[Sequence[Item[Content]]], Sequence[Result]],
+    write: Callable[[Item[Content], Result], None],
+) -> None:
+    """Do the same to every (input, output), in batches; one that fails is named, and the others go on.
+
+    Args:
+        pairs: inputs and outputs. They are read as batches need them, and written and told of in this order.
+        read: reads an input.
+        work: turns items of one kind into as many results.
+        write: writes the result of an item.
+
+    Raises:
+        click.exceptions.Exit: with code 1 if any failed.
+    """
+
+    def outcomes(batch: Sequence[Item[Content]]) -> Iterator[Failure | None]:
+        results = attempt(batch[0].source, work, batch)
+        if not isinstance(results, Failure):
+            for item, result in zip(batch, results, strict=True):
+                yield attempt(item.source, write, item, result)
+        elif len(batch) == 1:
+            yield results
+        else:  # one by one: the input that is to blame gets named, and the others go on
+            for item in batch:
+                yield from outcomes([item])
+
+    items = (attempt(source, read, source, target) for source, target in pairs)
+    tell(
+        outcome for batch in batches(items) for outcome in ([batch] if isinstance(batch, Failure) else outcomes(batch))
+    )
+
+
+def batches(items: Iterable[Item[Content] | Failure]) -> Iterator[list[Item[Content]] | Failure]:
+    """Runs of items of one kind, no longer than may be worked on together; failures in between."""
+    batch: list[Item[Content]] = []
+    for item in items:
+        if batch and (isinstance(item, Failure) or item.kind != batch[0].kind):
+            yield batch
+            batch = []
+        if isinstance(item, Failure):
+            yield item
+            continue
+        batch.append(item)
+        if len(batch) == item.batch_limit:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def attempt(source: str, action: Callable[[*Arguments], Result], *arguments: *Arguments) -> Result | Failure:
+    """What an action on an input returns, or what to tell of its error."""
+    try:
+        return action(*arguments)
+    except (DiffCodecError, MemoryError, RuntimeError) as error:
+        if (line := explain(error)) is None:
+            raise
+        return Failure(line if isinstance(error, DiffCodecError) else f"{source}: {line}")
+
+
+def tell(outcomes: Iterable[Failure | None]) -> None:
+    """Tell of every failure when it comes.
+
+    Raises:
+        click.exceptions.Exit: with code 1 if there was any.
+    """
     failed = False
-    for source, target in pairs:
-        try:
-            action(source, target)
-        except (DiffCodecError, MemoryError, RuntimeError) as error:
-            if (line := explain(error)) is None:
-                raise
-            prefix = "" if isinstance(error, DiffCodecError) else f"{source}: "
-            click.echo(f"Error: {prefix}{line}", err=True)
+    for outcome in outcomes:
+        if outcome is not None:
+            click.echo(f"Error: {outcome.message}", err=True)
             failed = True
     if failed:
         raise click.exceptions.Exit(1)

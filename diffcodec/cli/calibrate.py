@@ -23,20 +23,20 @@ from diffcodec.errors import ConfigError
 @click.option("--size", type=click.IntRange(4, 1024), default=32, show_default=True, help="Side of a picture.")
 @click.option("--limit", type=click.IntRange(1), default=256, show_default=True, help="Number of pictures.")
 @click.option(
-    "--step-bits",
-    type=click.FloatRange(0),
-    default=4.0,
+    "--steps",
+    type=click.IntRange(1),
+    default=16,
     show_default=True,
-    help="What one network evaluation is worth in bits: more gives fewer levels.",
+    help="Levels of the list that `compress` follows by default: 4, 8, 12, 16, 24, 32 or 64.",
 )
 @click.option("-o", "--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="Calibrated model.")
 @click.option("--card", multiple=True, metavar="KEY=TEXT", help="Set a line of the model card; repeatable.")
 @click.option("--force", is_flag=True, help="Overwrite an existing file.")
 def command(
-    model: Path, data: str, root: str, size: int, limit: int, step_bits: float, out: Path,
+    model: Path, data: str, root: str, size: int, limit: int, steps: int, out: Path,
     card: tuple[str, ...], force: bool,
 ) -> None:  # fmt: skip
-    """Measure a model's error curve and store the level lists that its bitstreams use.
+    """Measure a model's errors, and store the variances and level lists that its bitstreams use.
 
     Another calibration is another model: files made with the old one need the old one.
     """
@@ -57,12 +57,12 @@ def command(
     calibrated = calibrate(
         checkpoint,
         chosen,
-        step_bits=step_bits,
+        default_steps=steps,
         progress=lambda stage: click.echo(f"measuring: {stage}", err=True),
     )
     calibrated = dataclasses.replace(calibrated, card=dataclasses.replace(checkpoint.card, **changes))
     with atomic_write(out, overwrite=force) as file:
         file.write(calibrated.to_bytes())
     assert calibrated.tables is not None
-    counts = ", ".join(str(len(levels.levels)) for levels in calibrated.tables.lists)
-    click.echo(f"wrote {out}: model {calibrated.fingerprint.hex()}, levels by size class: {counts}")
+    counts = ", ".join(sorted({str(len(levels.levels)) for levels in calibrated.tables.lists}, key=int))
+    click.echo(f"wrote {out}: model {calibrated.fingerprint.hex()}, lists of {counts} levels, {steps} by default")

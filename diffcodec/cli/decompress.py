@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import click
 
 from diffcodec.cli.batch import (
     STANDARD,
+    Item,
     check_writable,
     expand,
-    for_each,
+    for_each_batch,
     label,
     outputs,
     read_input,
     write_output,
 )
+
+if TYPE_CHECKING:
+    from diffcodec.results import Preview
 
 
 @click.command("decompress")
@@ -55,9 +62,22 @@ def command(
     limit = max_pixels or DEFAULT_MAX_PIXELS
     codecs: dict[bytes, DiffusionCodec] = {}
 
-    def restore(source: str, target: str) -> None:
+    def codec_for(data: bytes, name: str) -> DiffusionCodec:
+        fingerprint = b"" if model else read_header(data).header.fingerprint
+        if fingerprint not in codecs:
+            codecs[fingerprint] = (
+                DiffusionCodec.from_pretrained(model, device=where)
+                if model
+                else DiffusionCodec.for_stream(data, device=where, name=name)
+            )
+        return codecs[fingerprint]
+
+    def format_of(target: str) -> str:
+        return "PNG" if target == STANDARD else picture_format(target)
+
+    def read(source: str, target: str) -> Item[bytes]:
         check_writable(target, force, source)
-        kind = "PNG" if target == STANDARD else picture_format(target)
+        file_format = format_of(target)
         data = read_input(source)
         # A damaged file is refused before any model is looked for.
         container = (
@@ -65,28 +85,34 @@ def command(
             if partial
             else read_container(data, max_pixels=limit, name=label(source))
         )
-        mode = container.header.colour.name + ("A" if container.alpha is not None else "")
-        check_mode(mode, kind, target)
-        fingerprint = b"" if model else container.header.fingerprint
-        if fingerprint not in codecs:
-            codecs[fingerprint] = (
-                DiffusionCodec.from_pretrained(model, device=where)
-                if model
-                else DiffusionCodec.for_stream(data, device=where, name=label(source))
-            )
-        preview = codecs[fingerprint].restore(
-            data, timestep=timestep, partial=partial, max_pixels=limit, name=label(source)
+        header = container.header
+        mode = header.colour.name + ("A" if container.alpha is not None else "")
+        check_mode(mode, file_format, target)
+        return Item(source, target, data, None if partial else header, header.pixels)
+
+    def restore(items: Sequence[Item[bytes]]) -> list[Preview]:
+        names = [label(item.source) for item in items]
+        streams = [item.content for item in items]
+        codec = codec_for(streams[0], names[0])
+        if partial:
+            return [codec.restore(streams[0], timestep=timestep, partial=True, max_pixels=limit, name=names[0])]
+        return codec.restore_batch(streams, timestep=timestep, max_pixels=limit, names=names)
+
+    def write(item: Item[bytes], preview: Preview) -> None:
+        source, target, picture = item.source, item.target, preview.picture
+        write_output(
+            target, force, lambda file: write_picture(picture, file, format_of(target)), make_folder=target != out
         )
-        write_output(target, force, lambda file: write_picture(preview.picture, file, kind), make_folder=target != out)
         if not preview.verified:
-            lost = read_header(data).alpha_bytes is not None and preview.picture.alpha is None
+            lost = read_header(item.content).alpha_bytes is not None and picture.alpha is None
             click.echo(
                 f"Warning: {label(source)} is cut; {target} is step {preview.step} of {preview.steps} "
                 f"(t = {preview.timestep:g}){', without the alpha plane' if lost else ''}, and unverified",
                 err=True,
             )
         if target != STANDARD:
-            click.echo(f"{source} -> {target}: {preview.picture.width} x {preview.picture.height} "
-                       f"{preview.picture.mode}, t = {preview.timestep:g}")  # fmt: skip
+            click.echo(
+                f"{source} -> {target}: {picture.width} x {picture.height} {picture.mode}, t = {preview.timestep:g}"
+            )
 
-    for_each(zip(sources, targets, strict=True), restore)
+    for_each_batch(zip(sources, targets, strict=True), read, restore, write)

@@ -25,6 +25,7 @@ def command(model: tuple[str, ...], as_json: bool) -> None:
             "parameters": sum(value.numel() for value in checkpoint.weights.values()),
             "bytes": Path(path).stat().st_size,
             "levels": [len(levels.levels) for levels in checkpoint.tables.lists] if checkpoint.tables else [],
+            "default_steps": (checkpoint.tables.default_steps or None) if checkpoint.tables else None,
             "default": name == DEFAULT_MODEL,
         }
         if as_json:
@@ -32,4 +33,4 @@ def command(model: tuple[str, ...], as_json: bool) -> None:
             continue
         click.echo(click.style(str(values.pop("name")), bold=True))
         for key, value in values.items():
-            click.echo(f"  {key:<12} {value}")
+            click.echo(f"  {key:<13} {value}")

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from diffcodec.channel import ChannelId, StreamKey
-from diffcodec.channel.base import FloatArray, Std, SymbolReader, SymbolWriter
+from diffcodec.channel import ChannelId, Groups, StreamKey
+from diffcodec.channel.base import FloatArray, SymbolReader, SymbolWriter
 
 
 class TrueSampling:
@@ -25,8 +25,12 @@ class TrueSampling:
         self.generator = np.random.default_rng(seed)
 
     def length_for(self, kl_bits: float, dims: int) -> int:
-        """No path bits."""
-        return 0
+        """The divergence: the receiver takes its variances from the length, as with other channels."""
+        return round(kl_bits)
+
+    def information_in(self, length: int) -> int:
+        """The length itself."""
+        return 256 * length
 
     def path_bits(self, length: int, dims: int) -> float:
         """No path bits."""
@@ -35,24 +39,22 @@ class TrueSampling:
     def encode(
         self,
         mean: FloatArray,
-        std: Std,
+        groups: Groups | None,
         lengths: Sequence[int],
         key: StreamKey,
         writers: Sequence[SymbolWriter],
-        weights: NDArray[np.int64] | None = None,
     ) -> NDArray[np.float32]:
         """True samples, shape (N, D)."""
         noise = self.generator.standard_normal(mean.shape)
-        return np.asarray(mean + std * noise, np.float32)
+        return np.asarray(mean + (1.0 if groups is None else groups.each_std) * noise, np.float32)
 
     def decode(
         self,
         dims: int,
-        std: Std,
+        groups: Groups | None,
         lengths: Sequence[int],
         key: StreamKey,
         readers: Sequence[SymbolReader],
-        weights: NDArray[np.int64] | None = None,
     ) -> NDArray[np.float32]:
         """There is no message.
 

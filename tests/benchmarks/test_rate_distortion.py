@@ -163,7 +163,6 @@ def test_reference_is_the_fine_rate_of_the_same_picture(everything: tuple[Run, s
         for row in point["rows"]:
             rate = bound[row["timestep"], row["image"]]["rate_fine"]
             assert row["reference_bits"] == pytest.approx(3 * row["width"] * row["height"] * rate, rel=1e-5)
-            assert row["reference_bits"] < 1.5 * row["ideal_bits"]
         assert point["summary"]["reference_bits"]["mean"] > 0
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from diffcodec.channel import kl_bits
+from diffcodec.channel import Groups, kl_bits
 
 
 class MemoryPort:
@@ -56,3 +56,10 @@ def gaussian_mean(
     rest = kl - kl_bits(np.zeros((1, dims)), std)[0]
     assert rest > 0
     return (m * np.sqrt(2 * np.log(2) * rest / np.sum(m * m, axis=1, keepdims=True))).astype(np.float32)
+
+
+def equal_groups(std: NDArray[np.float64], count: int, weights: NDArray[np.int64] | None = None) -> Groups:
+    """Groups of equal std, (D,), the same for all images; weights (D,) are those of the groups' first members."""
+    values, first, of = np.unique(std, return_index=True, return_inverse=True)
+    own = np.ones(len(values), np.int64) if weights is None else weights[first]
+    return Groups(of.reshape(-1).astype(np.int64), np.tile(values, (count, 1)), np.tile(own, (count, 1)))

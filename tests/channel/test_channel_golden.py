@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from channel_ports import MemoryPort
+from channel_ports import MemoryPort, equal_groups
 
 from diffcodec.channel import ChannelId, StreamKey, make_channel
 
@@ -36,10 +36,10 @@ def received(channel_id, effort, dims, length, std) -> np.ndarray:
     port = MemoryPort()
     port.bits.append((np.arange(length) ** 2 // 7 % 2).astype(np.uint8))
     port.symbols.append(np.arange(length) * 977 % 65536)
-    index = np.arange(dims)
-    scale = 1.0 if std == "one" else np.array([0.5, 0.75, 1.0])[index % 3]
-    weights = None if std == "one" else np.array([900, 300, 40])[index % 3]
-    y = make_channel(channel_id, effort).decode(dims, scale, [length], StreamKey(5, 6), [port], weights)
+    index, groups = np.arange(dims), None
+    if std == "bands":
+        groups = equal_groups(np.array([0.5, 0.75, 1.0])[index % 3], 1, np.array([900, 300, 40])[index % 3])
+    y = make_channel(channel_id, effort).decode(dims, groups, [length], StreamKey(5, 6), [port])
     return y[0, np.linspace(0, dims - 1, 4).astype(int)]
 
 

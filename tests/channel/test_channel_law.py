@@ -2,33 +2,36 @@
 
 import numpy as np
 import pytest
-from channel_ports import MemoryPort
+from channel_ports import MemoryPort, equal_groups
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from diffcodec.channel import ChannelId, StreamKey, TrellisChannel, make_channel
+from diffcodec.channel import ChannelId, Groups, StreamKey, TrellisChannel, make_channel
 
-STDS = ("one", "number", "bands", "all different", "mixed")
+KINDS = ("none", "one", "bands", "all different", "mixed")
 
 
-def std_of(kind: str, dims: int, rng: np.random.Generator) -> float | np.ndarray:
+def groups_of(kind: str, count: int, dims: int, rng: np.random.Generator) -> Groups | None:
+    """Groups of some kind, whose std and weights differ between images."""
     match kind:
+        case "none":
+            return None
         case "one":
-            return 1.0
-        case "number":
-            return 0.8
+            of = np.zeros(dims, np.int64)
         case "bands":
-            return rng.choice([0.5, 0.9, 1.0], dims)
+            of = rng.integers(0, 3, dims)
         case "all different":
-            return rng.uniform(0.3, 1.0, dims).astype(np.float32)
+            of = rng.permutation(dims)
         case _:
-            return np.where(np.arange(dims) % 2 == 0, 1.0, rng.uniform(0.9, 1.0, dims))
+            of = np.where(np.arange(dims) % 2 == 0, 0, np.arange(dims))
+    shape = count, int(of.max()) + 1
+    return Groups(of, rng.uniform(0.2, 1.0, shape), rng.integers(1, 10 ** int(rng.integers(1, 8)), shape))
 
 
-def round_trip(channel_id, effort, mean, std, lengths, key, weights):
+def round_trip(channel_id, effort, mean, groups, lengths, key):
     ports = [MemoryPort() for _ in lengths]
-    sent = make_channel(channel_id, effort).encode(mean, std, lengths, key, ports, weights)
-    got = make_channel(channel_id, effort).decode(mean.shape[1], std, lengths, key, ports, weights)
+    sent = make_channel(channel_id, effort).encode(mean, groups, lengths, key, ports)
+    got = make_channel(channel_id, effort).decode(mean.shape[1], groups, lengths, key, ports)
     assert sent.dtype == np.float32
     assert sent.shape == mean.shape
     assert np.all(np.isfinite(sent))
@@ -42,18 +45,15 @@ def round_trip(channel_id, effort, mean, std, lengths, key, weights):
     effort=st.sampled_from([8, 9, 10, 12]),
     dims=st.one_of(st.integers(1, 20), st.integers(21, 3000)),
     lengths=st.lists(st.one_of(st.integers(0, 20), st.integers(21, 400)), min_size=0, max_size=4),
-    std=st.sampled_from(STDS),
-    weighted=st.booleans(),
+    kind=st.sampled_from(KINDS),
     seed=st.integers(0, 2**64 - 1),
     step=st.integers(0, 2**64 - 1),
 )
-def test_trellis_round_trip(effort, dims, lengths, std, weighted, seed, step):
+def test_trellis_round_trip(effort, dims, lengths, kind, seed, step):
     rng = np.random.default_rng(seed % 1000)
     mean = rng.standard_normal((len(lengths), dims)).astype(np.float32)
-    weights = rng.integers(1, 10 ** int(rng.integers(1, 17)), dims) if weighted else None
-    _, ports = round_trip(
-        ChannelId.TRELLIS, effort, mean, std_of(std, dims, rng), lengths, StreamKey(seed, step), weights
-    )
+    groups = groups_of(kind, len(lengths), dims, rng)
+    _, ports = round_trip(ChannelId.TRELLIS, effort, mean, groups, lengths, StreamKey(seed, step))
     for port, length in zip(ports, lengths, strict=True):
         assert sum(map(len, port.bits)) == length
 
@@ -62,38 +62,39 @@ def test_trellis_round_trip(effort, dims, lengths, std, weighted, seed, step):
 @given(
     dims=st.integers(1, 300),
     lengths=st.lists(st.integers(0, 3), min_size=1, max_size=2),
-    std=st.sampled_from(STDS),
-    weighted=st.booleans(),
+    kind=st.sampled_from(KINDS),
     seed=st.integers(0, 2**64 - 1),
 )
-def test_poisson_round_trip(dims, lengths, std, weighted, seed):
+def test_poisson_round_trip(dims, lengths, kind, seed):
     rng = np.random.default_rng(seed % 1000)
     mean = rng.standard_normal((len(lengths), dims)).astype(np.float32)
-    weights = rng.integers(1, 100, dims) if weighted else None
-    round_trip(ChannelId.POISSON, 12, mean, std_of(std, dims, rng), lengths, StreamKey(seed, 0), weights)
+    groups = groups_of(kind, len(lengths), dims, rng)
+    round_trip(ChannelId.POISSON, 12, mean, groups, lengths, StreamKey(seed, 0))
 
 
 @pytest.mark.parametrize("effort", [14, 16])
 def test_high_efforts(effort):
     mean = np.random.default_rng(0).standard_normal((2, 500)).astype(np.float32)
-    round_trip(ChannelId.TRELLIS, effort, mean, 1.0, [40, 3], StreamKey(0, 0), None)
+    round_trip(ChannelId.TRELLIS, effort, mean, None, [40, 3], StreamKey(0, 0))
 
 
 @pytest.mark.parametrize("dims", [1, 2, 5])
 def test_more_bits_than_dims(dims):
     mean = 5 * np.random.default_rng(0).standard_normal((2, dims)).astype(np.float32)
-    round_trip(ChannelId.TRELLIS, 8, mean, 0.05, [9 * dims, 5000], StreamKey(0, 0), None)
+    groups = equal_groups(np.full(dims, 0.05), 2)
+    round_trip(ChannelId.TRELLIS, 8, mean, groups, [9 * dims, 5000], StreamKey(0, 0))
 
 
-@pytest.mark.parametrize("std", ["one", "bands"])
-def test_message_does_not_depend_on_the_batch(std):
+@pytest.mark.parametrize("kind", ["none", "bands"])
+def test_message_does_not_depend_on_the_batch(kind):
     rng = np.random.default_rng(3)
     mean = rng.standard_normal((5, 700)).astype(np.float32)
-    scale = std_of(std, 700, rng)
+    groups = groups_of(kind, 5, 700, rng)
     lengths = [90, 3, 0, 200, 90]
-    batch, together = round_trip(ChannelId.TRELLIS, 10, mean, scale, lengths, StreamKey(1, 2), None)
+    batch, together = round_trip(ChannelId.TRELLIS, 10, mean, groups, lengths, StreamKey(1, 2))
     for i, length in enumerate(lengths):
-        alone, ports = round_trip(ChannelId.TRELLIS, 10, mean[i : i + 1], scale, [length], StreamKey(1, 2), None)
+        own = groups and Groups(groups.of, groups.std[[i]], groups.weights[[i]])
+        alone, ports = round_trip(ChannelId.TRELLIS, 10, mean[i : i + 1], own, [length], StreamKey(1, 2))
         np.testing.assert_array_equal(alone[0], batch[i])
         assert [bits.tobytes() for bits in ports[0].bits] == [bits.tobytes() for bits in together[i].bits]
 
@@ -101,11 +102,11 @@ def test_message_does_not_depend_on_the_batch(std):
 @pytest.mark.parametrize("channel_id", list(ChannelId))
 def test_length_zero_is_shared_randomness(channel_id):
     mean = np.full((2, 4000), 0.01, np.float32)
-    sent, ports = round_trip(channel_id, 12, mean, 1.0, [0, 0], StreamKey(0, 7), None)
+    sent, ports = round_trip(channel_id, 12, mean, None, [0, 0], StreamKey(0, 7))
     assert not any(port.bits or port.symbols for port in ports)
     assert abs(sent[0].mean()) < 0.06
     assert abs(sent[0].var() - 1) < 0.08
-    other, _ = round_trip(channel_id, 12, mean, 1.0, [0, 0], StreamKey(0, 8), None)
+    other, _ = round_trip(channel_id, 12, mean, None, [0, 0], StreamKey(0, 8))
     assert abs(np.corrcoef(sent[0], other[0])[0, 1]) < 0.08
 
 
@@ -115,8 +116,8 @@ def test_floats_do_not_steer_the_decoder():
     mean, bands = rng.standard_normal((1, 600)).astype(np.float32), np.repeat([0.7, 0.9, 1.0], 200)
     port = MemoryPort()
     channel, key = TrellisChannel(10), StreamKey(0, 0)
-    sent = channel.encode(mean, bands, [120], key, [port], np.ones(600, np.int64))
-    got = channel.decode(600, bands * (1 - 1e-9), [120], key, [port], np.ones(600, np.int64))
+    sent = channel.encode(mean, equal_groups(bands, 1), [120], key, [port])
+    got = channel.decode(600, equal_groups(bands * (1 - 1e-9), 1), [120], key, [port])
     np.testing.assert_allclose(got, sent, atol=1e-5)
 
 
@@ -128,18 +129,35 @@ def test_refuses_nonsense():
     with pytest.raises(ValueError, match="seed"):
         StreamKey(-1, 0)
     with pytest.raises(ValueError, match="shape"):
-        channel.encode(mean[0], 1.0, [3], key, [port])
+        channel.encode(mean[0], None, [3], key, [port])
     with pytest.raises(ValueError, match="finite"):
-        channel.encode(np.full((1, 4), np.nan), 1.0, [3], key, [port])
+        channel.encode(np.full((1, 4), np.nan), None, [3], key, [port])
     with pytest.raises(ValueError, match="writer"):
-        channel.encode(mean, 1.0, [3], key, [port, port])
+        channel.encode(mean, None, [3], key, [port, port])
     with pytest.raises(ValueError, match="length"):
-        channel.encode(mean, 1.0, [3, 3], key, [port])
+        channel.encode(mean, None, [3, 3], key, [port])
     with pytest.raises(ValueError, match="negative"):
-        channel.decode(4, 1.0, [-1], key, [port])
-    with pytest.raises(ValueError, match="std"):
-        channel.decode(4, 1.5, [1], key, [port])
-    with pytest.raises(ValueError, match="std"):
-        channel.decode(4, np.ones(3), [1], key, [port])
-    with pytest.raises(ValueError, match="weights"):
-        channel.decode(4, 1.0, [1], key, [port], np.zeros(4, np.int64))
+        channel.decode(4, None, [-1], key, [port])
+    with pytest.raises(ValueError, match="1 images of 4 numbers, got 1 of 3"):
+        channel.decode(4, equal_groups(np.ones(3), 1), [1], key, [port])
+    with pytest.raises(ValueError, match="1 images of 4 numbers, got 2 of 4"):
+        channel.decode(4, equal_groups(np.ones(4), 2), [1], key, [port])
+
+
+@pytest.mark.parametrize(
+    ("of", "std", "weights", "message"),
+    [
+        ([0, 1], [[1.5, 1.0]], [[1, 1]], "std"),
+        ([0, 1], [[0.0, 1.0]], [[1, 1]], "std"),
+        ([0, 1], [[np.nan, 1.0]], [[1, 1]], "std"),
+        ([0, 1], [[1.0, 1.0]], [[0, 1]], "weights"),
+        ([0, 1], [[1.0, 1.0]], [[1 << 24, 1]], "weights"),
+        ([0, 1], [[1.0, 1.0]], [[1.0, 1.0]], "weights"),
+        ([0, 1], [[1.0, 1.0]], [[1]], "shape"),
+        ([0, 2], [[1.0, 1.0]], [[1, 1]], "groups"),
+        ([-1, 1], [[1.0, 1.0]], [[1, 1]], "groups"),
+    ],
+)
+def test_groups_refuse_nonsense(of, std, weights, message):
+    with pytest.raises(ValueError, match=message):
+        Groups(np.array(of), np.array(std), np.array(weights))

@@ -45,9 +45,6 @@ def test_nothing_overflows():
     assert all(np.all(np.diff(lane.borders) >= 0) for lane in lanes)
     plain = lanes_of(3_000_000, dims, 12, None)
     np.testing.assert_allclose([lane.stop for lane in lanes], [lane.stop for lane in plain], atol=1)
-    huge = Rotation(np.linspace(0.5, 1, 100), 100, StreamKey(0, 0), np.full(100, 2**62)).weights
-    assert huge is not None
-    assert 0 < int(huge.astype(object).sum()) < 2**49
 
 
 def test_effort_is_a_budget():
@@ -58,10 +55,10 @@ def test_effort_is_a_budget():
     assert state_bits(16, 20, 64) == 16
 
 
-@pytest.mark.parametrize("std", [1.0, np.tile([0.5, 0.9, 1.0, 1.0], 250)])
-def test_rotation_is_orthonormal(std):
+@pytest.mark.parametrize("groups", [None, np.tile([0, 1, 2, 2], 250)])
+def test_rotation_is_orthonormal(groups):
     rng = np.random.default_rng(0)
-    rotation = Rotation(np.asarray(std, np.float64), 1000, StreamKey(0, 0), None)
+    rotation = Rotation(groups, 1000, StreamKey(0, 0))
     x = rng.standard_normal(1000).astype(np.float32)
     z = rotation.forward(x)
     np.testing.assert_allclose(np.linalg.norm(z), np.linalg.norm(x), rtol=1e-5)
@@ -72,11 +69,12 @@ def test_rotation_is_orthonormal(std):
 
 
 def test_rotation_keeps_to_groups():
-    std = np.tile([0.5, 0.9, 1.0, 1.0], 250)
-    rotation = Rotation(std, 1000, StreamKey(0, 0), None)
-    placed = rotation.place(std.astype(np.float32))
-    x = np.where(std == 0.9, 1.0, 0.0).astype(np.float32)
-    assert np.all(rotation.forward(x)[placed != np.float32(0.9)] == 0)
+    of = np.tile([0, 1, 2, 2], 250)
+    rotation = Rotation(of, 1000, StreamKey(0, 0))
+    rotated = rotation.forward(np.where(of == 1, 1.0, 0.0).astype(np.float32))
+    assert rotation.of is not None
+    assert np.all(rotated[rotation.of != 1] == 0)
+    np.testing.assert_allclose(np.linalg.norm(rotated), np.sqrt(250), rtol=1e-5)
 
 
 def test_many_lanes_in_little_memory():
@@ -87,9 +85,9 @@ def test_many_lanes_in_little_memory():
     length = channel.length_for(kl, dims)
     port = MemoryPort()
     tracemalloc.start()
-    y = channel.encode(mean, 1.0, [length], StreamKey(0, 0), [port])
+    y = channel.encode(mean, None, [length], StreamKey(0, 0), [port])
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 150e6
     assert delivered_bits(y, mean, 1.0)[0] == pytest.approx(kl, rel=0.01)
-    np.testing.assert_array_equal(channel.decode(dims, 1.0, [length], StreamKey(0, 0), [port]), y)
+    np.testing.assert_array_equal(channel.decode(dims, None, [length], StreamKey(0, 0), [port]), y)
