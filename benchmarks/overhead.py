@@ -1,7 +1,7 @@
 """What the codec pays over what it must: reference, ideal, delivered, path, side and file bits, at real files.
 
-    python benchmarks/overhead.py                                # 100 images, both channels
-    python benchmarks/overhead.py --limit 8 --channels trellis   # a quick look
+    python benchmarks/overhead.py                                          # 100 images, both channels
+    python benchmarks/overhead.py --limit 8 --channels trellis --steps 8   # a quick look
 
 Writes benchmarks/results/overhead.json and prints a table. docs/benchmarks.md explains the columns.
 """
@@ -19,6 +19,7 @@ from typing import Any
 import click
 import numpy as np
 import torch
+from equal_variances import with_equal_variances
 from tqdm import tqdm
 
 from diffcodec.bitstream.entropy import SymbolWriter
@@ -35,7 +36,7 @@ from diffcodec.walk import Transmission
 
 HERE = Path(__file__).parent
 REFERENCE_LEVELS = 500
-EXTRA_TIMESTEPS = (101,)  # the paper's Table 4: 900 reverse steps done
+EXTRA_TIMESTEPS = (101, 1)  # the paper's Table 4: 900 and 1000 reverse steps done
 
 
 def root_mean(values: Any) -> float:
@@ -86,15 +87,15 @@ def measure_point(
 
 
 def measure_true_sampling(
-    codec: DiffusionCodec, pictures: list[Picture], timestep: int, batch_size: int
+    codec: DiffusionCodec, pictures: list[Picture], timestep: int, batch_size: int, steps: int | None = None
 ) -> dict[str, float]:
-    """The same levels with true Gaussian samples."""
+    """The same levels with true Gaussian samples; `steps`: another list than the default one."""
     plane = codec.plane_for(pictures[0])
     channel = TrueSampling(seed=0)
     errors, ideal, noise = [], [], []
     for start in range(0, len(pictures), batch_size):
         batch = pictures[start : start + batch_size]
-        sent = codec.transmit(batch, timestep=timestep, channel=channel)
+        sent = codec.transmit(batch, timestep=timestep, channel=channel, steps=steps)
         ideal += [message.ideal_bits for message in sent.messages]
         noise.append(noise_level(codec, sent, batch))
         for picture, canvas in zip(batch, sent.estimate, strict=True):
@@ -113,25 +114,51 @@ def measure_heavy_tails(effort: int, kl: float = 600.0, dims: int = 3072, count:
         m = m.astype(np.float32)
         lengths = [channel.length_for(float(bits), dims) for bits in kl_bits(m, 1.0)]
         writers = [SymbolWriter() for _ in range(count)]
-        y = channel.encode(m, 1.0, lengths, StreamKey(0, 0), writers)
+        y = channel.encode(m, None, lengths, StreamKey(0, 0), writers)
         paid = sum(writer.information_bits for writer in writers)
         result[name] = float(paid / delivered_bits(y, m, 1.0).sum())
     return result
 
 
+def measure_steps(
+    codec: DiffusionCodec, pictures: list[Picture], steps: int, reference_bits: float, batch_size: int
+) -> dict[str, Any]:
+    """The ideal rate at t = 1 with a list of so many levels: variances by band, and equal ones with their best list."""
+    row: dict[str, Any] = {"steps": steps}
+    for name, variant in (("bands", codec), ("equal", with_equal_variances(codec, steps))):
+        found = measure_true_sampling(variant, pictures, 1, batch_size, steps if variant is codec else None)
+        row[name] = found | {"over_reference": found["ideal_bits"] / reference_bits}
+    return row
+
+
+def table_of_steps(rows: list[dict[str, Any]]) -> str:
+    """The rows of `measure_steps` as text."""
+    lines = [f"{'levels':>6}  {'variances by band':>24}  {'equal variances':>24}"]
+    for row in rows:
+        cells = [
+            f"{100 * row[name]['over_reference'] - 100:+.1f} % (RMSE {row[name]['rmse']:.3f})"
+            for name in ("bands", "equal")
+        ]
+        lines.append(f"{row['steps']:>6}  {cells[0]:>24}  {cells[1]:>24}")
+    return "\n".join(lines)
+
+
 def table(points: list[dict[str, Any]], dims: int) -> str:
     """The points as text."""
     head = (
-        "t", "channel", "steps", "refer.", "ideal", "deliv.", "path", "side", "file", "bits/dim", "file-head/deliv",
-        "deliv/ideal", "file/refer", "RMSE", "true RMSE", "noise", "enc net+code s", "dec net+code s",
+        "t", "channel", "effort", "images", "steps", "refer.", "ideal", "deliv.", "path", "side", "file", "bits/dim",
+        "file-head/deliv", "deliv/ideal", "file-head/refer", "file/refer", "RMSE", "true RMSE", "noise",
+        "enc net+code s", "dec net+code s",
     )  # fmt: skip
     rows = [head]
     for p in points:
         rows.append((
-            str(p["timestep"]), p["channel"], str(p["steps"]), f"{p['reference_bits']:.0f}", f"{p['ideal_bits']:.0f}",
+            str(p["timestep"]), p["channel"], str(p["effort"]), str(p["images"]), str(p["steps"]),
+            f"{p['reference_bits']:.0f}", f"{p['ideal_bits']:.0f}",
             f"{p['delivered_bits']:.0f}", f"{p['path_bits']:.0f}", f"{p['side_bits']:.0f}", f"{p['file_bits']:.0f}",
             f"{p['file_bits'] / dims:.4f}", f"{p['file_less_header_bits'] / p['delivered_bits']:.3f}",
-            f"{p['delivered_bits'] / p['ideal_bits']:.3f}", f"{p['file_bits'] / p['reference_bits']:.3f}",
+            f"{p['delivered_bits'] / p['ideal_bits']:.3f}", f"{p['file_less_header_bits'] / p['reference_bits']:.3f}",
+            f"{p['file_bits'] / p['reference_bits']:.3f}",
             f"{p['rmse']:.3f}", f"{p['true_sampling']['rmse']:.3f}", f"{p['noise_level']:.4f}",
             f"{p['encode_network_seconds']:.2f} + {p['encode_coding_seconds']:.2f}",
             f"{p['decode_network_seconds']:.2f} + {p['decode_coding_seconds']:.2f}",
@@ -148,16 +175,21 @@ def table(points: list[dict[str, Any]], dims: int) -> str:
     help="A grid of 32 x 32 tiles or a folder.",
 )
 @click.option("--limit", type=click.IntRange(1), default=100, show_default=True, help="Number of images.")
-@click.option("--timesteps", default="300,100,20,1", show_default=True)
+@click.option("--timesteps", default="300,100,88,20,1", show_default=True, help="At t = 88 the RMSE is about 12.")
 @click.option("--channels", default="trellis,poisson", show_default=True)
+@click.option(
+    "--poisson-limit", type=click.IntRange(1), default=20, show_default=True, help="Images for that slow one."
+)
+@click.option("--steps", default="4,8,12,16,24,32,64", show_default=True, help="Level lists whose ideal to compare.")
+@click.option("--high-effort", type=click.IntRange(8, 16), default=16, show_default=True, help="One more point, t = 1.")
 @click.option("--effort", type=click.IntRange(8, 16), default=12, show_default=True)
 @click.option("--model", help="Bundled model or model file.  [default: the bundled one]")
 @click.option("--batch-size", type=click.IntRange(1), default=20, show_default=True)
 @click.option("--reference-levels", type=click.IntRange(1), default=REFERENCE_LEVELS, show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), default=HERE / "results" / "overhead.json", show_default=True)
 def main(
-    data: str, limit: int, timesteps: str, channels: str, effort: int, model: str | None, batch_size: int,
-    reference_levels: int, out: Path,
+    data: str, limit: int, timesteps: str, channels: str, poisson_limit: int, steps: str, high_effort: int, effort: int,
+    model: str | None, batch_size: int, reference_levels: int, out: Path,
 ) -> None:  # fmt: skip
     """Measure the codec's overhead on CIFAR-10 test images."""
     begin = time.perf_counter()
@@ -178,24 +210,38 @@ def main(
         }
         for place, t in enumerate(wanted)
     }  # fmt: skip
+    by_steps = [
+        measure_steps(codec, pictures, int(count), references[1]["bits"], batch_size) for count in steps.split(",")
+    ]
+    click.echo(f"lists of {steps} levels: done after {time.perf_counter() - begin:.0f} s", err=True)
     points = []
     for timestep in (int(t) for t in timesteps.split(",")):
-        true_sampling = measure_true_sampling(codec, pictures, timestep, batch_size)
-        for channel in channels.split(","):
-            point = measure_point(codec, pictures, timestep, channel, effort, batch_size)
-            point |= {"reference_bits": references[timestep]["bits"], "true_sampling": true_sampling}
+        place = wanted.index(timestep)
+        requests = [(channel, effort) for channel in channels.split(",")]
+        if timestep == 1 and "trellis" in channels and high_effort != effort:
+            requests.append(("trellis", high_effort))
+        for channel, own_effort in requests:
+            chosen = pictures[:poisson_limit] if channel == "poisson" else pictures
+            point = measure_point(codec, chosen, timestep, channel, own_effort, batch_size)
+            point["reference_bits"] = float(reference.bits[place, : len(chosen)].mean())
+            point["true_sampling"] = measure_true_sampling(codec, chosen, timestep, batch_size)
             points.append(point)
-            click.echo(f"t = {timestep}, {channel}: done after {time.perf_counter() - begin:.0f} s", err=True)
+            click.echo(
+                f"t = {timestep}, {channel}, effort {own_effort}: done after {time.perf_counter() - begin:.0f} s",
+                err=True,
+            )
     result = {
         "command": "python benchmarks/overhead.py", "model": codec.checkpoint.card.name,
         "fingerprint": codec.fingerprint.hex(), "images": limit, "effort": effort,
         "machine": f"{platform.machine()}, torch {torch.__version__}, {torch.get_num_threads()} threads",
-        "reference": references, "heavy_tails": measure_heavy_tails(effort), "points": points,
+        "reference": references, "by_steps": by_steps, "heavy_tails": measure_heavy_tails(effort), "points": points,
         "seconds": time.perf_counter() - begin,
     }  # fmt: skip
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(result) + "\n", encoding="utf-8")
     click.echo(table(points, dims))
+    click.echo("ideal rate at t = 1 over the reference, by the number of levels from pure noise:")
+    click.echo(table_of_steps(by_steps))
     for t, values in references.items():
         click.echo(f"reference at t = {t}: {values['bpd']:.4f} bits/dim, RMSE {values['rmse']:.3f}")
     tails = result["heavy_tails"]

@@ -74,11 +74,10 @@ def main(out: Path, model: str | None) -> None:
             begin = time.perf_counter()
             streams = codec.compress_batch(pictures, timestep=timestep)
             compressed = time.perf_counter()
-            restored = []
-            for index, stream in enumerate(streams):
-                path = out / f"{name}-{index}-t{timestep}.dfc"
+            paths = [out / f"{name}-{index}-t{timestep}.dfc" for index in range(len(streams))]
+            for stream, path in zip(streams, paths, strict=True):
                 stream.save(path, overwrite=True)
-                restored.append(codec.decompress(path.read_bytes()))
+            restored = codec.decompress_batch([path.read_bytes() for path in paths])
             done = time.perf_counter()
             size = float(np.mean([len(stream.data) for stream in streams]))
             bpp, psnr = float(np.mean([stream.report.bpp for stream in streams])), psnr_db(pictures, restored)

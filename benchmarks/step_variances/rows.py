@@ -15,6 +15,7 @@ from step_variances.transforms import (
     HAAR,
     RGB,
     BlockDct,
+    CodecTransform,
     Floats,
     Labels,
     Transform,
@@ -61,12 +62,16 @@ class Row:
 STATIC = "8x8 DCT"
 """The row to which others are compared."""
 
+CODEC = "32x32 DCT, 300 bands"
+"""What the codec does, but for the scale."""
+
 TRANSFORMS: dict[str, tuple[Transform, Floats]] = {
     "8x8 DCT, RGB": (BlockDct(8), RGB),
     "4x4 DCT": (BlockDct(4), COLOUR_DCT),
     STATIC: (BlockDct(8), COLOUR_DCT),
     "16x16 DCT": (BlockDct(16), COLOUR_DCT),
     "32x32 DCT": (BlockDct(32), COLOUR_DCT),
+    CODEC: (CodecTransform(), COLOUR_DCT),
     "Haar, 2 scales": (Wavelet(HAAR, 2), COLOUR_DCT),
     "Haar, 3 scales": (Wavelet(HAAR, 3), COLOUR_DCT),
     "Daubechies-4, 3 scales": (Wavelet(DAUBECHIES_4, 3), COLOUR_DCT),
@@ -88,7 +93,7 @@ def all_rows(calibration: Measurement, test: Measurement, head_blocks: Mapping[s
     for name, (transform, colours) in TRANSFORMS.items():
         yield band_row(name, calibration, test, transform, colours)
     yield band_row("8x8 DCT, colour KLT", calibration, test, BlockDct(8), colour_klt(calibration.errors))
-    for name in (STATIC, "16x16 DCT"):
+    for name in (STATIC, "16x16 DCT", CODEC):
         yield band_row(name, calibration, test, *TRANSFORMS[name]).with_own_scale()
     static = band_row(STATIC, calibration, test, *TRANSFORMS[STATIC])
     classes = class_row(calibration, test, static)

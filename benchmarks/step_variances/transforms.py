@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.fft import dct, dctn
 
+from diffcodec.transform import BLOCK, BlockTransform
+
 Floats = NDArray[np.floating[Any]]
 Labels = NDArray[np.integer[Any]]
 
@@ -49,6 +51,16 @@ class BlockDct:
     def bands(self, height: int, width: int) -> Labels:
         places = np.arange(self.size**2).reshape(self.size, self.size)
         return np.tile(places, (height // self.size, width // self.size))
+
+
+class CodecTransform(BlockDct):
+    """The codec's own: blocks of 32 x 32, frequencies shared out among a few bands."""
+
+    def __init__(self) -> None:
+        super().__init__(BLOCK)
+
+    def bands(self, height: int, width: int) -> Labels:
+        return BlockTransform(1, width, height).band.reshape(height, width)
 
 
 @dataclass(frozen=True)
