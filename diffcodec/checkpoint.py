@@ -23,7 +23,7 @@ from diffcodec.tables import CodecTables
 
 METADATA_KEY = "diffcodec"
 
-DEFAULT_MODEL = "cifar10-small-v2"
+DEFAULT_MODEL = "cifar10-small-v3"
 """The bundled model that is used where none is named."""
 
 

@@ -50,7 +50,7 @@ def test_models_are_compared_in_turns(tmp_path: Path) -> None:
         tmp_path / "speed.json", "--sizes", "12x8", "--timesteps", "400,300", "--compare", "cifar10-small-v1"
     )
     found = [(row["model"], row["timestep"]) for row in result["comparison"]]
-    assert found == [(f"cifar10-small-{v}", t) for t in (400, 300) for v in ("v2", "v1")]
+    assert found == [(f"cifar10-small-{v}", t) for t in (400, 300) for v in ("v3", "v1")]
     assert all(name in output for name, _ in found)
     assert not result["batches"]
     assert not result["sizes"]

@@ -33,6 +33,8 @@ def main(prefix: str) -> None:
         ("rgb-t50-poisson", first, {"timestep": 50, "channel": "poisson"}),
         ("rgb-t30-effort8-odd", odd, {"timestep": 30, "effort": 8}),
         ("grey-alpha-t20-effort16", grey, {"timestep": 20, "effort": 16}),
+        ("rgb-t5-steps8", first, {"timestep": 5, "steps": 8}),
+        ("rgb-t200-rows", Picture(np.ascontiguousarray(photo[40:43, 30:110]), None), {"timestep": 200}),
         ("one-pixel-t10", Picture(first.pixels[:1, :1], None), {"timestep": 10}),
         ("rgb-t0", first, {"timestep": 0}),
         ("grey-alpha-t0", grey, {"timestep": 0}),
