@@ -39,29 +39,29 @@ class Rotation:
             self.of = of[self._order]
 
     def forward(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Rotate one vector, shape (D,)."""
+        """Rotate vectors, shape (N, D). A vector gets the same digits alone and beside others."""
         z = x * self._signs_in
         if self._members is None:
-            z = dct(z, norm="ortho")
+            z = dct(z, norm="ortho", axis=-1)
         else:
             for members in self._members:
-                z[members] = dct(z[members], norm="ortho", axis=-1)
+                z[:, members] = dct(z[:, members], norm="ortho", axis=-1)
         z *= self._signs_out
-        return z if self._order is None else z[self._order]
+        return z if self._order is None else z[:, self._order]
 
     def inverse(self, z: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Undo `forward`. One vector at a time, so that no last digit depends on the batch."""
+        """Undo `forward`."""
         if self._order is None:
             x = z * self._signs_out
         else:
             x = np.empty_like(z)
-            x[self._order] = z
+            x[:, self._order] = z
             x *= self._signs_out
         if self._members is None:
-            x = idct(x, norm="ortho")
+            x = idct(x, norm="ortho", axis=-1)
         else:
             for members in self._members:
-                x[members] = idct(x[members], norm="ortho", axis=-1)
+                x[:, members] = idct(x[:, members], norm="ortho", axis=-1)
         x *= self._signs_in
         return x
 

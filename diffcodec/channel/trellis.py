@@ -96,30 +96,29 @@ class TrellisChannel:
         writers: Sequence[SymbolWriter],
     ) -> NDArray[np.float32]:
         """Send one sample for each image, see `Channel.encode`."""
-        count, dims = check_mean(mean, len(writers))
+        _, dims = check_mean(mean, len(writers))
         check_request(dims, groups, lengths, len(writers))
         rotation = Rotation(None if groups is None else groups.of, dims, key)
         layouts = self._layouts(rotation, groups, lengths, dims)
+        rotated = rotation.forward(mean.astype(np.float32))
         tasks: list[Task] = []
         for i, lanes in enumerate(layouts):
             if not lanes:
                 continue
-            linear, quadratic = rotation.forward(mean[i].astype(np.float32)), None
+            linear, quadratic = rotated[i], None
             if rotation.of is not None and groups is not None:
                 precision = 1.0 / np.square(groups.std[i])
-                linear *= precision.astype(np.float32)[rotation.of]
+                linear = linear * precision.astype(np.float32)[rotation.of]
                 quadratic = (0.5 * (precision - 1.0)).astype(np.float32)[rotation.of]
             for lane in lanes:
                 own = slice(lane.start, lane.stop)
                 tasks.append(Task(lane, linear[own], None if quadratic is None else quadratic[own]))
         paths = iter(self._find_paths(tasks))
-        samples = np.empty((count, dims), np.float32)
-        for i, (lanes, writer) in enumerate(zip(layouts, writers, strict=True)):
-            bits = np.concatenate([np.empty(0, np.uint8), *(next(paths) for _ in lanes)])
-            if lanes:
-                writer.write_bits(bits)
-            samples[i] = _sample(rotation, lanes, None if groups is None else groups.std[i], dims, bits, key)
-        return samples
+        messages = [np.concatenate([np.empty(0, np.uint8), *(next(paths) for _ in lanes)]) for lanes in layouts]
+        for message, writer in zip(messages, writers, strict=True):
+            if len(message):
+                writer.write_bits(message)
+        return _samples(rotation, layouts, groups, messages, dims, key)
 
     def decode(
         self,
@@ -132,11 +131,12 @@ class TrellisChannel:
         """Receive the samples that `encode` returned, see `Channel.decode`."""
         check_request(dims, groups, lengths, len(readers))
         rotation = Rotation(None if groups is None else groups.of, dims, key)
-        samples = np.empty((len(lengths), dims), np.float32)
-        for i, (lanes, reader) in enumerate(zip(self._layouts(rotation, groups, lengths, dims), readers, strict=True)):
-            bits = reader.read_bits(lengths[i]) if lanes else np.empty(0, np.uint8)
-            samples[i] = _sample(rotation, lanes, None if groups is None else groups.std[i], dims, bits, key)
-        return samples
+        layouts = self._layouts(rotation, groups, lengths, dims)
+        messages = [
+            reader.read_bits(int(length)) if length else np.empty(0, np.uint8)
+            for length, reader in zip(lengths, readers, strict=True)
+        ]
+        return _samples(rotation, layouts, groups, messages, dims, key)
 
     def _layouts(
         self, rotation: Rotation, groups: Groups | None, lengths: Sequence[int], dims: int
@@ -150,37 +150,41 @@ class TrellisChannel:
         ]
 
 
-def _sample(
+def _samples(
     rotation: Rotation,
-    lanes: Sequence[Lane],
-    std: NDArray[np.float64] | None,
+    layouts: Sequence[Sequence[Lane]],
+    groups: Groups | None,
+    messages: Sequence[NDArray[np.uint8]],
     dims: int,
-    bits: NDArray[np.uint8],
     key: StreamKey,
 ) -> NDArray[np.float32]:
-    """The sample that a message stands for, (dims,). Both sides call it, hence the law.
+    """The samples that messages stand for, (N, dims). Both sides call it, hence the law.
 
     Args:
         rotation: of the step.
-        lanes: of the message; none if it is empty.
-        std: s of every group; None if it is 1.
+        layouts: the lanes of each message; none if it is empty.
+        groups: see `Channel.encode`.
+        messages: bits of each image.
         dims: D.
-        bits: the message.
         key: names the shared randomness.
     """
-    if not lanes:
-        return shared_normals(key, 0, dims)
-    floor = 0.0
-    if std is not None and rotation.of is not None:
-        floor = float(np.mean((0.5 * (np.square(std) - 1.0) - np.log(std))[rotation.of])) / LOG_2
-    rotated = np.empty(dims, np.float32)
-    done = 0
-    for lane in lanes:
-        own = rotated[lane.start : lane.stop]
-        own[:] = replay(lane, bits[done : done + lane.bits])
-        own *= _gain(lane, floor)
-        done += lane.bits
-    return rotation.inverse(rotated)
+    rotated = np.zeros((len(messages), dims), np.float32)
+    for i, (lanes, bits) in enumerate(zip(layouts, messages, strict=True)):
+        floor = 0.0
+        if groups is not None and rotation.of is not None:
+            each = 0.5 * (np.square(groups.std[i]) - 1.0) - np.log(groups.std[i])
+            floor = float(np.mean(each[rotation.of])) / LOG_2
+        done = 0
+        for lane in lanes:
+            own = rotated[i, lane.start : lane.stop]
+            own[:] = replay(lane, bits[done : done + lane.bits])
+            own *= _gain(lane, floor)
+            done += lane.bits
+    samples = rotation.inverse(rotated)
+    for i, lanes in enumerate(layouts):
+        if not lanes:
+            samples[i] = shared_normals(key, 0, dims)
+    return samples
 
 
 def _gain(lane: Lane, floor: float) -> np.float32:

@@ -59,19 +59,22 @@ def test_effort_is_a_budget():
 def test_rotation_is_orthonormal(groups):
     rng = np.random.default_rng(0)
     rotation = Rotation(groups, 1000, StreamKey(0, 0))
-    x = rng.standard_normal(1000).astype(np.float32)
+    x = rng.standard_normal((5, 1000)).astype(np.float32)
     z = rotation.forward(x)
-    np.testing.assert_allclose(np.linalg.norm(z), np.linalg.norm(x), rtol=1e-5)
+    np.testing.assert_allclose(np.linalg.norm(z, axis=1), np.linalg.norm(x, axis=1), rtol=1e-5)
     np.testing.assert_allclose(rotation.inverse(z), x, atol=1e-5)
-    spike = np.zeros(1000, np.float32)
-    spike[4] = 1.0
+    for i in range(5):  # the same digits alone and beside others
+        np.testing.assert_array_equal(rotation.forward(x[i : i + 1])[0], z[i])
+        np.testing.assert_array_equal(rotation.inverse(z[i : i + 1]), rotation.inverse(z)[i : i + 1])
+    spike = np.zeros((1, 1000), np.float32)
+    spike[0, 4] = 1.0
     assert np.abs(rotation.forward(spike)).max() < 0.2
 
 
 def test_rotation_keeps_to_groups():
     of = np.tile([0, 1, 2, 2], 250)
     rotation = Rotation(of, 1000, StreamKey(0, 0))
-    rotated = rotation.forward(np.where(of == 1, 1.0, 0.0).astype(np.float32))
+    rotated = rotation.forward(np.where(of == 1, 1.0, 0.0).astype(np.float32)[None])[0]
     assert rotation.of is not None
     assert np.all(rotated[rotation.of != 1] == 0)
     np.testing.assert_allclose(np.linalg.norm(rotated), np.sqrt(250), rtol=1e-5)
