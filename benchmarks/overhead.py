@@ -27,6 +27,7 @@ from diffcodec.channel import StreamKey, delivered_bits, kl_bits, make_channel
 from diffcodec.channel.base import ChannelId
 from diffcodec.codec import DiffusionCodec
 from diffcodec.evaluation.reference import Reference, measure_reference
+from diffcodec.evaluation.summary_table import aligned
 from diffcodec.evaluation.true_sampling import TrueSampling
 from diffcodec.images import Picture
 from diffcodec.results import Report, Stopwatch
@@ -163,8 +164,7 @@ def table(points: list[dict[str, Any]], dims: int) -> str:
             f"{p['encode_network_seconds']:.2f} + {p['encode_coding_seconds']:.2f}",
             f"{p['decode_network_seconds']:.2f} + {p['decode_coding_seconds']:.2f}",
         ))  # fmt: skip
-    widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
-    return "\n".join("  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
+    return aligned(rows)
 
 
 @click.command()

@@ -27,7 +27,9 @@ import torch
 
 from diffcodec.codec import DiffusionCodec
 from diffcodec.diffusion.windows import predict_x_0
+from diffcodec.evaluation.datasets import load_dataset
 from diffcodec.evaluation.provenance import machine, versions
+from diffcodec.evaluation.summary_table import aligned
 from diffcodec.images import Picture, read_picture
 from diffcodec.results import Stopwatch
 from diffcodec.tables import LOG_SNR_SCALE
@@ -38,9 +40,8 @@ Row = dict[str, Any]
 
 def small_pictures(count: int) -> list[Picture]:
     """CIFAR-10 test images, 32 x 32; after the hundredth from the start again."""
-    grid = read_picture(HERE / "data" / "cifar10-test-100.webp").pixels
-    tiles = grid.reshape(10, 32, 10, 32, 3).transpose(0, 2, 1, 3, 4).reshape(-1, 32, 32, 3)
-    return [Picture(np.ascontiguousarray(tiles[i % len(tiles)]), None) for i in range(count)]
+    pictures = load_dataset(str(HERE / "data" / "cifar10-test-100.webp")).pictures
+    return [pictures[i % len(pictures)] for i in range(count)]
 
 
 def picture_of(width: int, height: int) -> Picture:
@@ -155,15 +156,6 @@ def compare(models: Sequence[str | None], size: tuple[int, int], timestep: int, 
     ]
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Columns as text, to the right."""
-    everything = [head, *rows]
-    widths = [max(len(row[column]) for row in everything) for column in range(len(head))]
-    return "\n".join(
-        "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in everything
-    )
-
-
 def times(row: Row) -> list[str]:
     """Total, per step, network and coding seconds, and the ratio of the last two."""
     return [
@@ -184,7 +176,7 @@ def batch_table(rows: Sequence[Row]) -> str:
             part = row[name]
             ratios = f"{row['images'] / part['total']:.2f}", f"{alone:.3f}", f"{part['total'] / alone:.2f}"
             lines.append([name, str(row["images"]), str(row["timestep"]), str(part["steps"]), *times(part), *ratios])
-    return table(("", "batch", "t", "steps", *TIMES, "images/s", "network alone", "s/alone"), lines)
+    return aligned([("", "batch", "t", "steps", *TIMES, "images/s", "network alone", "s/alone"), *lines])
 
 
 def size_table(rows: Sequence[Row]) -> str:
@@ -196,7 +188,7 @@ def size_table(rows: Sequence[Row]) -> str:
             memory = [f"{bytes_ / 2**20:.0f}" for bytes_ in (peak - row["start_bytes"], peak)]
             size = f"{row['width']}x{row['height']}"
             lines.append([name, size, str(row["timestep"]), str(part["steps"]), *times(part), *memory])
-    return table(("", "size", "t", "steps", *TIMES, "MiB more", "MiB in all"), lines)
+    return aligned([("", "size", "t", "steps", *TIMES, "MiB more", "MiB in all"), *lines])
 
 
 def comparison_table(rows: Sequence[Row]) -> str:
@@ -206,7 +198,7 @@ def comparison_table(rows: Sequence[Row]) -> str:
          *times(row[name])]
         for row in rows for name in ("encode", "decode")
     ]  # fmt: skip
-    return table(("", "model", "size", "t", "steps", *TIMES), lines)
+    return aligned([("", "model", "size", "t", "steps", *TIMES), *lines])
 
 
 def parse_size(text: str) -> tuple[int, int]:

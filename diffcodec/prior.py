@@ -133,42 +133,37 @@ class BandVariances:
     gap: float
 
     @cached_property
-    def _octaves(self) -> tuple[int, ...]:
-        """log2(g v) of every group, ascending, in 1 / OCTAVE_STEPS."""
-        return tuple(sorted(set(self._of_bands)))
+    def _gap_octaves(self) -> int:
+        """log2(g), rounded down, in 1 / OCTAVE_STEPS."""
+        return gap_octaves(self.levels.start_of(self.step), self.end)
 
     @cached_property
-    def _of_bands(self) -> tuple[int, ...]:
-        """log2(g v) of every band."""
-        start = self.levels.start_of(self.step)
-        gap = gap_octaves(start, self.end)
-        return tuple(value + gap for value in self.variances.at(start))
+    def _groups(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """log2(g v) of every group, ascending, in 1 / OCTAVE_STEPS; and the group of every band."""
+        octaves = np.array(self.variances.at(self.levels.start_of(self.step)), np.int64) + self._gap_octaves
+        of_groups, of_bands = np.unique(octaves, return_inverse=True)
+        return of_groups, of_bands.astype(np.int64)
 
     @cached_property
     def _of(self) -> NDArray[np.int64]:
         """The group of every coefficient, shape (dims,)."""
-        place = {octaves: group for group, octaves in enumerate(self._octaves)}
-        of_bands = np.array([place[octaves] for octaves in self._of_bands], np.int64)
-        return of_bands[self.transform.band]
+        return self._groups[1][self.transform.band]
 
     @cached_property
-    def _counts(self) -> tuple[int, ...]:
+    def _counts(self) -> NDArray[np.int64]:
         """Coefficients of every group."""
-        counts = dict.fromkeys(self._octaves, 0)
-        for octaves, count in zip(self._of_bands, self.transform.counts, strict=True):
-            counts[octaves] += count
-        return tuple(counts.values())
+        return np.bincount(self._groups[1], self.transform.counts).astype(np.int64)
 
     @cached_property
     def _weights(self) -> NDArray[np.int64]:
         """Information of a coefficient in 1 / INFORMATION_SCALE bits, at all shifts, by group: (shifts, groups)."""
         shifts = np.arange(-MAX_SHIFT, MAX_SHIFT + 1)
-        return self.variances.expected(np.array(self._octaves) + shifts[:, None])
+        return self.variances.expected(self._groups[0] + shifts[:, None])
 
     @cached_property
     def _expected(self) -> NDArray[np.int64]:
         """Information in 1 / INFORMATION_SCALE bits at all shifts, (shifts,)."""
-        expected: NDArray[np.int64] = self._weights @ np.array(self._counts, np.int64)
+        expected: NDArray[np.int64] = self._weights @ self._counts
         return expected
 
     @property
@@ -187,8 +182,8 @@ class BandVariances:
 
         From the gap itself: the integer octaves round it.
         """
-        rounding = math.log2(self.gap) * OCTAVE_STEPS - gap_octaves(self.levels.start_of(self.step), self.end)
-        octaves = np.array(self._octaves) + shifts[:, None] + rounding
+        rounding = math.log2(self.gap) * OCTAVE_STEPS - self._gap_octaves
+        octaves = self._groups[0] + shifts[:, None] + rounding
         ratio: NDArray[np.float64] = 1 + np.exp2(octaves / OCTAVE_STEPS)
         return ratio
 
@@ -199,7 +194,7 @@ class BandVariances:
     def divergence(self, errors: Coordinates) -> NDArray[np.float64]:
         """At the shift with which the table expects what there is: there, nearly, the divergence is least."""
         ratio = self._variance_ratio(np.arange(-MAX_SHIFT, MAX_SHIFT + 1))
-        counts = np.array(self._counts)
+        counts = self._counts
         expected = np.log(ratio) @ counts
         found = []
         for picture in errors:

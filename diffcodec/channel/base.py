@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -80,7 +81,7 @@ class Groups:
         if self.weights.dtype.kind not in "iu" or not bool(np.all((self.weights >= 1) & (self.weights < MAX_WEIGHT))):
             raise ValueError(f"weights must be positive integers below {MAX_WEIGHT}")
 
-    @property
+    @cached_property
     def each_std(self) -> NDArray[np.float64]:
         """s of every coefficient, shape (N, D)."""
         return self.std[:, self.of]

@@ -120,21 +120,22 @@ class PoissonChannel:
         count, dims = check_mean(mean, len(writers))
         check_request(dims, groups, lengths, len(writers))
         samples = np.empty((count, dims), np.float32)
+        shuffle = _Shuffle(dims, key, None if groups is None else groups.of)
         for i, (length, writer) in enumerate(zip(lengths, writers, strict=True)):
-            shuffle = _Shuffle(dims, key, None if groups is None else groups.weights[i][groups.of])
             signs, quadratic = shuffle.signs, None
             if groups is not None:
-                precision = (1.0 / np.square(groups.std[i]))[groups.of[shuffle.order]]
+                precision = (1.0 / np.square(groups.std[i]))[shuffle.of]
                 signs, quadratic = signs * precision, (0.5 * (precision - 1.0)).astype(np.float32)
             linear = (mean[i][shuffle.order] * signs).astype(np.float32)
+            chunks = shuffle.chunks(int(length), None if groups is None else groups.weights[i])
             chosen = []
-            for chunk in shuffle.chunks(int(length)):
+            for chunk in chunks:
                 score = _log_weights(chunk, linear, quadratic)
                 score -= _log_arrivals(key, chunk.number)
                 chosen.append(int(score.argmax()))
             if chosen:
                 writer.write_symbols(np.array(chosen, np.int64), zipf_weights())
-            samples[i] = shuffle.sample(int(length), chosen)
+            samples[i] = shuffle.sample(chunks, chosen)
         return samples
 
     def decode(
@@ -148,11 +149,11 @@ class PoissonChannel:
         """Receive the samples that `encode` returned, see `Channel.decode`."""
         check_request(dims, groups, lengths, len(readers))
         samples = np.empty((len(lengths), dims), np.float32)
+        shuffle = _Shuffle(dims, key, None if groups is None else groups.of)
         for i, (length, reader) in enumerate(zip(lengths, readers, strict=True)):
-            shuffle = _Shuffle(dims, key, None if groups is None else groups.weights[i][groups.of])
-            count = len(shuffle.chunks(int(length)))
-            chosen = reader.read_symbols(count, zipf_weights()).tolist() if count else []
-            samples[i] = shuffle.sample(int(length), chosen)
+            chunks = shuffle.chunks(int(length), None if groups is None else groups.weights[i])
+            chosen = reader.read_symbols(len(chunks), zipf_weights()).tolist() if chunks else []
+            samples[i] = shuffle.sample(chunks, chosen)
         return samples
 
 
@@ -181,22 +182,36 @@ class _Chunk:
 
 
 class _Shuffle:
-    """The order of the dims, their signs, and their chunks: what both sides derive from the key."""
+    """The order of the dims, their signs, and their chunks: what both sides derive from the key.
 
-    def __init__(self, dims: int, key: StreamKey, weights: NDArray[np.int64] | None) -> None:
+    Args:
+        dims: D.
+        key: names the shared randomness.
+        of: the group of every coefficient, shape (D,); None if all are in one.
+    """
+
+    def __init__(self, dims: int, key: StreamKey, of: NDArray[np.int64] | None) -> None:
         self.dims, self.key = dims, key
         self.order = shared_order(key, dims)
         self.signs = shared_signs(key, 0, dims)
-        self._upto = None if weights is None else np.cumsum(weights[self.order].astype(np.int64))
+        self.of = np.zeros(dims, np.int64) if of is None else of[self.order]
+        """The group of every shuffled coefficient."""
 
-    def chunks(self, length: int) -> list[_Chunk]:
-        """Cut the dims into `length` chunks of equal expected information, leaving out empty ones."""
-        if self._upto is None:
-            borders = [self.dims * k // length for k in range(length + 1)] if length else []
+    def chunks(self, length: int, weights: NDArray[np.int64] | None) -> list[_Chunk]:
+        """Cut the dims into `length` chunks of equal expected information, leaving out empty ones.
+
+        Args:
+            length: number of chunks.
+            weights: expected information of a coefficient of each group; None for equal shares.
+        """
+        if length == 0:
+            return []
+        if weights is None:
+            borders = [self.dims * k // length for k in range(length + 1)]
         else:
-            total = int(self._upto[-1])
-            targets = [total * k // length for k in range(1, length)]
-            borders = [0, *np.searchsorted(self._upto, targets).tolist(), self.dims] if length else []
+            upto = np.cumsum(weights[self.of], dtype=np.int64)
+            targets = [int(upto[-1]) * k // length for k in range(1, length)]
+            borders = [0, *np.searchsorted(upto, targets).tolist(), self.dims]
         chunks = []
         for number, (start, stop) in enumerate(pairwise(borders)):
             if stop > start:
@@ -205,12 +220,12 @@ class _Shuffle:
                 chunks.append(_Chunk(number, start, stop, (words & _MASK) | 1, words >> CANDIDATES_LOG2))
         return chunks
 
-    def sample(self, length: int, chosen: Sequence[int]) -> NDArray[np.float32]:
-        """The sample that the indices stand for, (dims,). Both sides call it, hence the law."""
-        if length == 0:
+    def sample(self, chunks: Sequence[_Chunk], chosen: Sequence[int]) -> NDArray[np.float32]:
+        """The sample that the indices of chunks stand for, (dims,). Both sides call it, hence the law."""
+        if not chunks:
             return shared_normals(self.key, 0, self.dims)
         table, shuffled = candidate_table(CANDIDATES_LOG2), np.empty(self.dims, np.float32)
-        for chunk, candidate in zip(self.chunks(length), chosen, strict=True):
+        for chunk, candidate in zip(chunks, chosen, strict=True):
             for k, piece in enumerate(chunk.pieces):
                 shuffled[piece] = table[chunk.rows(k, candidate), : piece.stop - piece.start]
         sample = np.empty(self.dims, np.float32)

@@ -68,7 +68,7 @@ class Rotation:
 
 def _members(of: NDArray[np.int64]) -> list[NDArray[np.int64]]:
     """Indices of the coefficients of each group, one array (groups, size) for each size that occurs, ascending."""
-    _, group, counts = np.unique(of, return_inverse=True, return_counts=True)
-    order = np.argsort(group.reshape(-1), kind="stable")
+    counts = np.bincount(of)
+    order = np.argsort(of, kind="stable")
     starts = np.cumsum(counts) - counts
     return [order[starts[counts == size][:, None] + np.arange(size)].astype(np.int64) for size in np.unique(counts)]

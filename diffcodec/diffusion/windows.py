@@ -7,6 +7,7 @@ kept; so the pieces fit without seams, and memory does not grow with the picture
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -83,11 +84,13 @@ def predict_x_0(denoiser: Denoiser, x_t: Tensor, log_snr: float) -> Tensor:
     return result
 
 
+@lru_cache(maxsize=1)
 def _keep_freed_memory() -> None:
     """Makes glibc keep up to 64 MB of freed memory for the next tensor, where there is a glibc.
 
     It otherwise returns large blocks to the system at once, which clears every page of them for the next tensor. Its
-    thresholds rise to the largest block below 32 MiB that was ever freed (mallopt(3), M_MMAP_THRESHOLD).
+    thresholds rise to the largest block below 32 MiB that was ever freed (mallopt(3), M_MMAP_THRESHOLD), for good: once
+    does.
     """
     torch.empty((32 << 20) - (64 << 10), dtype=torch.uint8)
 
