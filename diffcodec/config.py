@@ -9,7 +9,8 @@ from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
 
 from diffcodec.errors import ConfigError
 
-PredictionKind = Literal["eps", "x0", "v"]
+PredictionKind = Literal["eps", "mean", "x0", "v"]
+VarianceKind = Literal["fixedsmall", "fixedlarge", "learned"]
 LossKind = Literal["simple", "vlb"]
 OptimizerKind = Literal["adamw", "muon"]
 
@@ -176,8 +177,11 @@ class ModelConfig(JsonConfig):
     """A diffusion model: network, schedule, and what the network's raw output means.
 
     Args:
-        prediction: the raw output is the noise `eps`, the image `x0`, or `v = alpha eps - sigma x_0`
-            (Salimans & Ho 2022).
+        prediction: the raw output is the noise `eps`, the image `x0`, `v = alpha eps - sigma x_0` (Salimans & Ho
+            2022), or the `mean` of q(x_{t-1} | x_t, x_0) (Ho et al. 2020, eq. 8).
+        variance: of p(x_s | x_t) in sampling and in the bound: `fixedsmall` is that of q, beta_tilde; `fixedlarge` is
+            beta; `learned` lies between the two in log space, where a second half of the network's channels puts it
+            (Nichol & Dhariwal 2021, eq. 15). The codec measures variances of its own.
         data_std: `v` refers to a process whose data have unit variance: pixels in [-1, 1] divided by
             this. With it the raw output has unit variance at every noise level (as in EDM,
             Karras et al. 2022); 1 is the plain v.
@@ -188,6 +192,7 @@ class ModelConfig(JsonConfig):
     network: UNetConfig
     schedule: ScheduleConfig = ScheduleConfig()
     prediction: PredictionKind = "eps"
+    variance: VarianceKind = "fixedsmall"
     data_std: float = 1.0
     log_snr_min: float = -8.5
     log_snr_max: float = 9.6
@@ -197,10 +202,6 @@ class ModelConfig(JsonConfig):
         _require(
             -64 <= self.log_snr_min < self.log_snr_max <= 64,
             f"log_snr: expected min < max within 64 of zero, found {self.log_snr_min} and {self.log_snr_max}",
-        )
-        _require(
-            self.network.conditioning == "log_snr" or self.prediction == "eps",
-            "prediction: a network conditioned on the timestep predicts eps",
         )
 
 

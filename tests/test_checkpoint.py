@@ -225,10 +225,10 @@ def test_a_network_that_the_file_does_not_hold_is_never_allocated(checkpoint: Ch
 
 
 def test_the_unknown_key_of_a_newer_release_is_named(checkpoint: Checkpoint, tmp_path: Path) -> None:
-    metadata = {"config": {**CONFIG.to_dict(), "variance": "head"}, "card": checkpoint.card.to_dict(), "tables": None}
+    metadata = {"config": {**CONFIG.to_dict(), "flavour": "salt"}, "card": checkpoint.card.to_dict(), "tables": None}
     path = tmp_path / "newer.safetensors"
     path.write_bytes(save(dict(checkpoint.weights), {METADATA_KEY: json.dumps(metadata)}))
-    with pytest.raises(CheckpointError, match="unknown key 'variance'"):
+    with pytest.raises(CheckpointError, match="unknown key 'flavour'"):
         load_checkpoint(path)
 
 

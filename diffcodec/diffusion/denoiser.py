@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
 from diffcodec.config import ModelConfig
-from diffcodec.diffusion.schedule import NoiseLevel, NoiseSchedule
+from diffcodec.diffusion.schedule import NoiseLevel, NoiseSchedule, posterior
 from diffcodec.diffusion.unet import UNet
 
 
@@ -24,6 +25,33 @@ class NoisePredictor(Protocol):
 
         Returns:
             eps, (B, C, H, W).
+        """
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a model makes of noisy images.
+
+    Args:
+        x_0: the clean images, (B, C, H, W).
+        variance_mix: of a model that learns its variances, (B, C, H, W): where the log variance of p(x_s | x_t) lies
+            between beta_tilde (0) and beta (1). Nichol & Dhariwal (2021), eq. 15; as there, it is not confined to them.
+    """
+
+    x_0: Tensor
+    variance_mix: Tensor | None = None
+
+
+@runtime_checkable
+class Estimator(Protocol):
+    """A model that says more of x_t than its noise."""
+
+    def estimate(self, x_t: Tensor, log_snr: Tensor) -> Estimate:
+        """The clean images, not clipped, and with learned variances where these lie.
+
+        Args:
+            x_t: (B, C, H, W).
+            log_snr: (B,), in nats, finite.
         """
 
 
@@ -44,7 +72,8 @@ class Denoiser(nn.Module):
         super().__init__()
         self.config = config
         self.schedule = NoiseSchedule(config.schedule)
-        self.network = UNet(config.network)
+        learned = config.variance == "learned"
+        self.network = UNet(config.network, config.network.image_channels * (2 if learned else 1))
 
     def forward(self, x_t: Tensor, log_snr: Tensor) -> Tensor:
         """The noise in x_t: (B, C, H, W) and (B,) -> (B, C, H, W)."""
@@ -62,16 +91,42 @@ class Denoiser(nn.Module):
         Returns:
             (B, C, H, W), float32.
         """
+        return self.estimate(x_t, log_snr).x_0
+
+    def estimate(self, x_t: Tensor, log_snr: Tensor) -> Estimate:
+        """The same with what the network says of variances, if it learns them: one evaluation gives both."""
+        scale, from_x_t, from_raw = self.coefficients(log_snr)
+        raw = self._raw(scale * x_t, log_snr)
+        mix = None
+        if self.config.variance == "learned":
+            raw, mix = raw.chunk(2, dim=1)
+            mix = (mix + 1) / 2  # a new network, whose output is zero, is in the middle
+        return Estimate(from_x_t * x_t + from_raw * raw, mix)
+
+    def coefficients(self, log_snr: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What the network is given, and what its raw output means, at log SNRs (B,).
+
+        Returns:
+            `scale`, `from_x_t` and `from_raw`, (B, 1, 1, 1) each: the network sees scale * x_t, and the estimate of x_0
+            is from_x_t * x_t + from_raw * raw.
+        """
         alpha, sigma = alpha_sigma(log_snr)
-        # The process whose data have unit variance: the input is scaled to unit variance at every level.
-        data_std = self.config.data_std
-        total_std = ((alpha * data_std) ** 2 + sigma**2).sqrt()
-        if self.config.prediction == "v":
-            raw = self._raw(x_t / total_std, log_snr)
-            # x_0 = alpha x_t - sigma v in that process, then scaled back.
-            return (alpha * data_std**2 * x_t / total_std - sigma * data_std * raw) / total_std
-        raw = self._raw(x_t, log_snr)
-        return raw if self.config.prediction == "x0" else (x_t - sigma * raw) / alpha
+        one, zero = torch.ones_like(alpha), torch.zeros_like(alpha)
+        match self.config.prediction:
+            case "x0":
+                return one, zero, one
+            case "eps":
+                return one, 1 / alpha, -sigma / alpha
+            case "v":
+                # Of the process whose data have unit variance; its input has unit variance at every level.
+                data_std = self.config.data_std
+                total_std = ((alpha * data_std) ** 2 + sigma**2).sqrt()
+                return 1 / total_std, alpha * (data_std / total_std) ** 2, -sigma * data_std / total_std
+            case "mean":
+                steps = [posterior(NoiseLevel(value), self.schedule.before(value)) for value in log_snr.tolist()]
+                values = [(-step.of_x_t / step.of_x_0, 1 / step.of_x_0) for step in steps]
+                from_x_t, from_raw = torch.tensor(values).to(alpha)[:, :, None, None, None].unbind(dim=1)
+                return one, from_x_t, from_raw
 
     def estimate_x_0(self, x_t: Tensor, level: NoiseLevel) -> Tensor:
         """`predict_x_0` of images that are all at one level, clipped to [-1, 1]."""

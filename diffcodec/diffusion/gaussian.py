@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from diffcodec.config import LossKind
-from diffcodec.diffusion.denoiser import NoisePredictor
-from diffcodec.diffusion.schedule import NoiseLevel, NoiseSchedule, posterior
-
-VarianceKind = Literal["fixedsmall", "fixedlarge"]
+from diffcodec.config import LossKind, VarianceKind
+from diffcodec.diffusion.denoiser import Estimate, Estimator, NoisePredictor
+from diffcodec.diffusion.schedule import NoiseLevel, NoiseSchedule, forward_std, posterior
+from diffcodec.errors import ConfigError
 
 
 @dataclass(frozen=True)
 class GaussianParameters:
-    """A normal distribution: mean of shape (B, C, H, W) and one std for all of it."""
+    """A normal distribution: mean of shape (B, C, H, W), and one std for all of it or a std of the same shape."""
 
     mean: Tensor
-    std: float
+    std: float | Tensor
 
 
 @dataclass(frozen=True)
@@ -46,8 +44,12 @@ class GaussianDiffusion:
     Args:
         schedule: the noise schedule.
         predictor: (x_t, log_snr) -> eps.
-        variance: of p(x_s | x_t) for single steps: `fixedsmall` is that of q, beta_tilde; `fixedlarge` is beta.
+        variance: of p(x_s | x_t): `fixedsmall` is that of q, beta_tilde for single steps; `fixedlarge` is beta;
+            `learned` lies between them where the predictor, which must be an `Estimator`, puts it.
         clip_denoised: clip the x_0 estimate to [-1, 1], as the paper does.
+
+    Raises:
+        ConfigError: for learned variances of a predictor that knows of none.
     """
 
     def __init__(
@@ -58,6 +60,8 @@ class GaussianDiffusion:
         variance: VarianceKind = "fixedsmall",
         clip_denoised: bool = True,
     ) -> None:
+        if variance == "learned" and not isinstance(predictor, Estimator):
+            raise ConfigError("learned variances need a model that estimates them")
         self.schedule = schedule
         self.predictor = predictor
         self.variance = variance
@@ -94,29 +98,47 @@ class GaussianDiffusion:
         Raises:
             ValueError: if not 0 <= s < t <= T.
         """
-        if not 0 <= s < t <= self.schedule.steps:
-            raise ValueError(f"expected 0 <= s < t <= {self.schedule.steps}, found s = {s}, t = {t}")
+        self._check_step(t, s)
         coefficients = posterior(self.schedule.level(t), self.schedule.level(s))
         return GaussianParameters(coefficients.of_x_0 * x_0 + coefficients.of_x_t * x_t, coefficients.std)
 
-    def p_posterior(self, x_t: Tensor, t: int, s: int) -> GaussianParameters:
-        """Mean and std of p(x_s | x_t): q's mean at the model's estimate of x_0.
+    def _check_step(self, t: int, s: int) -> None:
+        if not 0 <= s < t <= self.schedule.steps:
+            raise ValueError(f"expected 0 <= s < t <= {self.schedule.steps}, found s = {s}, t = {t}")
 
-        `fixedlarge` is the variance of q(x_t | x_s), which is beta_t for s = t - 1.
+    def p_posterior(self, x_t: Tensor, t: int, s: int) -> GaussianParameters:
+        """Mean and std of p(x_s | x_t) for timesteps; see `p_between`.
 
         Raises:
             ValueError: if not 0 <= s < t <= T.
         """
-        return self._p_given(self.predict_x_0(x_t, t), x_t, t, s)
+        self._check_step(t, s)
+        return self.p_between(
+            self.estimate(x_t, self.schedule.level(t)), x_t, self.schedule.level(t), self.schedule.level(s)
+        )
 
-    def _p_given(self, estimate: Tensor, x_t: Tensor, t: int, s: int) -> GaussianParameters:
-        """p(x_s | x_t) of the model whose estimate of x_0 this is."""
-        mean_and_std = self.q_posterior(estimate, x_t, t, s)
-        if self.variance == "fixedsmall":
-            return mean_and_std
-        level_t, level_s = self.schedule.level(t), self.schedule.level(s)
-        added = level_t.sigma**2 - (level_t.alpha / level_s.alpha) ** 2 * level_s.sigma**2
-        return GaussianParameters(mean_and_std.mean, math.sqrt(added))
+    def p_between(self, estimate: Estimate, x_t: Tensor, t: NoiseLevel, s: NoiseLevel) -> GaussianParameters:
+        """p(x_s | x_t) for any level s cleaner than t: q's mean at the model's estimate of x_0.
+
+        `fixedlarge` is the std of q(x_t | x_s), and `learned` lies between the two, as they are for this step (as for
+        fewer steps in Nichol & Dhariwal 2021, section 4).
+
+        Args:
+            estimate: the model's, at x_t.
+            x_t: (B, C, H, W).
+            t, s: noise levels; s may be the image, where the std of q is 0 and that of `learned` too.
+        """
+        coefficients = posterior(t, s)
+        mean = coefficients.of_x_0 * estimate.x_0 + coefficients.of_x_t * x_t
+        large = forward_std(t, s)
+        return GaussianParameters(mean, self._std(estimate, coefficients.std, large))
+
+    def _std(self, estimate: Estimate, small: float, large: float) -> float | Tensor:
+        """Of p, given those of `fixedsmall` and `fixedlarge`."""
+        if self.variance == "learned" and small:
+            assert estimate.variance_mix is not None
+            return torch.exp(math.log(small) + math.log(large / small) * estimate.variance_mix)
+        return large if self.variance == "fixedlarge" else small
 
     def predict_x_0(self, x_t: Tensor, t: int) -> Tensor:
         """The model's estimate of the clean image at timestep t >= 1; eq. 15. (B, C, H, W)."""
@@ -124,9 +146,16 @@ class GaussianDiffusion:
 
     def predict_x_0_at(self, x_t: Tensor, level: NoiseLevel) -> Tensor:
         """The same at any noise level, which may lie between the timesteps; finite log SNR. (B, C, H, W)."""
-        eps = self.predictor(x_t, torch.full((len(x_t),), level.log_snr, device=x_t.device))
-        x_0 = (x_t - level.sigma * eps) / level.alpha
-        return x_0.clamp(-1, 1) if self.clip_denoised else x_0
+        return self.estimate(x_t, level).x_0
+
+    def estimate(self, x_t: Tensor, level: NoiseLevel) -> Estimate:
+        """The same with what the model says of its variances, if they are learned."""
+        log_snr = torch.full((len(x_t),), level.log_snr, device=x_t.device)
+        if isinstance(self.predictor, Estimator):
+            estimate = self.predictor.estimate(x_t, log_snr)
+        else:
+            estimate = Estimate((x_t - level.sigma * self.predictor(x_t, log_snr)) / level.alpha)
+        return replace(estimate, x_0=estimate.x_0.clamp(-1, 1)) if self.clip_denoised else estimate
 
     def loss(self, x_0: Tensor, kind: LossKind) -> Tensor:
         """A Monte Carlo estimate of a training loss at one random timestep for each image.
@@ -166,36 +195,35 @@ class GaussianDiffusion:
             x_t: a sample of q(x_t | x_0), same shape.
             t: 1 <= t <= T.
         """
-        return self.bound_term_given(self.predict_x_0(x_t, t), x_0, x_t, t)
+        return self.bound_term_given(self.estimate(x_t, self.schedule.level(t)), x_0, x_t, t)
 
-    def bound_term_given(self, estimate: Tensor, x_0: Tensor, x_t: Tensor, t: int) -> BoundTerm:
-        """The same term when the model's estimate of x_0 is at hand: several variances then share one evaluation.
+    def bound_term_given(self, estimate: Estimate, x_0: Tensor, x_t: Tensor, t: int) -> BoundTerm:
+        """The same term when the model's estimate is at hand: several variances then share one evaluation.
 
         Args:
-            estimate: `predict_x_0(x_t, t)`, (B, C, H, W).
+            estimate: at x_t.
             x_0, x_t, t: as for `bound_term`.
         """
-        mse = ((x_0 - estimate) ** 2).mean(dim=(1, 2, 3))
+        mse = ((x_0 - estimate.x_0) ** 2).mean(dim=(1, 2, 3))
         if t == 1:
             p = self._decoder(estimate)
-            nats = -discretised_log_likelihood(x_0, p.mean, p.std).mean(dim=(1, 2, 3))
+            nats = -discretised_log_likelihood(x_0, p.mean, p.std)
         else:
-            p = self._p_given(estimate, x_t, t, t - 1)
+            p = self.p_between(estimate, x_t, self.schedule.level(t), self.schedule.level(t - 1))
             q = self.q_posterior(x_0, x_t, t, t - 1)
-            ratio = (q.std / p.std) ** 2
-            squared = ((q.mean - p.mean) ** 2).mean(dim=(1, 2, 3)) / p.std**2
-            nats = 0.5 * (squared + ratio - 1 - math.log(ratio))
-        return BoundTerm(t, nats / math.log(2), mse)
+            nats = gaussian_divergence(q, p)
+        return BoundTerm(t, nats.mean(dim=(1, 2, 3)) / math.log(2), mse)
 
-    def _decoder(self, estimate: Tensor) -> GaussianParameters:
+    def _decoder(self, estimate: Estimate) -> GaussianParameters:
         """p(x_0 | x_1) before discretisation; eq. 13. Its mean is the x_0 estimate itself.
 
         q's own variance is 0 there, so `fixedsmall` takes beta_tilde of the next step. The paper's code does so
-        for both kinds; here `fixedlarge` is beta_1.
+        for both kinds; here `fixedlarge` is beta_1, and `learned` lies between the two.
         """
-        if self.variance == "fixedlarge" or self.schedule.steps == 1:
-            return GaussianParameters(estimate, math.sqrt(self.schedule.betas[1]))
-        return GaussianParameters(estimate, posterior(self.schedule.level(2), self.schedule.level(1)).std)
+        large = math.sqrt(self.schedule.betas[1])
+        one_step = self.schedule.steps == 1
+        small = large if one_step else posterior(self.schedule.level(2), self.schedule.level(1)).std
+        return GaussianParameters(estimate.x_0, self._std(estimate, small, large))
 
     @torch.no_grad()
     def bound(self, x_0: Tensor) -> Iterator[BoundTerm]:
@@ -208,7 +236,14 @@ class GaussianDiffusion:
             yield self.bound_term(x_0, self.q_sample(x_0, t), t)
 
 
-def discretised_log_likelihood(x_0: Tensor, mean: Tensor, std: float) -> Tensor:
+def gaussian_divergence(q: GaussianParameters, p: GaussianParameters) -> Tensor:
+    """KL(q || p) of every coordinate, in nats, (B, C, H, W)."""
+    p_std = torch.as_tensor(p.std, dtype=p.mean.dtype, device=p.mean.device)
+    ratio = (q.std / p_std) ** 2
+    return 0.5 * (((q.mean - p.mean) / p_std) ** 2 + ratio - 1 - ratio.log())
+
+
+def discretised_log_likelihood(x_0: Tensor, mean: Tensor, std: float | Tensor) -> Tensor:
     """log of the probability of 8-bit pixels under a Gaussian cut into 256 bins; eq. 13.
 
     The outermost bins reach to infinity.
@@ -216,7 +251,7 @@ def discretised_log_likelihood(x_0: Tensor, mean: Tensor, std: float) -> Tensor:
     Args:
         x_0: pixels v / 127.5 - 1 with integers v, any shape.
         mean: same shape, same units.
-        std: same units.
+        std: same units, one for all or of the same shape.
 
     Returns:
         Nats, same shape.

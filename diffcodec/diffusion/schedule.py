@@ -78,6 +78,12 @@ def posterior(t: NoiseLevel, s: NoiseLevel) -> Posterior:
     )
 
 
+def forward_std(t: NoiseLevel, s: NoiseLevel) -> float:
+    """Standard deviation of q(x_t | x_s) for a cleaner level s; its square is beta_t for s = t - 1."""
+    # The log of alphas_cumprod keeps the digits that 1 - alpha_t^2 / alpha_s^2 would lose.
+    return math.sqrt(-math.expm1(_softplus(-s.log_snr) - _softplus(-t.log_snr)))
+
+
 @dataclass(frozen=True)
 class NoiseSchedule:
     """The timesteps 0 (the image) to `steps` (noise) of a discrete schedule, as noise levels."""
@@ -118,6 +124,12 @@ class NoiseSchedule:
         if not 0 <= t <= self.steps:
             raise ValueError(f"expected a timestep from 0 to {self.steps}, found {t}")
         return NoiseLevel(float(self.log_snr[t]))
+
+    def before(self, log_snr: float) -> NoiseLevel:
+        """The first timestep that is cleaner than a log SNR: t - 1 for that of t, and the image after t = 1."""
+        # A level that float32 has rounded is still that of its timestep.
+        t = math.ceil(self.timestep(log_snr) - 1e-3)
+        return NoiseLevel(math.inf) if log_snr > self.log_snr[1] else self.level(t - 1)
 
     def timestep(self, log_snr: float) -> float:
         """The (fractional) timestep of a log SNR, clipped to 1...T: what imported networks are told."""

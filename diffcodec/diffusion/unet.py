@@ -244,11 +244,17 @@ class Trunk(nn.Module):
 
 
 class UNet(nn.Module):
-    """Network from (x_t, noise level) to its raw output, whose meaning `ModelConfig.prediction` names."""
+    """Network from (x_t, noise level) to its raw output, whose meaning `ModelConfig.prediction` names.
 
-    def __init__(self, config: UNetConfig) -> None:
+    Args:
+        config: its shape.
+        out_channels: of the raw output; those of the image if not given.
+    """
+
+    def __init__(self, config: UNetConfig, out_channels: int | None = None) -> None:
         super().__init__()
         self.config = config
+        out_channels = config.image_channels if out_channels is None else out_channels
         image, full, area = config.image_channels, config.full_resolution_channels, config.patch**2
         self.embedding = NoiseEmbedding(config)
         self.trunk = Trunk(config)
@@ -263,7 +269,7 @@ class UNet(nn.Module):
             self.stem = Convolution(image * area, config.channels, 3, padding=1)
             last = config.channels
         self.norm = make_norm(config, last)
-        self.out = zero_init(Convolution(last, image * (1 if full else area), 3, padding=1))
+        self.out = zero_init(Convolution(last, out_channels * (1 if full else area), 3, padding=1))
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
         """Raw output of the network.
@@ -273,7 +279,7 @@ class UNet(nn.Module):
             condition: (B,), or (1,) for all images alike, log SNR in nats or timestep.
 
         Returns:
-            (B, image_channels, H, W).
+            (B, out_channels, H, W).
         """
         patch = self.config.patch
         embedding = self.embedding(condition)

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from diffcodec.diffusion.denoiser import NoisePredictor
+from diffcodec.diffusion.denoiser import Estimate, NoisePredictor
 from diffcodec.diffusion.gaussian import GaussianDiffusion
 from diffcodec.diffusion.schedule import NoiseLevel, NoiseSchedule
 from diffcodec.errors import ConfigError, ImageError
@@ -263,8 +263,8 @@ def measure_bound(
         area += 0.5 * (error_before + error) * (level.snr - snr_before)
         snr_before, error_before = level.snr, error
         if t is not None:
-            terms_small[t - 1] = small.bound_term_given(estimate, x_0, x_t.double(), t).bpd.numpy()
-            terms_large[t - 1] = large.bound_term_given(estimate, x_0, x_t.double(), t).bpd.numpy()
+            terms_small[t - 1] = small.bound_term_given(Estimate(estimate), x_0, x_t.double(), t).bpd.numpy()
+            terms_large[t - 1] = large.bound_term_given(Estimate(estimate), x_0, x_t.double(), t).bpd.numpy()
             rate_fine[t] = 0.5 * area / math.log(2)
             mse[t] = error
             grey = ((estimate + 1) * GREY_LEVELS_PER_UNIT).round().clamp(0, 255)

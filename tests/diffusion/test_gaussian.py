@@ -10,12 +10,11 @@ from scipy import stats
 from torch import Tensor
 from torch.distributions import Normal, kl_divergence
 
-from diffcodec.config import ScheduleConfig
+from diffcodec.config import ScheduleConfig, VarianceKind
 from diffcodec.diffusion.denoiser import alpha_sigma
 from diffcodec.diffusion.gaussian import (
     BoundTerm,
     GaussianDiffusion,
-    VarianceKind,
     discretised_log_likelihood,
     variational_rate,
 )
@@ -291,7 +290,7 @@ def test_one_evaluation_is_enough_for_the_terms_of_both_variances(t: int) -> Non
     x_0 = pictures()
     x_t = GaussianDiffusion(SHORT, linear_predictor).q_sample(x_0, t)
     diffusions = [GaussianDiffusion(SHORT, counted, variance=variance) for variance in VARIANCES]
-    estimate = diffusions[0].predict_x_0(x_t, t)
+    estimate = diffusions[0].estimate(x_t, SHORT.level(t))
     given = [diffusion.bound_term_given(estimate, x_0, x_t, t) for diffusion in diffusions]
     assert calls == [4]
     for diffusion, found in zip(diffusions, given, strict=True):
