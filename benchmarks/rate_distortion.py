@@ -28,9 +28,8 @@ from diffcodec.errors import ConfigError, DiffCodecError
 from diffcodec.evaluation import bound_results
 from diffcodec.evaluation.baselines import available_baselines
 from diffcodec.evaluation.datasets import Dataset, load_dataset
-from diffcodec.evaluation.jobs import run_jobs
-from diffcodec.evaluation.points import Measured, Point
-from diffcodec.evaluation.provenance import machine, versions
+from diffcodec.evaluation.points import Measured, Point, measure_points, timesteps_from
+from diffcodec.evaluation.provenance import OWN_LIBRARIES, conditions, machine
 from diffcodec.evaluation.records import ResultFile, read_results
 from diffcodec.evaluation.summary_table import bound_line, codec_table, table_4
 
@@ -41,22 +40,8 @@ TABLE_4 = HERE / "reported" / "ddpm-table4.json"
 PARTS = ("bound", "codec", "true-sampling", "poisson", "lossless", "peers")
 DEFAULT_TIMESTEPS = "500,300,200,100,50,30,20,10,5,2,1"
 POISSON_TIMESTEPS = 4
-OWN_LIBRARIES = ("torch", "numpy", "scipy", "constriction", "piq")
 PEER_LIBRARIES = ("pillow", "pillow-jxl-plugin", "piq")
 PIQ_HINT = "piq is missing: pip install 'diffcodec[bench]'"
-
-
-def chosen_timesteps(text: str, codec: DiffusionCodec) -> list[int]:
-    """Timesteps joined by commas, from coarse to fine."""
-    try:
-        timesteps = sorted({int(part) for part in text.split(",")}, reverse=True)
-    except ValueError as error:
-        raise ConfigError(f"--timesteps: expected integers joined by commas, found {text!r}") from error
-    last = len(codec.tables.timesteps)
-    if wrong := [str(t) for t in timesteps if not 1 <= t <= last]:
-        hint = "; lossless files are the part `lossless`" if "0" in wrong else ""
-        raise ConfigError(f"--timesteps: expected 1 to {last}, found {', '.join(wrong)}{hint}")
-    return timesteps
 
 
 def chosen_parts(text: str) -> list[str]:
@@ -110,19 +95,17 @@ class Benchmark:
         *,
         images: int | None = None,
         fresh: bool | None = None,
-        **conditions: Any,
+        **settings: Any,
     ) -> None:
         """Make a result file known, with what was measured under the same conditions before."""
         peer = not name.startswith(("diffcodec", "ddpm"))
-        card, fingerprint = self.codec.checkpoint.card.name, self.codec.fingerprint.hex()
         self.files[name] = ResultFile(
             self.folder / f"{name}.json",
-            {
-                "codec": name, "label": label, "dataset": self.dataset.name, "digest": self.dataset.digest,
-                "kind": kind, "images": len(self.dataset.pictures) if images is None else images,
-                "seed": self.measured.seed, "model": None if peer else {"name": card, "fingerprint": fingerprint},
-                "versions": versions(PEER_LIBRARIES if peer else OWN_LIBRARIES), **conditions,
-            },
+            conditions(
+                name, label, kind, self.dataset, seed=self.measured.seed, images=images,
+                checkpoint=None if peer else self.codec.checkpoint,
+                libraries=PEER_LIBRARIES if peer else OWN_LIBRARIES, **settings,
+            ),
             {"command": self.command, "machine": self.machine},
             fresh=self.fresh if fresh is None else fresh,
         )  # fmt: skip
@@ -203,22 +186,16 @@ class Benchmark:
 
     def run(self, processes: int) -> None:
         """Measure the points, and file each one as soon as all of its pictures are done."""
-        owners = [(point, place) for point in self.points for place in range(len(point.jobs))]
-        # The longest first, so that no process is left with a long one at the end.
-        owners.sort(key=lambda owner: -owner[0].jobs[owner[1]].cost)
-        jobs = [point.jobs[place] for point, place in owners]
-        parts: dict[str, dict[int, Any]] = {}
         layout = "{percentage:3.0f}% |{bar}| {elapsed}, {remaining} left{postfix}"
-        with tqdm(total=sum(job.cost for job in jobs), bar_format=layout, smoothing=0.02, disable=not jobs) as bar:
-            for number, result in run_jobs(jobs, processes):
-                point, place = owners[number]
-                done = parts.setdefault(f"{point.codec} {point.setting}", {})
-                done[place] = result
-                if len(done) == len(point.jobs):
-                    self.finish(point, [done[index] for index in range(len(done))])
-                    parts.pop(f"{point.codec} {point.setting}")
+        total = sum(job.cost for point in self.points for job in point.jobs)
+        with tqdm(total=total, bar_format=layout, smoothing=0.02, disable=not self.points) as bar:
+
+            def progress(point: Point, cost: float) -> None:
                 bar.set_postfix_str(f"{point.codec}, {point.setting}", refresh=False)
-                bar.update(jobs[number].cost)
+                bar.update(cost)
+
+            for point, results in measure_points(self.points, processes, progress):
+                self.finish(point, results)
 
     def finish(self, point: Point, results: list[Any]) -> None:
         """File a point."""
@@ -289,9 +266,9 @@ def main(
         codec = DiffusionCodec.from_pretrained(model)
         dataset = load_dataset(str(BUNDLED) if data == BUNDLED.stem else data, root=root, limit=limit)
         benchmark = Benchmark(
-            dataset, codec, Measured(dataset.pictures, model, device, seed), chosen_timesteps(timesteps, codec),
-            channel, effort, out / dataset.name, command_of(ctx), machine(device, jobs), fresh,
-            notes=list(dataset.notes),
+            dataset, codec, Measured(dataset.pictures, model, device, seed),
+            timesteps_from(timesteps, codec, option="--timesteps"), channel, effort, out / dataset.name,
+            command_of(ctx), machine(device, jobs), fresh, notes=list(dataset.notes),
         )  # fmt: skip
         adders = {
             "bound": benchmark.add_bound, "codec": benchmark.add_codec, "true-sampling": benchmark.add_true_sampling,

@@ -255,7 +255,7 @@ def measure_bound(
     snr_before = 0.0
     error_before: FloatArray | None = None
     levels = evaluation_levels(schedule)
-    estimates = _estimates(small, [level for level, _ in levels], x_0, generator, batch_size, device)
+    estimates = estimates_at(small, [level for level, _ in levels], x_0, generator, batch_size, device)
     for done, ((level, t), (x_t, estimate)) in enumerate(zip(levels, estimates, strict=True), start=1):
         error = ((x_0 - estimate) ** 2).mean(dim=(1, 2, 3)).numpy()
         if error_before is None:
@@ -275,11 +275,20 @@ def measure_bound(
     return BoundMeasurement(schedule, dims, seed, clip_denoised, terms_small, terms_large, rate_fine, mse, rounded)
 
 
-def _estimates(
+def estimates_at(
     diffusion: GaussianDiffusion, levels: Sequence[NoiseLevel], x_0: Tensor, generator: torch.Generator,
     batch_size: int, device: torch.device,
 ) -> Iterator[tuple[Tensor, Tensor]]:  # fmt: skip
-    """x_t (float32) and the estimate of x_0 (float64) at every level, (N, 3, H, W) each."""
+    """x_t ~ q(x_t | x_0) (float32) and the estimate of x_0 (float64) at every level, (N, 3, H, W) each.
+
+    Args:
+        diffusion: the model, and whether its estimates are clipped.
+        levels: where to evaluate it.
+        x_0: float64, (N, 3, H, W), in [-1, 1].
+        generator: of the noise, level by level.
+        batch_size: images at a time, of one level or several.
+        device: that of the model; results are on the CPU.
+    """
     at_once = max(1, batch_size // len(x_0))
     for start in range(0, len(levels), at_once):
         block = levels[start : start + at_once]

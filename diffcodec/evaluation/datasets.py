@@ -1,11 +1,13 @@
-"""Pictures to measure on, by name: CIFAR-10's test set, a grid of its tiles, or a folder."""
+"""Pictures to measure on, by name: CIFAR-10's test or training set, a grid of its tiles, or a folder."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,10 +18,26 @@ from diffcodec.images import Picture, read_picture
 TILE = 32
 """Height and width of the tiles of a grid, in pixels: those of CIFAR-10."""
 
-CIFAR10 = "cifar10"
-"""The name by which torchvision's CIFAR-10 is asked for."""
+CIFAR10, CIFAR10_TRAIN = "cifar10", "cifar10-train"
+"""The names by which torchvision's CIFAR-10 is asked for: its test set, and its training set."""
 
 PICTURE_SUFFIXES = (".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".jpg", ".jpeg")
+
+
+class Pictures(Protocol):
+    """Pictures to be gone through, once or several times, wherever they are."""
+
+    @property
+    def name(self) -> str:
+        """As results are filed."""
+
+    @property
+    def digest(self) -> str:
+        """Hex digits that change with any picture."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[Picture]: ...
 
 
 @dataclass(frozen=True)
@@ -45,13 +63,66 @@ class Dataset:
             digest.update(picture.pixels.tobytes())
         return digest.hexdigest()[:8]
 
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def __iter__(self) -> Iterator[Picture]:
+        return iter(self.pictures)
+
+
+@dataclass(frozen=True)
+class PictureFolder:
+    """Pictures below a folder, which stay on the disk until they are gone through.
+
+    Args:
+        name: as results are filed.
+        files: in order.
+    """
+
+    name: str
+    files: tuple[Path, ...]
+
+    @cached_property
+    def digest(self) -> str:
+        """8 hex digits that change with any byte of the files (SHA-256, cut)."""
+        digest = hashlib.sha256()
+        for path in self.files:
+            data = path.read_bytes()
+            digest.update(len(data).to_bytes(8, "little"))
+            digest.update(data)
+        return digest.hexdigest()[:8]
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __iter__(self) -> Iterator[Picture]:
+        return map(read_picture, self.files)
+
+
+def open_dataset(source: str, *, root: str = "data", limit: int | None = None) -> Pictures:
+    """The pictures of a source; those of a folder are read when they are asked for, with their alpha planes.
+
+    Args:
+        source, root, limit: as for `load_dataset`.
+
+    Raises:
+        ConfigError: if there is no such source, or it holds no picture.
+        ImageError: if the picture of a grid cannot be read.
+    """
+    _check_limit(limit)
+    if source in (CIFAR10, CIFAR10_TRAIN) or not Path(source).is_dir():
+        return load_dataset(source, root=root, limit=limit)
+    files = _picture_files(Path(source))
+    name = _named(Path(source).resolve().name, len(files[:limit]), len(files))
+    return PictureFolder(name, tuple(files[:limit]))
+
 
 def load_dataset(source: str, *, root: str = "data", limit: int | None = None) -> Dataset:
     """The pictures of a source.
 
     Args:
-        source: `cifar10` (torchvision's test set); a folder, for all pictures below it, of any sizes, by name; or a
-            picture file whose sides are multiples of 32, a grid of tiles in row order.
+        source: `cifar10` (torchvision's test set) or `cifar10-train`; a folder, for all pictures below it, of any
+            sizes, by name; or a picture file whose sides are multiples of 32, a grid of tiles in row order.
         root: where to look for CIFAR-10, and where to download it to where there is a network.
         limit: take only so many, from the first.
 
@@ -59,16 +130,16 @@ def load_dataset(source: str, *, root: str = "data", limit: int | None = None) -
         ConfigError: if there is no such source, or it holds no picture.
         ImageError: if a picture cannot be read.
     """
-    if limit is not None and limit < 1:
-        raise ConfigError(f"limit: expected at least 1, found {limit}")
+    _check_limit(limit)
     path = Path(source)
-    if source == CIFAR10:
-        dataset = Dataset("cifar10-test", tuple(Picture(pixels) for pixels in _cifar10_test(root)[:limit]))
-        total = 10_000
+    if source in (CIFAR10, CIFAR10_TRAIN):
+        pixels = _cifar10(root, train=source == CIFAR10_TRAIN)
+        total = len(pixels)
+        dataset = Dataset(
+            CIFAR10_TRAIN if source == CIFAR10_TRAIN else "cifar10-test", tuple(Picture(p) for p in pixels[:limit])
+        )
     elif path.is_dir():
-        files = sorted(file for file in path.rglob("*") if file.suffix.lower() in PICTURE_SUFFIXES)
-        if not files:
-            raise ConfigError(f"{source}: no pictures below this folder; known are {', '.join(PICTURE_SUFFIXES)}")
+        files = _picture_files(path)
         total = len(files)
         dataset = _opaque(path.resolve().name, [read_picture(file) for file in files[:limit]])
     elif path.is_file():
@@ -78,11 +149,9 @@ def load_dataset(source: str, *, root: str = "data", limit: int | None = None) -
     else:
         raise ConfigError(
             f"{source}: no such file or folder; pass one that exists, a grid of {TILE} x {TILE} tiles or a folder "
-            f"of pictures, or the name {CIFAR10}"
+            f"of pictures, or the name {CIFAR10} or {CIFAR10_TRAIN}"
         )
-    # A quick look at a few pictures must not take the place of all of them.
-    taken = len(dataset.pictures)
-    return dataset if taken == total else replace(dataset, name=f"{dataset.name}-first-{taken}")
+    return replace(dataset, name=_named(dataset.name, len(dataset), total))
 
 
 def same_size_batches(pictures: Sequence[Picture], size: int, max_pixels: int) -> list[list[int]]:
@@ -101,6 +170,23 @@ def same_size_batches(pictures: Sequence[Picture], size: int, max_pixels: int) -
         count = max(1, min(size, max_pixels // (shape[0] * shape[1])))
         batches += [indices[start : start + count] for start in range(0, len(indices), count)]
     return batches
+
+
+def _check_limit(limit: int | None) -> None:
+    if limit is not None and limit < 1:
+        raise ConfigError(f"limit: expected at least 1, found {limit}")
+
+
+def _named(name: str, taken: int, total: int) -> str:
+    """The name of so many of the pictures: a quick look at a few must not take the place of all of them."""
+    return name if taken == total else f"{name}-first-{taken}"
+
+
+def _picture_files(folder: Path) -> list[Path]:
+    files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in PICTURE_SUFFIXES)
+    if not files:
+        raise ConfigError(f"{folder}: no pictures below this folder; known are {', '.join(PICTURE_SUFFIXES)}")
+    return files
 
 
 def _opaque(name: str, pictures: Sequence[Picture]) -> Dataset:
@@ -122,14 +208,14 @@ def _tiles(path: Path) -> Iterator[Picture]:
         yield from (Picture(np.ascontiguousarray(tile)) for tile in np.split(row, columns, axis=1))
 
 
-def _cifar10_test(root: str) -> NDArray[np.uint8]:
-    """CIFAR-10's test images, (10000, 32, 32, 3), from any copy below `root`, or from the network."""
+def _cifar10(root: str, *, train: bool) -> NDArray[np.uint8]:
+    """CIFAR-10's 10,000 test or 50,000 training images, (N, 32, 32, 3), from any copy below `root`, or downloaded."""
     try:
         from torchvision.datasets import CIFAR10 as TorchvisionCifar10
     except ImportError as error:
         raise ConfigError(f"{CIFAR10} needs torchvision: pip install 'diffcodec[bench]'") from error
     try:
-        data = TorchvisionCifar10(str(_cifar10_parent(Path(root))), train=False, download=True).data
+        data = TorchvisionCifar10(str(_cifar10_parent(Path(root))), train=train, download=True).data
     except (OSError, RuntimeError) as error:
         raise ConfigError(
             f"CIFAR-10 is not below {root!r} and cannot be downloaded ({error}): pass a folder that holds "

@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
-import torch
 
 from diffcodec.codec import DiffusionCodec
-from diffcodec.devices import full_precision
-from diffcodec.diffusion.windows import MAX_WINDOW_PIXELS
 from diffcodec.errors import ConfigError, ImageError
 from diffcodec.evaluation.baselines import Baseline, measure_baseline
-from diffcodec.evaluation.bound import BoundMeasurement, evaluation_levels, measure_bound
+from diffcodec.evaluation.bound import BoundMeasurement, evaluation_levels
 from diffcodec.evaluation.codec_rows import measure_files, measure_true_sampling
 from diffcodec.evaluation.datasets import same_size_batches
-from diffcodec.evaluation.jobs import Job
+from diffcodec.evaluation.jobs import Job, run_jobs
+from diffcodec.evaluation.nll import BATCH_PIXELS, BOUND_BATCH, bound_of_batch, check_pictures, derived_seed
 from diffcodec.evaluation.records import Row
 from diffcodec.images import Picture
 
-BATCH, BATCH_PIXELS = 20, 1 << 16
-"""Pictures, and pixels, that are compressed together."""
-
-BOUND_BATCH = 2
-"""Pictures whose bound is measured together. Few, since a batch of the network holds many levels of each."""
+BATCH = 20
+"""Pictures that are compressed together."""
 
 DECODER_COST, POISSON_COST, PEER_COST = 2.5, 5.0, 3.0
 """Time of a step alone, of its search in the slow channel, and of a peer, over a picture's share of a batch's step."""
@@ -82,16 +77,7 @@ class Measured:
         Raises:
             ConfigError: if there are pictures that the network does not take as they are.
         """
-        stride = codec.checkpoint.config.network.stride
-        odd = sum(
-            p.mode != "RGB" or p.width % stride > 0 or p.height % stride > 0 or p.width * p.height > MAX_WINDOW_PIXELS
-            for p in self.pictures
-        )
-        if odd:
-            raise ConfigError(
-                f"{odd} of {len(self.pictures)} pictures are grey, have a side that is no multiple of {stride}, or "
-                f"more than {MAX_WINDOW_PIXELS} pixels"
-            )
+        check_pictures(self.pictures, codec.checkpoint.config.network.stride)
         evaluations = len(evaluation_levels(codec.denoiser.schedule))
         return self._point("ddpm-bound", "bound", 0.0, _bound, {}, evaluations, batch=BOUND_BATCH)
 
@@ -139,15 +125,59 @@ class Measured:
         return sum(self.pictures[index].width * self.pictures[index].height for index in indices) / 1024
 
 
+def measure_points(
+    points: Sequence[Point], processes: int, progress: Callable[[Point, float], None] = lambda point, cost: None
+) -> Iterator[tuple[Point, list[Any]]]:
+    """Every point with the results of its jobs, as soon as all of them are done.
+
+    Args:
+        points: to be measured.
+        processes: how many jobs at a time.
+        progress: told of every job that is done: its point, and its cost.
+
+    Raises:
+        DiffCodecError: if a process dies.
+    """
+    owners = [(point, place) for point in points for place in range(len(point.jobs))]
+    # The longest first, so that no process is left with a long one at the end.
+    owners.sort(key=lambda owner: -owner[0].jobs[owner[1]].cost)
+    parts: dict[tuple[str, str], dict[int, Any]] = {}
+    for number, result in run_jobs([point.jobs[place] for point, place in owners], processes):
+        point, place = owners[number]
+        done = parts.setdefault((point.codec, point.setting), {})
+        done[place] = result
+        progress(point, point.jobs[place].cost)
+        if len(done) == len(point.jobs):
+            yield point, [done[index] for index in range(len(done))]
+            del parts[point.codec, point.setting]
+
+
+def timesteps_from(text: str, codec: DiffusionCodec, *, option: str, lossless: bool = False) -> list[int]:
+    """Timesteps joined by commas, from coarse to fine.
+
+    Args:
+        text: such as `500,300`.
+        codec: whose timesteps they are.
+        option: what messages call the text.
+        lossless: whether 0 is one, if the model has tables for it.
+
+    Raises:
+        ConfigError: if the text is none, or there are no such timesteps.
+    """
+    try:
+        timesteps = sorted({int(part) for part in text.split(",")}, reverse=True)
+    except ValueError as error:
+        raise ConfigError(f"{option}: expected integers joined by commas, found {text!r}") from error
+    first, last = 0 if lossless and codec.tables.lossless is not None else 1, len(codec.tables.timesteps)
+    if wrong := [str(t) for t in timesteps if not first <= t <= last]:
+        raise ConfigError(f"{option}: expected {first} to {last}, found {', '.join(wrong)}")
+    return timesteps
+
+
 def _steps(codec: DiffusionCodec, picture: Picture, timestep: int) -> int:
     """Roughly the network evaluations for a file."""
     levels = codec.tables.lists[codec.tables.list_for(picture.width * picture.height)]
     return 1 + len(levels.steps_to(codec.tables.level(max(1, timestep))))
-
-
-def _seed(seed: int, *place: int) -> int:
-    """A seed of its own for a job, so that no two see the same noise."""
-    return int(np.random.SeedSequence([seed, *place]).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
 # ------------------------------------------------------------------------------ what runs in the processes
@@ -179,16 +209,13 @@ def _files(
 def _true_sampling(
     model: str | None, device: str, pictures: Sequence[Picture], seed: int, first: int, timestep: int
 ) -> list[Row]:
-    seed = _seed(seed, 1, first, timestep)
-    return measure_true_sampling(_codec(model, device), pictures, timestep=timestep, seed=seed)
+    own_seed = derived_seed(seed, 1, first, timestep)
+    return measure_true_sampling(_codec(model, device), pictures, timestep=timestep, seed=own_seed)
 
 
 def _bound(model: str | None, device: str, pictures: Sequence[Picture], seed: int, first: int) -> BoundMeasurement:
-    denoiser = _codec(model, device).denoiser
-    images = torch.from_numpy(np.stack([picture.pixels for picture in pictures])).permute(0, 3, 1, 2)
     batch_size = 24 if device == "cpu" else 256
-    with full_precision(torch.device(device)):
-        return measure_bound(denoiser, denoiser.schedule, images, seed=_seed(seed, 0, first), batch_size=batch_size)
+    return bound_of_batch(_codec(model, device).denoiser, pictures, first=first, seed=seed, batch_size=batch_size)
 
 
 def _peer(baseline: Baseline, parameter: float, pictures: Sequence[Picture]) -> list[Row] | str:

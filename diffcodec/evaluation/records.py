@@ -92,49 +92,25 @@ def _number(value: float) -> float | None:
     return float(value) if math.isfinite(value) else None
 
 
-class ResultFile:
-    """A codec's results on a data set, written anew whenever a point is finished.
-
-    A file of the same name is gone on with if it was measured under the same conditions; otherwise it is replaced
-    when the first point is finished.
+class Results:
+    """A codec's results on a data set, point by point.
 
     Args:
-        path: of the JSON file; its folder is made.
-        conditions: what the results depend on: data, model, seed, versions and the like. They are stored in the
-            file, and compared with those in a file that is there.
-        description: what else the file should say, such as the command; not compared.
-        fresh: start over, whatever is there.
+        conditions: what the results depend on: data, model, seed, versions and the like.
+        description: what else should be said, such as the command.
     """
 
-    def __init__(
-        self, path: Path, conditions: Mapping[str, Any], description: Mapping[str, Any], *, fresh: bool = False
-    ) -> None:
-        self.path = path
+    def __init__(self, conditions: Mapping[str, Any], description: Mapping[str, Any]) -> None:
         self.conditions = _plain(conditions)
         self.description = _plain(description)
         self.points: dict[str, dict[str, Any]] = {}
         self.extras: dict[str, Any] = {}
-        if path.exists() and not fresh:
-            found = read_results(path)
-            if all(found.get(key, ...) == value for key, value in self.conditions.items()):
-                self.points = {point["setting"]: point for point in found["points"]}
-                known = {"points", *self.conditions, *self.description}
-                self.extras = {key: value for key, value in found.items() if key not in known}
 
     def __contains__(self, setting: object) -> bool:
         return setting in self.points
 
-    def add(self, setting: str, parameter: float, rows: Sequence[Row], **values: Any) -> None:
-        """Take a point, and write the file; see `put`.
-
-        Raises:
-            ConfigError: if the file cannot be written.
-        """
-        self.put(setting, parameter, rows, **values)
-        self.write()
-
     def put(self, setting: str, parameter: float, rows: Sequence[Row], **values: Any) -> None:
-        """Take a point, without writing.
+        """Take a point.
 
         Args:
             setting: names the point; one of that name is replaced.
@@ -149,9 +125,44 @@ class ResultFile:
 
     @property
     def document(self) -> dict[str, Any]:
-        """The object that is written."""
+        """All of it as an object that JSON knows."""
         points = sorted(self.points.values(), key=lambda point: float(point["parameter"]))
         return {**self.conditions, **self.description, **_plain(self.extras), "points": points}
+
+
+class ResultFile(Results):
+    """Results in a file, which is written anew whenever a point is finished.
+
+    A file of the same name is gone on with if it was measured under the same conditions; otherwise it is replaced
+    when the first point is finished.
+
+    Args:
+        path: of the JSON file; its folder is made.
+        conditions: as for `Results`; they are compared with those in a file that is there.
+        description: as for `Results`; not compared.
+        fresh: start over, whatever is there.
+    """
+
+    def __init__(
+        self, path: Path, conditions: Mapping[str, Any], description: Mapping[str, Any], *, fresh: bool = False
+    ) -> None:
+        super().__init__(conditions, description)
+        self.path = path
+        if path.exists() and not fresh:
+            found = read_results(path)
+            if all(found.get(key, ...) == value for key, value in self.conditions.items()):
+                self.points = {point["setting"]: point for point in found["points"]}
+                known = {"points", *self.conditions, *self.description}
+                self.extras = {key: value for key, value in found.items() if key not in known}
+
+    def add(self, setting: str, parameter: float, rows: Sequence[Row], **values: Any) -> None:
+        """Take a point, and write the file; see `put`.
+
+        Raises:
+            ConfigError: if the file cannot be written.
+        """
+        self.put(setting, parameter, rows, **values)
+        self.write()
 
     def write(self) -> None:
         """Write the file, whole or not at all.
@@ -164,7 +175,7 @@ class ResultFile:
         except OSError as error:
             raise ConfigError(f"{self.path.parent}: cannot be made ({error}); pass another --out") from error
         with atomic_write(self.path, overwrite=True) as file:
-            file.write(_to_text(self.document).encode())
+            file.write(to_text(self.document).encode())
 
 
 def read_results(path: Path) -> dict[str, Any]:
@@ -195,7 +206,7 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _to_text(document: Mapping[str, Any]) -> str:
+def to_text(document: Mapping[str, Any]) -> str:
     """JSON with a line for every row, so that a difference between two files shows which images changed."""
     lines = []
     for key, value in document.items():

@@ -1,9 +1,13 @@
-"""Result files as text."""
+"""Results as text."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+import numpy as np
+
+from diffcodec.evaluation.records import Row
 
 HEAD = (
     "codec", "setting", "images", "bits/dim", "95 %", "payload", "RMSE", "95 %", "mean RMSE", "PSNR dB", "MS-SSIM",
@@ -71,6 +75,32 @@ def bound_line(bound: Mapping[str, Any]) -> str:
              "L_0_fixedsmall": "L_0 fixedsmall", "L_0_fixedlarge": "L_0 fixedlarge",
              "total_fixedsmall": "total fixedsmall", "total_fixedlarge": "total fixedlarge"}  # fmt: skip
     return "bound in bits/dim: " + ", ".join(f"{text} {parts[name]['mean']:.4f}" for name, text in names.items())
+
+
+def bound_table(rows: Sequence[Row]) -> str:
+    """The bound in bits/dim, split in its parts, with the standard errors of the means over images.
+
+    The fine limit starts at pure noise, so that L_T is in it, and takes the L_0 of `fixedsmall`.
+
+    Args:
+        rows: as of `BoundMeasurement.bound_rows`.
+    """
+    kinds = [name.removeprefix("L_0_") for name in rows[0] if name.startswith("L_0_")]
+    lines = [("bits/dim", *kinds, "fine limit")]
+    for label, name, fine in (
+        ("L_T", "L_T", None), ("L_1 ... L_T-1", "L_{}", "rate_fine"), ("L_0", "L_0_{}", "L_0_fixedsmall"),
+        ("bound", "total_{}", "total_fine"),
+    ):  # fmt: skip
+        cells = [mean_and_error(rows, name.format(kind)) for kind in kinds]
+        lines.append((label, *cells, mean_and_error(rows, fine) if fine else MISSING))
+    return aligned(lines, left=1)
+
+
+def mean_and_error(rows: Sequence[Row], column: str, decimals: int = 4) -> str:
+    """Mean of a column, and its standard error where there are two images or more: `3.7500 ± 0.0123`."""
+    values = np.array([row[column] for row in rows], float)
+    mean = f"{values.mean():.{decimals}f}"
+    return f"{mean} ± {values.std(ddof=1) / len(values) ** 0.5:.{decimals}f}" if len(values) > 1 else mean
 
 
 def aligned(lines: Sequence[Sequence[str]], *, left: int = 0) -> str:

@@ -1,0 +1,237 @@
+"""The bound on the codelength of pictures in bits/dim: every term of it, or random terms with their weights."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from diffcodec.devices import full_precision
+from diffcodec.diffusion.denoiser import Denoiser, Estimate, NoisePredictor
+from diffcodec.diffusion.gaussian import GaussianDiffusion
+from diffcodec.diffusion.schedule import NoiseLevel, NoiseSchedule
+from diffcodec.diffusion.windows import MAX_WINDOW_PIXELS
+from diffcodec.errors import ConfigError
+from diffcodec.evaluation.bound import (
+    GREY_LEVELS_PER_UNIT,
+    BoundMeasurement,
+    estimates_at,
+    evaluation_levels,
+    measure_bound,
+)
+from diffcodec.evaluation.datasets import same_size_batches
+from diffcodec.evaluation.records import Row
+from diffcodec.images import Picture
+
+BOUND_BATCH = 2
+"""Pictures whose bound is measured together. Few, since a batch of the network holds many levels of each."""
+
+BATCH_PIXELS = 1 << 16
+"""Most pixels of several pictures that are measured together."""
+
+Tell = Callable[[int], None]
+
+
+def evaluations_per_picture(schedule: NoiseSchedule, terms: int | None = None) -> int:
+    """How often the network is evaluated for the bound of a picture.
+
+    Args:
+        schedule: of the model.
+        terms: as for `measure_nll`.
+    """
+    everything = len(evaluation_levels(schedule))
+    return everything if terms is None else min(terms, everything)
+
+
+def measure_nll(
+    denoiser: Denoiser, pictures: Sequence[Picture], *, terms: int | None = None, seed: int = 0, batch_size: int = 24,
+    progress: Tell = lambda done: None,
+) -> list[Row]:  # fmt: skip
+    """The bound of every picture and its parts.
+
+    Args:
+        denoiser: the model, with its schedule of any number of timesteps.
+        pictures: of any sizes that the network takes.
+        terms: evaluate so many terms of each picture, drawn at random (see `sample_bound`); all if None.
+        seed: of the noise, and of the choice of terms. Results do not depend on the batch size.
+        batch_size: rows of a network evaluation; more than one level of a picture can be in it.
+        progress: told the number of evaluations done, of all pictures.
+
+    Returns:
+        A row for each picture with the columns of `BoundMeasurement.bound_rows`.
+
+    Raises:
+        ConfigError: if a picture does not fit the network, or an option is out of range.
+    """
+    check_pictures(pictures, denoiser.config.network.stride)
+    each = evaluations_per_picture(denoiser.schedule, terms)
+    rows: list[Row] = []
+    if terms is not None:
+        for index, picture in enumerate(pictures):
+            with full_precision(_device(denoiser)):
+                row = sample_bound(
+                    denoiser, denoiser.schedule, _stack([picture])[0], terms=terms,
+                    seed=derived_seed(seed, 2, index), batch_size=batch_size,
+                )  # fmt: skip
+            rows.append({**row, "image": index})
+            progress((index + 1) * each)
+        return rows
+    for indices in same_size_batches(pictures, BOUND_BATCH, BATCH_PIXELS):
+        done, count = len(rows) * each, len(indices)
+        part = bound_of_batch(
+            denoiser, [pictures[index] for index in indices], first=indices[0], seed=seed, batch_size=batch_size,
+            progress=lambda levels, done=done, count=count: progress(done + levels * count),  # type: ignore[misc]
+        )  # fmt: skip
+        rows += [{**row, "image": index} for index, row in zip(indices, part.bound_rows(), strict=True)]
+    return sorted(rows, key=lambda row: row["image"] or 0)
+
+
+def bound_of_batch(
+    denoiser: Denoiser, pictures: Sequence[Picture], *, first: int, seed: int, batch_size: int,
+    progress: Tell = lambda done: None,
+) -> BoundMeasurement:  # fmt: skip
+    """The bound of a few pictures of one size, with noise of their own.
+
+    Args:
+        denoiser: the model.
+        pictures: a batch of `same_size_batches`.
+        first: place of the first one in the data set: it enters the seed.
+        seed, batch_size: as for `measure_nll`.
+        progress: told the number of levels done.
+    """
+    with full_precision(_device(denoiser)):
+        return measure_bound(
+            denoiser, denoiser.schedule, _stack(pictures), seed=derived_seed(seed, 0, first), batch_size=batch_size,
+            progress=progress,
+        )  # fmt: skip
+
+
+@torch.no_grad()
+def sample_bound(
+    predictor: NoisePredictor, schedule: NoiseSchedule, image: Tensor, *, terms: int, seed: int = 0,
+    batch_size: int = 24, clip_denoised: bool = True,
+) -> Row:  # fmt: skip
+    """An unbiased estimate of an image's bound from some of its terms.
+
+    All parts of the bound are sums over the levels of `evaluation_levels`: of the terms L_t, and in the fine limit of
+    the trapezoid's errors. The levels are cut into as many groups as evaluations are wanted (`level_strata`); of each
+    group one level is drawn and counts for all of them. With as many terms as levels it is the whole measurement.
+
+    Args:
+        predictor: the model; a module is fed on its own device.
+        schedule: timesteps and their noise levels.
+        image: uint8, (3, H, W).
+        terms: number of evaluations, 3 or more; at most those of the whole measurement are made.
+        seed: of the choice and of the noise.
+        batch_size: levels at a time.
+        clip_denoised: clip the x_0 estimate to [-1, 1], as the paper does.
+
+    Returns:
+        The columns of `BoundMeasurement.bound_rows`, except `image`.
+
+    Raises:
+        ConfigError: if there are too few terms.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    levels = evaluation_levels(schedule)
+    snr = np.array([level.snr for level, _ in levels])
+    # Of the error at each level in the integral over SNR, which starts at 0 with the error of the noisiest level.
+    left, right = np.diff(snr, prepend=0.0), np.diff(snr, append=snr[-1])
+    left[0] *= 2
+    trapezoid = 0.5 * (left + right) * 0.5 / math.log(2)
+
+    strata = level_strata(levels, terms)
+    chosen = [group[int(torch.randint(len(group), (), generator=generator))] for group in strata]
+    small = GaussianDiffusion(schedule, predictor, clip_denoised=clip_denoised)
+    large = GaussianDiffusion(schedule, predictor, clip_denoised=clip_denoised, variance="fixedlarge")
+    x_0 = image.cpu().double()[None] / GREY_LEVELS_PER_UNIT - 1
+    prior = float(small.prior_term(x_0).bpd)
+    row = dict.fromkeys(("L_fixedsmall", "L_fixedlarge", "rate_fine", "L_0_fixedsmall", "L_0_fixedlarge"), 0.0)
+    noisy = [levels[place][0] for place in chosen]
+    estimates = estimates_at(small, noisy, x_0, generator, batch_size, _device(predictor))
+    for place, group, (x_t, x_0_estimate) in zip(chosen, strata, estimates, strict=True):
+        row["rate_fine"] += len(group) * trapezoid[place] * float(((x_0 - x_0_estimate) ** 2).mean())
+        if (t := levels[place][1]) is not None:
+            name = "L_0" if t == 1 else "L"
+            estimate, noisy_image = Estimate(x_0_estimate), x_t.double()
+            for kind, diffusion in (("fixedsmall", small), ("fixedlarge", large)):
+                term = float(diffusion.bound_term_given(estimate, x_0, noisy_image, t).bpd)
+                row[f"{name}_{kind}"] += len(group) * term
+    totals = {f"total_{kind}": prior + row[f"L_{kind}"] + row[f"L_0_{kind}"] for kind in ("fixedsmall", "fixedlarge")}
+    return {
+        "L_T": prior, **row, **totals,
+        "total_fine": row["rate_fine"] + row["L_0_fixedsmall"],
+        "total_paper": prior + row["L_fixedlarge"] + row["L_0_fixedsmall"],
+    }  # fmt: skip
+
+
+def level_strata(levels: Sequence[tuple[NoiseLevel, int | None]], count: int) -> list[list[int]]:
+    """Places of levels in groups of neighbours, from which one each is drawn.
+
+    t = 1 is a group of its own, as most of the bound is there. The other timesteps, and the levels between them,
+    which have no L_t, are grouped apart: the group that is widest in log SNR is halved until there are enough. The
+    rate of natural images is spread most evenly over the log SNR.
+
+    Args:
+        levels: those of `evaluation_levels`.
+        count: number of groups; no more are made than there are levels.
+
+    Raises:
+        ConfigError: if it is too small to have a group of each kind.
+    """
+    last = len(levels) - 1
+    timesteps = [place for place, (_, t) in enumerate(levels) if t is not None and t > 1]
+    between = [place for place, (_, t) in enumerate(levels) if t is None]
+    groups = [group for group in (timesteps, between, [last]) if group]
+    if count < len(groups):
+        raise ConfigError(f"terms: expected at least {len(groups)}, found {count}: evaluate more")
+
+    def width(group: Sequence[int]) -> float:
+        return levels[group[-1]][0].log_snr - levels[group[0]][0].log_snr
+
+    while len(groups) < min(count, len(levels)):
+        widest = max(groups, key=width)
+        middle = levels[widest[0]][0].log_snr + width(widest) / 2
+        groups.remove(widest)
+        groups.append([place for place in widest if levels[place][0].log_snr <= middle])
+        groups.append([place for place in widest if levels[place][0].log_snr > middle])
+    return sorted(groups)
+
+
+def check_pictures(pictures: Sequence[Picture], stride: int) -> None:
+    """Whether a network takes pictures as they are, without rims or windows.
+
+    Args:
+        pictures: any.
+        stride: of the network, in pixels.
+
+    Raises:
+        ConfigError: if it does not take all of them.
+    """
+    odd = sum(
+        p.mode != "RGB" or p.width % stride > 0 or p.height % stride > 0 or p.width * p.height > MAX_WINDOW_PIXELS
+        for p in pictures
+    )
+    if odd:
+        raise ConfigError(
+            f"{odd} of {len(pictures)} pictures are grey, have a side that is no multiple of {stride}, or "
+            f"more than {MAX_WINDOW_PIXELS} pixels"
+        )
+
+
+def derived_seed(seed: int, *place: int) -> int:
+    """A seed of its own for a part of the work, so that no two parts see the same noise."""
+    return int(np.random.SeedSequence([seed, *place]).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+def _device(predictor: NoisePredictor) -> torch.device:
+    parameter = next(predictor.parameters(), None) if isinstance(predictor, torch.nn.Module) else None
+    return torch.device("cpu") if parameter is None else parameter.device
+
+
+def _stack(pictures: Sequence[Picture]) -> Tensor:
+    """Pixels of RGB pictures of one size, (N, 3, H, W), uint8."""
+    return torch.from_numpy(np.stack([picture.pixels for picture in pictures])).permute(0, 3, 1, 2)
