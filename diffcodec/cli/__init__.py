@@ -18,7 +18,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 class LazyGroup(click.Group):
     """Imports a command's module when the command is named, so that --help answers at once."""
 
-    commands_in_order = ("compress", "decompress", "info", "models", "train", "calibrate")
+    commands_in_order = ("compress", "decompress", "info", "models", "train", "calibrate", "evaluate")
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """All commands, in the order in which a person needs them."""

@@ -1,0 +1,86 @@
+"""Options of several subcommands, and the report that all of them end with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import click
+
+from diffcodec.cli.batch import STANDARD, check_writable, write_output
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def together(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
+    """Several options as one decorator; --help shows them in this order."""
+
+    def decorate(function: Command) -> Command:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+root_option = click.option("--root", default="data", show_default=True, help="Where to find CIFAR-10, or to put it.")
+limit_option = click.option(
+    "--limit", type=click.IntRange(1), help="Number of pictures, from the first.  [default: all]"
+)
+data_options = together(
+    click.option(
+        "--data",
+        default="cifar10",
+        show_default=True,
+        help="Pictures to measure on: `cifar10` (torchvision's test set), `cifar10-train`, a grid of 32 x 32 tiles, or "
+        "a folder of pictures.",
+    ),
+    root_option,
+    limit_option,
+)
+model_option = click.option("--model", help="Bundled model or model file.  [default: the bundled one]")
+seed_option = click.option(
+    "--seed", type=click.IntRange(0, 2**64 - 1), default=0, show_default=True, help="Of all noise."
+)
+device_option = click.option("--device", default="cpu", show_default=True, help="Where networks run: cpu or cuda.")
+report_options = together(
+    click.option(
+        "--json",
+        "json_file",
+        metavar="[FILE]",
+        is_flag=False,
+        flag_value=STANDARD,
+        help="All figures as JSON: in a file, or without FILE on standard output instead of the table.",
+    ),
+    click.option("--force", is_flag=True, help="Overwrite an existing file."),
+)
+
+
+def check_report(json_file: str | None, force: bool) -> None:
+    """Fail before the work if the file of the report may not be written.
+
+    Raises:
+        ConfigError: if it exists and `force` is not set.
+    """
+    if json_file is not None:
+        check_writable(json_file, force)
+
+
+def report(json_file: str | None, force: bool, document: Mapping[str, Any], text: str) -> None:
+    """Print the text, and write the document where that was asked for.
+
+    Args:
+        json_file: the file, or `-` for standard output, where the text is left out then; None for no document.
+        force: whether to overwrite it.
+        document: all figures.
+        text: for people.
+
+    Raises:
+        ConfigError: if the file cannot be written.
+    """
+    from diffcodec.evaluation.records import to_text
+
+    if json_file != STANDARD:
+        click.echo(text)
+    if json_file is not None:
+        write_output(json_file, force, lambda file: file.write(to_text(document).encode()))

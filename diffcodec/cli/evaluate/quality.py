@@ -1,0 +1,125 @@
+"""What `fid` and `is` share: which pictures they measure, and how they tell of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from diffcodec.cli.evaluate.options import (
+    device_option,
+    limit_option,
+    model_option,
+    report,
+    report_options,
+    root_option,
+    seed_option,
+    together,
+)
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from diffcodec.evaluation.sample_quality import SampleQuality
+
+quality_options = together(
+    click.argument("pictures", required=False),
+    limit_option,
+    root_option,
+    click.option("--count", type=click.IntRange(1), metavar="N", help="Draw N samples of a model."),
+    model_option,
+    click.option("--size", type=click.IntRange(4, 1024), default=32, show_default=True, help="Side of a sample."),
+    click.option("--sampler", default="ancestral", show_default=True, help="As for `sample`: ancestral, flow."),
+    click.option(
+        "--steps",
+        type=click.IntRange(1),
+        metavar="K",
+        help="Network evaluations for a sample.  [default: the sampler's]",
+    ),
+    seed_option,
+    click.option(
+        "--inception",
+        type=click.Path(path_type=Path, dir_okay=False),
+        metavar="FILE",
+        envvar="DIFFCODEC_INCEPTION",
+        show_envvar=True,
+        help="Weights of the Inception network.  [default: torch-fidelity's, downloaded once]",
+    ),
+    click.option(
+        "--splits", type=click.IntRange(1), default=10, show_default=True, help="Parts of an Inception score."
+    ),
+    device_option,
+    click.option("--batch-size", type=click.IntRange(1), default=50, show_default=True, help="Pictures at a time."),
+    report_options,
+)
+
+
+def check_choice(pictures: str | None, count: int | None) -> None:
+    """Either pictures or a number of samples.
+
+    Raises:
+        click.UsageError: if both or neither are given.
+    """
+    if (pictures is None) == (count is None):
+        raise click.UsageError("Pass either PICTURES, or --count N to draw samples of a model.")
+
+
+def open_measured(
+    pictures: str | None, count: int | None, *, limit: int | None, root: str, model: str | None, size: int,
+    sampler: str, steps: int | None, seed: int, device: str, batch_size: int,
+) -> tuple[str, int, Iterable[Tensor]]:  # fmt: skip
+    """Name and number of the pictures that are to be measured, and their pixels in batches; samples are drawn here."""
+    import torch
+    from tqdm import tqdm
+
+    from diffcodec.checkpoint import DEFAULT_MODEL, load_checkpoint
+    from diffcodec.evaluation.datasets import open_dataset
+    from diffcodec.evaluation.features import image_batches
+
+    if count is None:
+        assert pictures is not None
+        source = open_dataset(pictures, root=root, limit=limit)
+        return source.name, len(source), image_batches(source, batch_size)
+
+    from diffcodec.diffusion.sampling import sample_images  # type: ignore[import-not-found]
+
+    checkpoint = load_checkpoint(model or DEFAULT_MODEL)
+    denoiser = checkpoint.denoiser(device)
+    levels = steps or (denoiser.schedule.steps if sampler == "ancestral" else None)
+    with tqdm(total=count * levels if levels else None, desc="drawing", unit="evaluation", disable=None) as bar:
+        samples = sample_images(
+            denoiser, count, size=size, steps=steps, sampler=sampler, seed=seed, batch_size=batch_size,
+            progress=bar.update,
+        )  # fmt: skip
+    return f"samples-of-{checkpoint.card.name}", count, torch.split(samples, batch_size)
+
+
+def report_quality(
+    json_file: str | None, force: bool, name: str, quality: SampleQuality, settings: Mapping[str, Any]
+) -> None:
+    """Print the scores, and what they are worth.
+
+    Args:
+        json_file, force: as for `report`.
+        name: of the pictures.
+        quality: their scores.
+        settings: more for the JSON document.
+    """
+    import dataclasses
+
+    from diffcodec.evaluation.provenance import versions
+
+    lines = [f"{quality.count} pictures of {name}"]
+    if quality.fid is not None:
+        lines.append(f"FID              {quality.fid:.4f}  from {settings['reference']}")
+    if quality.inception_score is not None:
+        lines.append(f"Inception score  {quality.inception_score:.4f} ± {quality.inception_score_std:.4f}")
+    for note in quality.notes:
+        click.echo(f"Note: {note}", err=True)
+    libraries = versions(["torch", "torch-fidelity"])
+    report(
+        json_file, force, {"pictures": name, **dataclasses.asdict(quality), **settings, "versions": libraries},
+        "\n".join(lines),
+    )  # fmt: skip

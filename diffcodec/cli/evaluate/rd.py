@@ -1,0 +1,79 @@
+"""`diffcodec evaluate rd`."""
+
+from __future__ import annotations
+
+import os
+
+import click
+
+from diffcodec.cli.evaluate.options import (
+    check_report,
+    data_options,
+    device_option,
+    model_option,
+    report,
+    report_options,
+)
+
+
+@click.command("rd")
+@data_options
+@click.option(
+    "-t",
+    "--timesteps",
+    default="500,300,200,100,50,20,10,5,1",
+    show_default=True,
+    help="Noise levels at which files end, joined by commas; 0 is lossless.",
+)
+@model_option
+@click.option(
+    "--channel",
+    type=click.Choice(["trellis", "poisson"]),
+    default="trellis",
+    show_default=True,
+    help="Channel simulation.",
+)
+@click.option("--effort", type=click.IntRange(8, 16), default=12, show_default=True, help="Search effort.")
+@click.option(
+    "--seed", type=click.IntRange(0, 2**64 - 1), default=0, show_default=True, help="Of the shared randomness."
+)
+@device_option
+@click.option(
+    "--jobs",
+    type=click.IntRange(1),
+    default=os.cpu_count() or 1,
+    show_default="number of cores",
+    help="Processes, of one thread each; only times depend on it.",
+)
+@report_options
+def command(
+    data: str, root: str, limit: int | None, timesteps: str, model: str | None, channel: str, effort: int, seed: int,
+    device: str, jobs: int, json_file: str | None, force: bool,
+) -> None:  # fmt: skip
+    """Rate and distortion of real files: pictures are compressed, restored from the files, and compared.
+
+    `benchmarks/rate_distortion.py` also measures ideal rates and other codecs.
+    """
+    check_report(json_file, force)
+
+    from tqdm import tqdm
+
+    from diffcodec.codec import DiffusionCodec
+    from diffcodec.devices import check_device
+    from diffcodec.evaluation.datasets import load_dataset
+    from diffcodec.evaluation.file_curve import measure_curve
+    from diffcodec.evaluation.points import timesteps_from
+    from diffcodec.evaluation.summary_table import codec_table
+
+    check_device(device)
+    codec = DiffusionCodec.from_pretrained(model)
+    chosen = timesteps_from(timesteps, codec, option="--timesteps", lossless=True)
+    dataset = load_dataset(data, root=root, limit=limit)
+    for note in dataset.notes:
+        click.echo(f"Note: {note}", err=True)
+    with tqdm(total=1.0, bar_format="{percentage:3.0f}% |{bar}| {elapsed}, {remaining} left", disable=None) as bar:
+        results = measure_curve(
+            codec, dataset, chosen, model=model, channel=channel, effort=effort, seed=seed, device=device,
+            processes=jobs, progress=bar.update,
+        ).document  # fmt: skip
+    report(json_file, force, results, codec_table([results]))
