@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from diffcodec.errors import ConfigError, ImageError
-from diffcodec.evaluation.datasets import Dataset, load_dataset, same_size_batches
+from diffcodec.evaluation.datasets import Dataset, load_dataset, open_dataset, same_size_batches
 from diffcodec.images import Picture
 from tests.conftest import smooth_pixels
 
@@ -73,6 +73,33 @@ def test_folder_takes_any_size_and_leaves_alpha_out(tmp_path: Path) -> None:
     assert "alpha planes of 1 " in dataset.notes[0]
 
 
+def test_opened_folder_is_read_when_it_is_gone_through(tmp_path: Path) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for name, seed in (("b", 1), ("a", 0), ("c", 2)):
+        Image.fromarray(smooth_pixels(5, 7, seed)).save(folder / f"{name}.png")
+    opened = open_dataset(str(folder))
+    assert (opened.name, len(opened)) == ("photos", 3)
+    for _ in range(2):
+        assert all(np.array_equal(p.pixels, smooth_pixels(5, 7, seed)) for seed, p in enumerate(opened))
+    few = open_dataset(str(folder), limit=2)
+    assert (few.name, len(few), len(list(few))) == ("photos-first-2", 2, 2)
+    assert len({opened.digest, few.digest, open_dataset(str(folder)).digest}) == 2
+    (folder / "c.png").write_bytes(b"no picture")
+    changed = open_dataset(str(folder))  # nothing is read yet
+    assert changed.digest != opened.digest
+    with pytest.raises(ImageError, match=r"c\.png"):
+        list(changed)
+
+
+def test_opened_grid_is_the_loaded_one(grid: Path) -> None:
+    loaded, opened = load_dataset(str(grid), limit=4), open_dataset(str(grid), limit=4)
+    assert (opened.name, opened.digest, len(opened)) == (loaded.name, loaded.digest, 4)
+    assert all(np.array_equal(p.pixels, q.pixels) for p, q in zip(opened, loaded, strict=True))
+    with pytest.raises(ConfigError, match="at least 1"):
+        open_dataset(str(grid), limit=0)
+
+
 def test_errors_say_what_to_pass(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no such file or folder"):
         load_dataset(str(tmp_path / "nothing"))
@@ -120,6 +147,9 @@ def test_cifar10_finds_a_copy_anywhere_below_the_root(tmp_path: Path, monkeypatc
         assert (dataset.name, len(dataset.pictures)) == ("cifar10-test-first-3", 3)
     assert load_dataset("cifar10", root=str(tmp_path)).name == "cifar10-test"
     assert torchvision.asked == [{"root": str(copy.parent), "train": False, "download": True}] * 4
+    train = open_dataset("cifar10-train", root=str(tmp_path), limit=2)
+    assert (train.name, len(train)) == ("cifar10-train-first-2", 2)
+    assert torchvision.asked[-1] == {"root": str(copy.parent), "train": True, "download": True}
 
 
 def test_cifar10_without_a_copy_or_a_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
