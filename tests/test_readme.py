@@ -6,6 +6,7 @@ import re
 import shutil
 from pathlib import Path
 
+import click
 import pytest
 
 from diffcodec.checkpoint import bundled_models
@@ -37,6 +38,8 @@ def test_commands_of_the_readme_exist() -> None:
         words = line.removeprefix("$ ").split("#")[0].split()
         if words[0] == "diffcodec":
             command = main.get_command(None, words[1])  # type: ignore[arg-type]
+            if isinstance(command, click.Group):
+                command = command.get_command(None, words[2])  # type: ignore[arg-type]
             assert command is not None, line
             known = {option for parameter in command.params for option in parameter.opts}
             assert {word for word in words if word.startswith("-")} <= known, line

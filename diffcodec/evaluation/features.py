@@ -4,7 +4,7 @@ The network is torch-fidelity's, and so are the two metrics. Its Inception has t
 graph and resizes as that did, which the published figures hang on; it takes weights from a local file; and its metrics
 are functions of features and of statistics, which fits pictures that come in batches and statistics that are kept.
 The others: torchmetrics takes its Inception from torch-fidelity, and adds sums that live in a module. clean-fid resizes
-with an antialiasing filter unless told otherwise, always fetches its weights, and has no Inception score.
+with an antialiasing filter unless told otherwise, fetches its weights by itself, and has no Inception score.
 """
 
 from __future__ import annotations

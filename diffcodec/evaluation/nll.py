@@ -41,9 +41,12 @@ def evaluations_per_picture(schedule: NoiseSchedule, terms: int | None = None) -
     Args:
         schedule: of the model.
         terms: as for `measure_nll`.
+
+    Raises:
+        ConfigError: if there are too few terms.
     """
-    everything = len(evaluation_levels(schedule))
-    return everything if terms is None else min(terms, everything)
+    levels = evaluation_levels(schedule)
+    return len(levels if terms is None else level_strata(levels, terms))
 
 
 def measure_nll(
