@@ -191,6 +191,14 @@ def test_inception_score_of_pictures_and_samples(
     fails(run("is", pictures, "--limit", 5), "expected as many pictures or more, found 5")
 
 
+@pytest.mark.usefixtures("small_inception")
+def test_wrong_pictures_are_told_of_before_the_reference_is_computed(pictures: Path, tmp_path: Path) -> None:
+    fails(run("fid", tmp_path / "nothing", "--data", pictures, "--cache", tmp_path / "cache"), "no such file or folder")
+    assert not (tmp_path / "cache").exists()
+    np.savez(tmp_path / "other.npz", mu=np.zeros(3), sigma=np.eye(3))
+    fails(run("fid", pictures, "--statistics", tmp_path / "other.npz"), "expected 12 features, found 3")
+
+
 def test_pictures_or_count() -> None:
     for arguments in (("fid",), ("is",), ("fid", "somewhere", "--count", "5")):
         result = run(*arguments)

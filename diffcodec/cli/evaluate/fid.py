@@ -44,29 +44,33 @@ def command(
     from diffcodec.devices import check_device
     from diffcodec.evaluation.datasets import open_dataset
     from diffcodec.evaluation.features import load_inception
-    from diffcodec.evaluation.reference_statistics import default_cache, read_statistics, reference_statistics
+    from diffcodec.evaluation.reference_statistics import (
+        FeatureStatistics,
+        default_cache,
+        read_statistics,
+        reference_statistics,
+    )
     from diffcodec.evaluation.sample_quality import measure_quality
 
-    # What may be missing comes first, before hours of drawing.
+    # What may be missing is asked for before hours of work: weights, reference, pictures.
     extractor = load_inception(inception, device=check_device(device))
-    if statistics is not None:
-        reference, real_name = read_statistics(statistics), statistics.name
+    real = open_dataset(data, root=root) if statistics is None else read_statistics(statistics)
+    name, total, batches = open_measured(pictures, count, root=root, device=device, batch_size=batch_size, **drawing)
+    if isinstance(real, FeatureStatistics):
+        reference = real
     else:
-        real = open_dataset(data, root=root)
-        real_name = real.name
-        with tqdm(total=len(real), desc="reference", unit="picture", disable=None) as bar:
+        with tqdm(total=len(real), desc="reference", unit=" pictures", disable=None) as bar:
             reference = reference_statistics(
                 real, extractor, cache=cache or default_cache(), batch_size=batch_size,
                 progress=lambda done: bar.update(done - bar.n),
                 warn=lambda text: click.echo(f"Warning: {text}", err=True),
             )  # fmt: skip
-    name, total, batches = open_measured(pictures, count, root=root, device=device, batch_size=batch_size, **drawing)
-    with tqdm(total=total, desc="features", unit="picture", disable=None) as bar:
+    with tqdm(total=total, desc="features", unit=" pictures", disable=None) as bar:
         quality = measure_quality(
             batches, extractor, reference=reference, splits=splits, progress=lambda done: bar.update(done - bar.n)
         )
     settings = {
-        "reference": real_name,
+        "reference": (statistics or Path(data)).resolve().name,
         "reference_count": reference.count,
         "splits": splits,
         "extractor": extractor.digest,

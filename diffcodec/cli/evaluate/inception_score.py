@@ -33,6 +33,6 @@ def command(
 
     extractor = load_inception(inception, device=check_device(device))
     name, total, batches = open_measured(pictures, count, device=device, **drawing)
-    with tqdm(total=total, desc="features", unit="picture", disable=None) as bar:
+    with tqdm(total=total, desc="features", unit=" pictures", disable=None) as bar:
         quality = measure_quality(batches, extractor, splits=splits, progress=lambda done: bar.update(done - bar.n))
     report_quality(json_file, force, name, quality, {"splits": splits, "extractor": extractor.digest})

@@ -53,7 +53,7 @@ def command(
     each = evaluations_per_picture(denoiser.schedule, terms)
     total = each * len(dataset)
     click.echo(f"{len(dataset)} pictures of {dataset.name}, {each} network evaluations each: {total} in all", err=True)
-    with tqdm(total=total, unit="evaluation", disable=None) as bar:
+    with tqdm(total=total, unit=" evaluations", disable=None) as bar:
         rows = measure_nll(
             denoiser, dataset.pictures, terms=terms, seed=seed, progress=lambda done: bar.update(done - bar.n),
             batch_size=batch_size or (24 if where.type == "cpu" else 256),

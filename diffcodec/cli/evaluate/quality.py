@@ -28,7 +28,7 @@ quality_options = together(
     click.argument("pictures", required=False),
     limit_option,
     root_option,
-    click.option("--count", type=click.IntRange(1), metavar="N", help="Draw N samples of a model."),
+    click.option("-n", "--count", type=click.IntRange(1), metavar="N", help="Draw N samples of a model."),
     model_option,
     click.option("--size", type=click.IntRange(4, 1024), default=32, show_default=True, help="Side of a sample."),
     click.option("--sampler", default="ancestral", show_default=True, help="As for `sample`: ancestral, flow."),
@@ -83,12 +83,14 @@ def open_measured(
         source = open_dataset(pictures, root=root, limit=limit)
         return source.name, len(source), image_batches(source, batch_size)
 
+    from diffcodec.devices import full_precision
     from diffcodec.diffusion.sampling import sample_images  # type: ignore[import-not-found]
 
     checkpoint = load_checkpoint(model or DEFAULT_MODEL)
     denoiser = checkpoint.denoiser(device)
     levels = steps or (denoiser.schedule.steps if sampler == "ancestral" else None)
-    with tqdm(total=count * levels if levels else None, desc="drawing", unit="evaluation", disable=None) as bar:
+    bar = tqdm(total=count * levels if levels else None, desc="drawing", unit=" evaluations", disable=None)
+    with bar, full_precision(torch.device(device)):
         samples = sample_images(
             denoiser, count, size=size, steps=steps, sampler=sampler, seed=seed, batch_size=batch_size,
             progress=bar.update,
