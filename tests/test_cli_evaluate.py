@@ -131,6 +131,7 @@ def test_report_goes_to_a_file_that_is_not_overwritten(pictures: Path, tiny_mode
     fails(run(*arguments), "report.json exists", "--force")
     done(*arguments, "--force")
     assert report.read_bytes() == first
+    fails(run(*arguments[:-1], tmp_path / "nowhere" / "report.json"), "nowhere does not exist; make it first")
 
 
 # ------------------------------------------------------------------------------------------- fid and is

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from diffcodec.devices import full_precision
@@ -83,11 +84,12 @@ def measure_nll(
             progress((index + 1) * each)
         return rows
     for indices in same_size_batches(pictures, BOUND_BATCH, BATCH_PIXELS):
-        done, count = len(rows) * each, len(indices)
-        part = bound_of_batch(
-            denoiser, [pictures[index] for index in indices], first=indices[0], seed=seed, batch_size=batch_size,
-            progress=lambda levels, done=done, count=count: progress(done + levels * count),  # type: ignore[misc]
-        )  # fmt: skip
+
+        def tell(levels: int, done: int = len(rows) * each, count: int = len(indices)) -> None:
+            progress(done + levels * count)
+
+        batch = [pictures[index] for index in indices]
+        part = bound_of_batch(denoiser, batch, first=indices[0], seed=seed, batch_size=batch_size, progress=tell)
         rows += [{**row, "image": index} for index, row in zip(indices, part.bound_rows(), strict=True)]
     return sorted(rows, key=lambda row: row["image"] or 0)
 
@@ -140,12 +142,7 @@ def sample_bound(
     """
     generator = torch.Generator().manual_seed(seed)
     levels = evaluation_levels(schedule)
-    snr = np.array([level.snr for level, _ in levels])
-    # Of the error at each level in the integral over SNR, which starts at 0 with the error of the noisiest level.
-    left, right = np.diff(snr, prepend=0.0), np.diff(snr, append=snr[-1])
-    left[0] *= 2
-    trapezoid = 0.5 * (left + right) * 0.5 / math.log(2)
-
+    bits_per_error = _fine_weights(np.array([level.snr for level, _ in levels]))
     strata = level_strata(levels, terms)
     chosen = [group[int(torch.randint(len(group), (), generator=generator))] for group in strata]
     small = GaussianDiffusion(schedule, predictor, clip_denoised=clip_denoised)
@@ -156,7 +153,7 @@ def sample_bound(
     noisy = [levels[place][0] for place in chosen]
     estimates = estimates_at(small, noisy, x_0, generator, batch_size, _device(predictor))
     for place, group, (x_t, x_0_estimate) in zip(chosen, strata, estimates, strict=True):
-        row["rate_fine"] += len(group) * trapezoid[place] * float(((x_0 - x_0_estimate) ** 2).mean())
+        row["rate_fine"] += len(group) * bits_per_error[place] * float(((x_0 - x_0_estimate) ** 2).mean())
         if (t := levels[place][1]) is not None:
             name = "L_0" if t == 1 else "L"
             estimate, noisy_image = Estimate(x_0_estimate), x_t.double()
@@ -169,6 +166,16 @@ def sample_bound(
         "total_fine": row["rate_fine"] + row["L_0_fixedsmall"],
         "total_paper": prior + row["L_fixedlarge"] + row["L_0_fixedsmall"],
     }  # fmt: skip
+
+
+def _fine_weights(snr: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What the squared error at each level adds to 1/2 the integral over SNR, in bits: the trapezoids beside it.
+
+    The first one starts at SNR 0 with the error of the noisiest level, as in `measure_bound`.
+    """
+    left, right = np.diff(snr, prepend=0.0), np.diff(snr, append=snr[-1])
+    left[0] *= 2
+    return np.asarray(0.25 * (left + right) / math.log(2))
 
 
 def level_strata(levels: Sequence[tuple[NoiseLevel, int | None]], count: int) -> list[list[int]]:
@@ -221,7 +228,7 @@ def check_pictures(pictures: Sequence[Picture], stride: int) -> None:
     if odd:
         raise ConfigError(
             f"{odd} of {len(pictures)} pictures are grey, have a side that is no multiple of {stride}, or "
-            f"more than {MAX_WINDOW_PIXELS} pixels"
+            f"more than {MAX_WINDOW_PIXELS} pixels, which the network does not take as they are: crop or remove them"
         )
 
 

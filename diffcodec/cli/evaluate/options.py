@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import click
 
 from diffcodec.cli.batch import STANDARD, check_writable, write_output
+from diffcodec.errors import ConfigError
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -60,10 +62,13 @@ def check_report(json_file: str | None, force: bool) -> None:
     """Fail before the work if the file of the report may not be written.
 
     Raises:
-        ConfigError: if it exists and `force` is not set.
+        ConfigError: if it exists and `force` is not set, or there is no folder for it.
     """
-    if json_file is not None:
-        check_writable(json_file, force)
+    if json_file is None:
+        return
+    check_writable(json_file, force)
+    if not os.path.isdir(folder := os.path.dirname(json_file) or "."):
+        raise ConfigError(f"{json_file} cannot be written: the directory {folder} does not exist; make it first")
 
 
 def report(json_file: str | None, force: bool, document: Mapping[str, Any], text: str) -> None:
