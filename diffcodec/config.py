@@ -12,6 +12,7 @@ from diffcodec.errors import ConfigError
 PredictionKind = Literal["eps", "mean", "x0", "v"]
 VarianceKind = Literal["fixedsmall", "fixedlarge", "learned"]
 LossKind = Literal["simple", "vlb"]
+TimeKind = Literal["continuous", "discrete"]
 OptimizerKind = Literal["adamw", "muon"]
 
 
@@ -210,8 +211,11 @@ class TrainingConfig(JsonConfig):
     """How a model is trained.
 
     Args:
-        loss: `simple` is the paper's L_simple (timesteps uniform, unweighted eps error); `vlb` draws the
-            log SNR uniformly, which makes the same error the variational bound in nats per unit of log SNR.
+        loss: `simple` is the unweighted squared error of what the network predicts (L_simple of Ho et al. 2020 if that
+            is eps), and where variances are learned a little of the bound for them (Nichol & Dhariwal 2021, L_hybrid);
+            `vlb` is the variational bound. docs/objectives.md has the equations.
+        time: of `vlb`: `continuous` is the limit of ever finer steps, for variances that are `fixedsmall`; `discrete`
+            the bound of the schedule's timesteps, with its decoder L_0. `simple` draws timesteps either way.
         optimizer: `adamw`, or `muon` for the convolutions with AdamW for the rest.
         learning_rate: peak learning rate (of AdamW; Muon's is `muon_learning_rate`).
         warmup_images: images over which the learning rate rises linearly.
@@ -222,6 +226,7 @@ class TrainingConfig(JsonConfig):
     """
 
     loss: LossKind = "vlb"
+    time: TimeKind = "continuous"
     optimizer: OptimizerKind = "adamw"
     batch_size: int = 64
     learning_rate: float = 8e-4

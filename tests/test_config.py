@@ -14,6 +14,7 @@ from diffcodec.config import (
     OptimizerKind,
     PredictionKind,
     ScheduleConfig,
+    TimeKind,
     TrainingConfig,
     UNetConfig,
     named_model,
@@ -68,6 +69,7 @@ def models(draw: st.DrawFn) -> ModelConfig:
 def trainings(draw: st.DrawFn) -> TrainingConfig:
     return TrainingConfig(
         loss=draw(st.sampled_from(get_args(LossKind))),
+        time=draw(st.sampled_from(get_args(TimeKind))),
         optimizer=draw(st.sampled_from(get_args(OptimizerKind))),
         batch_size=draw(st.integers(1, 4096)),
         learning_rate=draw(st.floats(1e-9, 1, **finite)),

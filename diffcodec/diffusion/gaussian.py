@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-from diffcodec.config import LossKind, VarianceKind
+from diffcodec.config import VarianceKind
 from diffcodec.diffusion.denoiser import Estimate, Estimator, NoisePredictor
 from diffcodec.diffusion.schedule import NoiseLevel, NoiseSchedule, forward_std, posterior
 from diffcodec.errors import ConfigError
 
+Std = TypeVar("Std", float, Tensor)
+
 
 @dataclass(frozen=True)
 class GaussianParameters:
-    """A normal distribution: mean of shape (B, C, H, W), and one std for all of it or a std of the same shape."""
+    """A normal distribution: mean of shape (B, C, H, W), and one std for all of it, or stds that broadcast to it."""
 
     mean: Tensor
     std: float | Tensor
@@ -39,7 +42,7 @@ class BoundTerm:
 
 
 class GaussianDiffusion:
-    """Forward process, reverse process, losses and the bound, for any predictor of the noise.
+    """Forward process, reverse process and the bound, for any predictor of the noise.
 
     Args:
         schedule: the noise schedule.
@@ -130,14 +133,15 @@ class GaussianDiffusion:
         """
         coefficients = posterior(t, s)
         mean = coefficients.of_x_0 * estimate.x_0 + coefficients.of_x_t * x_t
-        large = forward_std(t, s)
-        return GaussianParameters(mean, self._std(estimate, coefficients.std, large))
+        if coefficients.std == 0 and self.variance != "fixedlarge":
+            return GaussianParameters(mean, 0.0)
+        return GaussianParameters(mean, self._std(estimate, coefficients.std, forward_std(t, s)))
 
-    def _std(self, estimate: Estimate, small: float, large: float) -> float | Tensor:
-        """Of p, given those of `fixedsmall` and `fixedlarge`."""
-        if self.variance == "learned" and small:
+    def _std(self, estimate: Estimate, small: Std, large: Std) -> Std | Tensor:
+        """Of p, given those of `fixedsmall` and `fixedlarge`, neither of them 0."""
+        if self.variance == "learned":
             assert estimate.variance_mix is not None
-            return torch.exp(math.log(small) + math.log(large / small) * estimate.variance_mix)
+            return large * (small / large) ** (1 - estimate.variance_mix)
         return large if self.variance == "fixedlarge" else small
 
     def predict_x_0(self, x_t: Tensor, t: int) -> Tensor:
@@ -156,29 +160,6 @@ class GaussianDiffusion:
         else:
             estimate = Estimate((x_t - level.sigma * self.predictor(x_t, log_snr)) / level.alpha)
         return replace(estimate, x_0=estimate.x_0.clamp(-1, 1)) if self.clip_denoised else estimate
-
-    def loss(self, x_0: Tensor, kind: LossKind) -> Tensor:
-        """A Monte Carlo estimate of a training loss at one random timestep for each image.
-
-        Args:
-            x_0: (B, C, H, W) in [-1, 1].
-            kind: `simple` is the unweighted eps error (eq. 14); `vlb` the same terms weighted as in the
-                bound with `fixedsmall` variances (eq. 12), in bits per subpixel, times T.
-
-        Returns:
-            (B,).
-        """
-        values = []
-        for image in torch.split(x_0, 1):
-            t = int(torch.randint(1, self.schedule.steps + 1, ()))
-            noise = torch.randn_like(image)
-            x_t = self.q_sample(image, t, noise)
-            if kind == "vlb":
-                values.append(self.bound_term(image, x_t, t).bpd * self.schedule.steps)
-            else:
-                eps = self.predictor(x_t, torch.full((1,), self.schedule.level(t).log_snr, device=x_t.device))
-                values.append(((eps - noise) ** 2).mean(dim=(1, 2, 3)))
-        return torch.cat(values)
 
     def prior_term(self, x_0: Tensor) -> BoundTerm:
         """L_T = KL(q(x_T | x_0) || N(0, I)), in bits per subpixel."""
@@ -204,26 +185,42 @@ class GaussianDiffusion:
             estimate: at x_t.
             x_0, x_t, t: as for `bound_term`.
         """
-        mse = ((x_0 - estimate.x_0) ** 2).mean(dim=(1, 2, 3))
-        if t == 1:
-            p = self._decoder(estimate)
-            nats = -discretised_log_likelihood(x_0, p.mean, p.std)
-        else:
-            p = self.p_between(estimate, x_t, self.schedule.level(t), self.schedule.level(t - 1))
-            q = self.q_posterior(x_0, x_t, t, t - 1)
-            nats = gaussian_divergence(q, p)
-        return BoundTerm(t, nats.mean(dim=(1, 2, 3)) / math.log(2), mse)
+        nats = self.bound_nats(estimate, x_0, x_t, [t] * len(x_0))
+        return BoundTerm(t, nats / math.log(2), ((x_0 - estimate.x_0) ** 2).mean(dim=(1, 2, 3)))
 
-    def _decoder(self, estimate: Estimate) -> GaussianParameters:
-        """p(x_0 | x_1) before discretisation; eq. 13. Its mean is the x_0 estimate itself.
+    def bound_nats(self, estimate: Estimate, x_0: Tensor, x_t: Tensor, timesteps: Sequence[int]) -> Tensor:
+        """The same for images that are each at a timestep of their own, as in training.
 
-        q's own variance is 0 there, so `fixedsmall` takes beta_tilde of the next step. The paper's code does so
-        for both kinds; here `fixedlarge` is beta_1, and `learned` lies between the two.
+        Args:
+            estimate: at x_t.
+            x_0, x_t: as for `bound_term`.
+            timesteps: t of every image, 1 <= t <= T.
+
+        Returns:
+            (B,), nats per subpixel.
         """
-        large = math.sqrt(self.schedule.betas[1])
-        one_step = self.schedule.steps == 1
-        small = large if one_step else posterior(self.schedule.level(2), self.schedule.level(1)).std
-        return GaussianParameters(estimate.x_0, self._std(estimate, small, large))
+        steps = {t: self._step(t) for t in set(timesteps)}
+        rows = torch.tensor([steps[t] for t in timesteps], dtype=torch.float64).to(x_0)
+        of_x_0, of_x_t, small, large = rows[:, :, None, None, None].unbind(dim=1)
+        q = GaussianParameters(of_x_0 * x_0 + of_x_t * x_t, small)
+        mean, std = of_x_0 * estimate.x_0 + of_x_t * x_t, self._std(estimate, small, large)
+        nats = gaussian_divergence(q, GaussianParameters(mean, std))
+        if last := [image for image, t in enumerate(timesteps) if t == 1]:
+            nats[last] = -discretised_log_likelihood(x_0[last], mean[last], std[last])
+        return nats.mean(dim=(1, 2, 3))
+
+    def _step(self, t: int) -> tuple[float, float, float, float]:
+        """Factors of x_0 and x_t in the mean of q(x_{t-1} | x_t, x_0), and the stds of `fixedsmall` and `fixedlarge`.
+
+        Those of t = 1 belong to p(x_0 | x_1) before discretisation (eq. 13), whose mean is the x_0 estimate itself. q's
+        own variance is 0 there, so `fixedsmall` takes beta_tilde of the next step. The paper's code does so for both
+        fixed kinds; here `fixedlarge` is beta_1.
+        """
+        level = self.schedule.level
+        step = posterior(level(t), level(t - 1))
+        large = forward_std(level(t), level(t - 1))
+        small = step.std or (posterior(level(2), level(1)).std if self.schedule.steps > 1 else large)
+        return step.of_x_0, step.of_x_t, small, large
 
     @torch.no_grad()
     def bound(self, x_0: Tensor) -> Iterator[BoundTerm]:

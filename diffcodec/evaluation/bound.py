@@ -16,14 +16,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from diffcodec.diffusion.denoiser import Estimate, NoisePredictor
+from diffcodec.config import VarianceKind
+from diffcodec.diffusion.denoiser import Denoiser, Estimate, Estimator, NoisePredictor
 from diffcodec.diffusion.gaussian import GaussianDiffusion
 from diffcodec.diffusion.schedule import NoiseLevel, NoiseSchedule
 from diffcodec.errors import ConfigError, ImageError
 from diffcodec.evaluation.records import Row, summarise
 
 FloatArray = NDArray[np.float64]
-RateKind = Literal["fixedsmall", "fixedlarge", "fine"]
+RateKind = Literal["fixedsmall", "fixedlarge", "learned", "fine"]
 
 GREY_LEVELS_PER_UNIT = 127.5
 """[-1, 1] is 255 grey levels wide."""
@@ -52,6 +53,7 @@ class BoundMeasurement:
             the one in the terms, the rates and the paper's RMSE. `[0]` is 0: x_0 is known.
         grey_mse_rounded: of the same estimate as an 8-bit picture: clipped to 0...255 and rounded, in squared grey
             levels. To be compared with files; nothing else here is made from it.
+        terms_learned: the terms with the variances that the model has learned, if it has.
     """
 
     schedule: NoiseSchedule
@@ -63,6 +65,19 @@ class BoundMeasurement:
     rate_fine: FloatArray
     mse: FloatArray
     grey_mse_rounded: FloatArray
+    terms_learned: FloatArray | None = None
+
+    @property
+    def terms(self) -> dict[VarianceKind, FloatArray]:
+        """Those of each variance: two that every model has, and the learned one."""
+        fixed: dict[VarianceKind, FloatArray]
+        fixed = {"fixedsmall": self.terms_fixedsmall, "fixedlarge": self.terms_fixedlarge}
+        return fixed if self.terms_learned is None else {**fixed, "learned": self.terms_learned}
+
+    @property
+    def rate_kinds(self) -> tuple[RateKind, ...]:
+        """What `rates` takes."""
+        return (*self.terms, "fine")
 
     @property
     def grey_mse(self) -> FloatArray:
@@ -71,10 +86,7 @@ class BoundMeasurement:
 
     def rates(self, kind: RateKind) -> FloatArray:
         """Bits/dim spent until x_t is known: L_T + ... + L_t; at t = 0 the bound on the codelength. (T + 1, N)."""
-        if kind == "fine":
-            return self.rate_fine
-        terms = self.terms_fixedsmall if kind == "fixedsmall" else self.terms_fixedlarge
-        return np.cumsum(terms[::-1], axis=0)[::-1]
+        return self.rate_fine if kind == "fine" else np.cumsum(self.terms[kind][::-1], axis=0)[::-1]
 
     def timestep_after(self, steps_done: int) -> int:
         """The t of a row of Table 4, whose first column is T - t + 1.
@@ -97,7 +109,7 @@ class BoundMeasurement:
         `ideal_bits` and `ideal_bpd` are the paper's rate (`fixedlarge`); `mse`, `rmse` and `psnr_db` are of the
         clipped estimate in grey levels, as in the paper; the `_rounded` ones of the 8-bit picture.
         """
-        rates = {kind: self.rates(kind)[timestep] for kind in ("fixedsmall", "fixedlarge", "fine")}
+        rates = {kind: self.rates(kind)[timestep] for kind in self.rate_kinds}
         clipped, rounded = self.grey_mse[timestep], self.grey_mse_rounded[timestep]
         return [
             {
@@ -118,22 +130,18 @@ class BoundMeasurement:
     def bound_rows(self) -> list[Row]:
         """Every image's bound and its parts in bits/dim.
 
-        `L_fixedsmall` and `L_fixedlarge` are L_1 + ... + L_{T-1}. Totals add L_T and L_0 of the same kind, except
-        `total_fine`, the fine limit and `L_0_fixedsmall`, and `total_paper`, steps of `fixedlarge` but
-        `L_0_fixedsmall`: the paper's code takes that decoder for both kinds, since it is the better one.
+        `L_fixedsmall`, `L_fixedlarge` and, of a model that has it, `L_learned` are L_1 + ... + L_{T-1}. Totals add L_T
+        and L_0 of the same kind, except `total_fine`, the fine limit and `L_0_fixedsmall`, and `total_paper`, steps of
+        `fixedlarge` but `L_0_fixedsmall`: the paper's code takes that decoder for both kinds, as it is the better one.
         """
-        small, large = self.terms_fixedsmall, self.terms_fixedlarge
+        terms = self.terms
         columns = {
-            "L_T": small[-1],
-            "L_fixedsmall": small[1:-1].sum(axis=0),
-            "L_fixedlarge": large[1:-1].sum(axis=0),
+            "L_T": self.terms_fixedsmall[-1],
+            **{f"L_{kind}": of_kind[1:-1].sum(axis=0) for kind, of_kind in terms.items()},
             "rate_fine": self.rate_fine[1],
-            "L_0_fixedsmall": small[0],
-            "L_0_fixedlarge": large[0],
-            "total_fixedsmall": self.rates("fixedsmall")[0],
-            "total_fixedlarge": self.rates("fixedlarge")[0],
-            "total_fine": self.rate_fine[0],
-            "total_paper": self.rates("fixedlarge")[1] + small[0],
+            **{f"L_0_{kind}": of_kind[0] for kind, of_kind in terms.items()},
+            **{f"total_{kind}": self.rates(kind)[0] for kind in self.rate_kinds},
+            "total_paper": self.rates("fixedlarge")[1] + self.terms_fixedsmall[0],
         }
         return [
             {"image": image, **{name: float(column[image]) for name, column in columns.items()}}
@@ -147,11 +155,8 @@ class BoundMeasurement:
         """
         columns = {
             "mse": self.mse[1:].mean(axis=1),
-            "bpd_fixedsmall": self.terms_fixedsmall[:-1].mean(axis=1),
-            "bpd_fixedlarge": self.terms_fixedlarge[:-1].mean(axis=1),
-            "rate_fixedsmall": self.rates("fixedsmall")[1:].mean(axis=1),
-            "rate_fixedlarge": self.rates("fixedlarge")[1:].mean(axis=1),
-            "rate_fine": self.rate_fine[1:].mean(axis=1),
+            **{f"bpd_{kind}": terms[:-1].mean(axis=1) for kind, terms in self.terms.items()},
+            **{f"rate_{kind}": self.rates(kind)[1:].mean(axis=1) for kind in self.rate_kinds},
             "rmse_of_mean": np.sqrt(self.grey_mse[1:].mean(axis=1)),
             "mean_of_rmse": np.sqrt(self.grey_mse[1:]).mean(axis=1),
         }
@@ -218,7 +223,7 @@ def measure_bound(
 ) -> BoundMeasurement:  # fmt: skip
     """The bound of every image with an independent x_t ~ q(x_t | x_0) at every timestep (section 4.3).
 
-    One evaluation for each image and level of `evaluation_levels` serves both variances, the fine limit and the
+    One evaluation for each image and level of `evaluation_levels` serves all variances, the fine limit and the
     distortion. The noise does not depend on the batch size or the device.
 
     Args:
@@ -242,52 +247,66 @@ def measure_bound(
         raise ConfigError(f"batch size: expected at least 1, found {batch_size}")
     parameter = next(predictor.parameters(), None) if isinstance(predictor, nn.Module) else None
     device = torch.device("cpu") if parameter is None else parameter.device
-    small = GaussianDiffusion(schedule, predictor, clip_denoised=clip_denoised)
-    large = GaussianDiffusion(schedule, predictor, clip_denoised=clip_denoised, variance="fixedlarge")
+    processes = processes_of(schedule, predictor, clip_denoised=clip_denoised)
     generator = torch.Generator().manual_seed(seed)
     # The network works in float32; everything after it in float64, on the CPU.
     x_0 = images.cpu().double() / GREY_LEVELS_PER_UNIT - 1
     shape = (schedule.steps + 1, len(images))
-    terms_small, terms_large, rate_fine, mse, rounded = (np.zeros(shape) for _ in range(5))
-    terms_small[-1] = terms_large[-1] = small.prior_term(x_0).bpd.numpy()
+    rate_fine, mse, rounded = (np.zeros(shape) for _ in range(3))
+    terms = {kind: np.zeros(shape) for kind in processes}
+    for of_kind in terms.values():
+        of_kind[-1] = processes["fixedsmall"].prior_term(x_0).bpd.numpy()
 
     area = np.zeros(len(images))
     snr_before = 0.0
     error_before: FloatArray | None = None
     levels = evaluation_levels(schedule)
-    estimates = estimates_at(small, [level for level, _ in levels], x_0, generator, batch_size, device)
+    only_levels = [level for level, _ in levels]
+    estimates = estimates_at(processes["fixedsmall"], only_levels, x_0, generator, batch_size, device)
     for done, ((level, t), (x_t, estimate)) in enumerate(zip(levels, estimates, strict=True), start=1):
-        error = ((x_0 - estimate) ** 2).mean(dim=(1, 2, 3)).numpy()
+        error = ((x_0 - estimate.x_0) ** 2).mean(dim=(1, 2, 3)).numpy()
         if error_before is None:
             error_before = error  # from SNR 0 to the noisiest timestep, where x_t says next to nothing
         area += 0.5 * (error_before + error) * (level.snr - snr_before)
         snr_before, error_before = level.snr, error
         if t is not None:
-            terms_small[t - 1] = small.bound_term_given(Estimate(estimate), x_0, x_t.double(), t).bpd.numpy()
-            terms_large[t - 1] = large.bound_term_given(Estimate(estimate), x_0, x_t.double(), t).bpd.numpy()
+            for kind, process in processes.items():
+                terms[kind][t - 1] = process.bound_term_given(estimate, x_0, x_t.double(), t).bpd.numpy()
             rate_fine[t] = 0.5 * area / math.log(2)
             mse[t] = error
-            grey = ((estimate + 1) * GREY_LEVELS_PER_UNIT).round().clamp(0, 255)
+            grey = ((estimate.x_0 + 1) * GREY_LEVELS_PER_UNIT).round().clamp(0, 255)
             rounded[t] = ((grey - images.cpu()) ** 2).mean(dim=(1, 2, 3)).numpy()
         progress(done)
-    rate_fine[0] = rate_fine[1] + terms_small[0]
-    dims = images[0].numel()
-    return BoundMeasurement(schedule, dims, seed, clip_denoised, terms_small, terms_large, rate_fine, mse, rounded)
+    rate_fine[0] = rate_fine[1] + terms["fixedsmall"][0]
+    return BoundMeasurement(
+        schedule, images[0].numel(), seed, clip_denoised, terms["fixedsmall"], terms["fixedlarge"], rate_fine, mse,
+        rounded, terms.get("learned"),
+    )  # fmt: skip
+
+
+def processes_of(
+    schedule: NoiseSchedule, predictor: NoisePredictor, *, clip_denoised: bool
+) -> dict[VarianceKind, GaussianDiffusion]:
+    """The process of each variance: two that every model has, and the learned one."""
+    kinds: list[VarianceKind] = ["fixedsmall", "fixedlarge"]
+    if isinstance(predictor, Denoiser) and predictor.config.variance == "learned":
+        kinds.append("learned")
+    return {kind: GaussianDiffusion(schedule, predictor, clip_denoised=clip_denoised, variance=kind) for kind in kinds}
 
 
 def estimates_at(
     diffusion: GaussianDiffusion, levels: Sequence[NoiseLevel], x_0: Tensor, generator: torch.Generator,
     batch_size: int, device: torch.device,
-) -> Iterator[tuple[Tensor, Tensor]]:  # fmt: skip
-    """x_t ~ q(x_t | x_0) (float32) and the estimate of x_0 (float64) at every level, (N, 3, H, W) each.
+) -> Iterator[tuple[Tensor, Estimate]]:  # fmt: skip
+    """x_t ~ q(x_t | x_0) (float32) and what the model makes of it (float64) at every level, for all images.
 
     Args:
         diffusion: the model, and whether its estimates are clipped.
-        levels: where to evaluate it.
-        x_0: float64, (N, 3, H, W), in [-1, 1].
+        levels: where to ask it.
+        x_0: (N, 3, H, W), float64 in [-1, 1].
         generator: of the noise, level by level.
-        batch_size: images at a time, of one level or several.
-        device: that of the model; results are on the CPU.
+        batch_size: images at a time, of one level or of several.
+        device: where the model is; results are on the CPU.
     """
     at_once = max(1, batch_size // len(x_0))
     for start in range(0, len(levels), at_once):
@@ -298,12 +317,21 @@ def estimates_at(
         # alpha, sigma and log SNR of every row; in float64 until they meet the network's numbers.
         rows = [(level.alpha, level.sigma, level.log_snr) for level in block for _ in x_0]
         coefficients = torch.tensor(rows, dtype=torch.float64).float()
-        parts = []
-        for part, values in zip(torch.split(x_t, batch_size), torch.split(coefficients, batch_size), strict=True):
-            noisy, (alpha, sigma, log_snr) = part.to(device), values.to(device).unbind(dim=1)
-            eps = diffusion.predictor(noisy, log_snr)
-            parts.append((noisy - sigma[:, None, None, None] * eps) / alpha[:, None, None, None])
-        estimate = torch.cat(parts).cpu().double()
+        batches = zip(torch.split(x_t, batch_size), torch.split(coefficients, batch_size), strict=True)
+        parts = [_estimate(diffusion.predictor, part.to(device), values.to(device)) for part, values in batches]
+        estimates = torch.cat(parts, dim=1)
         if diffusion.clip_denoised:
-            estimate = estimate.clamp(-1, 1)
-        yield from zip(torch.split(x_t, len(x_0)), torch.split(estimate, len(x_0)), strict=True)
+            estimates[0].clamp_(-1, 1)
+        for x, found in zip(torch.split(x_t, len(x_0)), torch.split(estimates, len(x_0), dim=1), strict=True):
+            yield x, Estimate(*found)
+
+
+def _estimate(predictor: NoisePredictor, x_t: Tensor, coefficients: Tensor) -> Tensor:
+    """x_0 and, of a model that learns them, where its variances lie; (1 or 2, B, 3, H, W), float64 on the CPU."""
+    alpha, sigma, log_snr = coefficients.unbind(dim=1)
+    if isinstance(predictor, Estimator):
+        estimate = predictor.estimate(x_t, log_snr)
+        parts = [estimate.x_0] if estimate.variance_mix is None else [estimate.x_0, estimate.variance_mix]
+    else:
+        parts = [(x_t - sigma[:, None, None, None] * predictor(x_t, log_snr)) / alpha[:, None, None, None]]
+    return torch.stack(parts).cpu().double()

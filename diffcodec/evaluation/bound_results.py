@@ -24,7 +24,9 @@ def join(indices: Sequence[Sequence[int]], parts: Sequence[BoundMeasurement]) ->
         Of all pictures in their order, `dims` that of the first part.
     """
     order = np.argsort([index for part in indices for index in part])
-    names = ("terms_fixedsmall", "terms_fixedlarge", "rate_fine", "mse", "grey_mse_rounded")
+    names = ["terms_fixedsmall", "terms_fixedlarge", "rate_fine", "mse", "grey_mse_rounded"]
+    if parts[0].terms_learned is not None:
+        names.append("terms_learned")
     joined: dict[str, Any] = {
         name: np.concatenate([getattr(part, name) for part in parts], axis=1)[:, order] for name in names
     }

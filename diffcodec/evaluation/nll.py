@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from diffcodec.devices import full_precision
-from diffcodec.diffusion.denoiser import Denoiser, Estimate, NoisePredictor
-from diffcodec.diffusion.gaussian import GaussianDiffusion
+from diffcodec.diffusion.denoiser import Denoiser, NoisePredictor
 from diffcodec.diffusion.schedule import NoiseLevel, NoiseSchedule
 from diffcodec.diffusion.windows import MAX_WINDOW_PIXELS
 from diffcodec.errors import ConfigError
@@ -22,6 +21,7 @@ from diffcodec.evaluation.bound import (
     estimates_at,
     evaluation_levels,
     measure_bound,
+    processes_of,
 )
 from diffcodec.evaluation.datasets import same_size_batches
 from diffcodec.evaluation.records import Row
@@ -145,24 +145,21 @@ def sample_bound(
     bits_per_error = _fine_weights(np.array([level.snr for level, _ in levels]))
     strata = level_strata(levels, terms)
     chosen = [group[int(torch.randint(len(group), (), generator=generator))] for group in strata]
-    small = GaussianDiffusion(schedule, predictor, clip_denoised=clip_denoised)
-    large = GaussianDiffusion(schedule, predictor, clip_denoised=clip_denoised, variance="fixedlarge")
+    processes = processes_of(schedule, predictor, clip_denoised=clip_denoised)
+    small = processes["fixedsmall"]
     x_0 = image.cpu().double()[None] / GREY_LEVELS_PER_UNIT - 1
     prior = float(small.prior_term(x_0).bpd)
-    row = dict.fromkeys(("L_fixedsmall", "L_fixedlarge", "rate_fine", "L_0_fixedsmall", "L_0_fixedlarge"), 0.0)
+    row = {"L_T": prior, "rate_fine": 0.0, **{f"{part}_{kind}": 0.0 for part in ("L", "L_0") for kind in processes}}
     noisy = [levels[place][0] for place in chosen]
     estimates = estimates_at(small, noisy, x_0, generator, batch_size, _device(predictor))
-    for place, group, (x_t, x_0_estimate) in zip(chosen, strata, estimates, strict=True):
-        row["rate_fine"] += len(group) * bits_per_error[place] * float(((x_0 - x_0_estimate) ** 2).mean())
+    for place, group, (x_t, estimate) in zip(chosen, strata, estimates, strict=True):
+        row["rate_fine"] += len(group) * bits_per_error[place] * float(((x_0 - estimate.x_0) ** 2).mean())
         if (t := levels[place][1]) is not None:
-            name = "L_0" if t == 1 else "L"
-            estimate, noisy_image = Estimate(x_0_estimate), x_t.double()
-            for kind, diffusion in (("fixedsmall", small), ("fixedlarge", large)):
-                term = float(diffusion.bound_term_given(estimate, x_0, noisy_image, t).bpd)
-                row[f"{name}_{kind}"] += len(group) * term
-    totals = {f"total_{kind}": prior + row[f"L_{kind}"] + row[f"L_0_{kind}"] for kind in ("fixedsmall", "fixedlarge")}
+            for kind, diffusion in processes.items():
+                term = float(diffusion.bound_term_given(estimate, x_0, x_t.double(), t).bpd)
+                row[f"{'L_0' if t == 1 else 'L'}_{kind}"] += len(group) * term
     return {
-        "L_T": prior, **row, **totals,
+        **row, **{f"total_{kind}": prior + row[f"L_{kind}"] + row[f"L_0_{kind}"] for kind in processes},
         "total_fine": row["rate_fine"] + row["L_0_fixedsmall"],
         "total_paper": prior + row["L_fixedlarge"] + row["L_0_fixedsmall"],
     }  # fmt: skip

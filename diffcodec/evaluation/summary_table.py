@@ -71,9 +71,8 @@ def table_4(bound: Mapping[str, Any], reported: Mapping[str, Any]) -> str:
 def bound_line(bound: Mapping[str, Any]) -> str:
     """The bound on the codelength in a sentence, bits/dim."""
     parts = bound["bound"]
-    names = {"L_T": "L_T", "L_fixedsmall": "L fixedsmall", "L_fixedlarge": "L fixedlarge",
-             "L_0_fixedsmall": "L_0 fixedsmall", "L_0_fixedlarge": "L_0 fixedlarge",
-             "total_fixedsmall": "total fixedsmall", "total_fixedlarge": "total fixedlarge"}  # fmt: skip
+    kinds = [kind for kind in ("fixedsmall", "fixedlarge", "learned") if f"total_{kind}" in parts]
+    names = {"L_T": "L_T"} | {f"{part}_{kind}": f"{part} {kind}" for part in ("L", "L_0", "total") for kind in kinds}
     return "bound in bits/dim: " + ", ".join(f"{text} {parts[name]['mean']:.4f}" for name, text in names.items())
 
 

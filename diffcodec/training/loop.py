@@ -20,7 +20,7 @@ from diffcodec.diffusion.denoiser import Denoiser
 from diffcodec.errors import CheckpointError, ConfigError
 from diffcodec.training.data import Batches
 from diffcodec.training.ema import ExponentialMovingAverage
-from diffcodec.training.losses import draw_log_snr, eps_error
+from diffcodec.training.losses import bits_per_loss, check_objective, draw_log_snr, training_loss
 from diffcodec.training.optimizers import make_optimizers
 from diffcodec.training.parallel import Processes
 
@@ -33,8 +33,8 @@ class Progress:
         images: training images seen, repetitions counted.
         seconds: spent training, over all resumed parts.
         fraction: of the run that is done, 0 to 1; the learning rate follows it.
-        loss: mean squared eps error since the last line.
-        rate_bpd: the loss as a rate in bits per subpixel over the trained range (`vlb` only, else NaN).
+        loss: mean since the last line.
+        rate_bpd: the loss as a rate in bits per subpixel (`vlb` only, else NaN); see `bits_per_loss`.
         learning_rate: present factor of the peak learning rate.
     """
 
@@ -75,6 +75,7 @@ class Trainer:
         stride = model.network.stride
         if images.shape[2] % stride or images.shape[3] % stride:
             raise ConfigError(f"training images: sides must be multiples of {stride}, found {tuple(images.shape[2:])}")
+        check_objective(model, training)
         processes = processes or Processes()
         if training.batch_size % processes.count:
             raise ConfigError(f"batch_size: {training.batch_size} cannot be shared by {processes.count} processes")
@@ -146,14 +147,14 @@ class Trainer:
             for group in optimizer.param_groups:
                 group["lr"] = group.setdefault("initial_lr", group["lr"]) * factor
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-            error = eps_error(self.denoiser, x_0, log_snr.to(self.device))
-        (error * weight.to(self.device)).mean().backward()  # type: ignore[no-untyped-call]
+            loss = training_loss(self.denoiser, config, x_0, log_snr.to(self.device), torch.randn_like(x_0))
+        (loss * weight.to(self.device)).mean().backward()  # type: ignore[no-untyped-call]
         self.processes.average_gradients(self.denoiser)
         torch.nn.utils.clip_grad_norm_(self.denoiser.parameters(), config.gradient_clip)
         for optimizer in self.optimizers:
             optimizer.step()
         self.ema.update(self.denoiser)
-        return error.detach().mean()
+        return loss.detach().mean()
 
     def _learning_rate_factor(self, fraction: float) -> float:
         """Linear warm-up, then half a cosine from 1 to `final_learning_rate`."""
@@ -169,14 +170,12 @@ class Trainer:
     def _progress(self, fraction: float, losses: list[Tensor]) -> Progress:
         self._check_finite(losses)
         loss = torch.stack(losses).mean().item()
-        span = self.model.log_snr_max - self.model.log_snr_min
-        rate = 0.5 * span * loss / math.log(2) if self.training.loss == "vlb" else math.nan
         return Progress(
             self.batches.drawn,
             self.seconds,
             min(1.0, fraction),
             loss,
-            rate,
+            bits_per_loss(self.model, self.training) * loss,
             self._learning_rate_factor(fraction),
         )
 

@@ -1,46 +1,120 @@
-"""Training losses."""
+"""Training losses: all combinations of prediction, loss and variance; docs/objectives.md has their equations."""
 
 from __future__ import annotations
+
+import math
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from diffcodec.config import TrainingConfig
-from diffcodec.diffusion.denoiser import Denoiser, alpha_sigma
+from diffcodec.config import ModelConfig, TrainingConfig
+from diffcodec.diffusion.denoiser import Denoiser, Estimate, alpha_sigma
+from diffcodec.diffusion.gaussian import GaussianDiffusion
+from diffcodec.errors import ConfigError
+
+HYBRID_WEIGHT = 0.001
+"""Of the bound beside `simple`, where variances are learned (Nichol & Dhariwal 2021, eq. 16)."""
+
+
+def check_objective(model: ModelConfig, training: TrainingConfig) -> None:
+    """Refuse what has no loss.
+
+    Raises:
+        ConfigError: for the bound in continuous time with another variance than q's.
+    """
+    if in_continuous_time(training) and model.variance != "fixedsmall":
+        raise ConfigError(
+            f"loss vlb in continuous time is the bound of fixedsmall variances, found {model.variance}, whose bound is "
+            "that of the timesteps: pass --set time=discrete"
+        )
+
+
+def in_continuous_time(training: TrainingConfig) -> bool:
+    """Whether levels lie anywhere in the range of log SNRs, and not at the timesteps of the schedule."""
+    return training.loss == "vlb" and training.time == "continuous"
+
+
+def bits_per_loss(model: ModelConfig, training: TrainingConfig) -> float:
+    """What a loss of 1 is as a rate in bits per subpixel; NaN if the loss is no rate.
+
+    In continuous time that is the rate over the range of log SNRs, else L_0 + ... + L_{T-1}.
+    """
+    if training.loss == "simple":
+        return math.nan
+    nats = 0.5 * (model.log_snr_max - model.log_snr_min) if training.time == "continuous" else 1.0
+    return nats / math.log(2)
 
 
 def draw_log_snr(config: TrainingConfig, count: int, denoiser: Denoiser) -> tuple[Tensor, Tensor]:
     """Noise levels for a batch, and the weight of each in training.
 
-    `vlb` spreads the batch evenly over the range with one shared random offset (the low-discrepancy sampler
-    of VDM, Kingma et al. 2021), which lowers the variance of the loss.
+    The batch is spread evenly over the log SNRs, or over the timesteps, with one shared random offset (the
+    low-discrepancy sampler of VDM, Kingma et al. 2021), which lowers the variance of the loss.
 
     Returns:
         log SNR (count,) in nats, and factors (count,) of the loss that is trained on.
     """
-    if config.loss == "simple":
-        timesteps = torch.randint(1, denoiser.schedule.steps + 1, (count,))
-        return torch.from_numpy(denoiser.schedule.log_snr)[timesteps].float(), torch.ones(count)
-    low, high = denoiser.config.log_snr_min, denoiser.config.log_snr_max
-    log_snr = low + (high - low) * (torch.arange(count) + torch.rand(())) / count
-    return log_snr, torch.where(log_snr < config.coarse_below, config.coarse_weight, 1.0)
+    places = (torch.arange(count) + torch.rand(())) / count
+    if in_continuous_time(config):
+        low, high = denoiser.config.log_snr_min, denoiser.config.log_snr_max
+        log_snr = low + (high - low) * places
+    else:
+        steps = denoiser.schedule.steps
+        timesteps = (places * steps).long().clamp(max=steps - 1) + 1  # the last place may be rounded to 1
+        log_snr = torch.from_numpy(denoiser.schedule.log_snr)[timesteps].float()
+    is_coarse = (log_snr < config.coarse_below) & (config.loss == "vlb")
+    return log_snr, torch.where(is_coarse, config.coarse_weight, 1.0)
 
 
-def eps_error(denoiser: Denoiser, x_0: Tensor, log_snr: Tensor) -> Tensor:
-    """Mean squared error of eps for every image.
-
-    With the log SNR uniform over a range of R nats, R / 2 times its mean is the rate in nats per subpixel
-    (VDM, Kingma et al. 2021, eq. 13); in terms of the image it is SNR * (x_0 - xhat_0)^2.
+def training_loss(denoiser: Denoiser, config: TrainingConfig, x_0: Tensor, log_snr: Tensor, eps: Tensor) -> Tensor:
+    """The loss of every image, from one evaluation of the network.
 
     Args:
-        denoiser: the model.
+        denoiser: the model, with its prediction and its variance.
+        config: says which loss.
         x_0: (B, C, H, W) in [-1, 1].
-        log_snr: (B,).
+        log_snr: (B,), as drawn by `draw_log_snr`.
+        eps: the noise, standard normal, shape of x_0.
 
     Returns:
-        (B,), the mean over subpixels.
+        (B,), means over subpixels: of a squared error; or nats of the bound, T times those of one timestep, whose
+        expectation is L_0 + ... + L_{T-1}.
     """
     alpha, sigma = alpha_sigma(log_snr)
-    x_t = alpha * x_0 + sigma * torch.randn_like(x_0)
-    error = (x_0 - denoiser.predict_x_0(x_t, log_snr)) ** 2
-    return error.mean(dim=(1, 2, 3)) * log_snr.exp()
+    x_t = alpha * x_0 + sigma * eps
+    estimate = denoiser.estimate(x_t, log_snr)
+    if in_continuous_time(config):
+        return eps_error(estimate, x_0, log_snr)
+    if config.loss == "vlb":
+        return bound_loss(denoiser, estimate, x_0, x_t, log_snr)
+    loss = raw_error(denoiser, estimate, x_0, log_snr)
+    if denoiser.config.variance == "learned":
+        # The error alone teaches the mean; the bound would drown it (Nichol & Dhariwal 2021, section 3.1).
+        only_variance = replace(estimate, x_0=estimate.x_0.detach())
+        loss = loss + HYBRID_WEIGHT * bound_loss(denoiser, only_variance, x_0, x_t, log_snr)
+    return loss
+
+
+def eps_error(estimate: Estimate, x_0: Tensor, log_snr: Tensor) -> Tensor:
+    """Squared error of eps, whatever the network predicts: SNR times that of x_0. (B,).
+
+    With the log SNR uniform over a range of R nats, R / 2 times its mean is the rate in nats per subpixel (VDM,
+    Kingma et al. 2021, eq. 13).
+    """
+    return ((x_0 - estimate.x_0) ** 2).mean(dim=(1, 2, 3)) * log_snr.exp()
+
+
+def raw_error(denoiser: Denoiser, estimate: Estimate, x_0: Tensor, log_snr: Tensor) -> Tensor:
+    """Squared error of what the network predicts, (B,): eps, the posterior's mean, x_0 or v."""
+    # The estimate of x_0 is from_x_t * x_t + from_raw * raw, so that its error is from_raw times that of raw.
+    _, _, from_raw = denoiser.coefficients(log_snr)
+    return (((x_0 - estimate.x_0) / from_raw) ** 2).mean(dim=(1, 2, 3))
+
+
+def bound_loss(denoiser: Denoiser, estimate: Estimate, x_0: Tensor, x_t: Tensor, log_snr: Tensor) -> Tensor:
+    """T L_{t-1} in nats per subpixel (Ho et al. 2020, eq. 5), whose mean over t is the bound without L_T. (B,)."""
+    schedule, variance = denoiser.schedule, denoiser.config.variance
+    timesteps = [round(schedule.timestep(value)) for value in log_snr.tolist()]
+    diffusion = GaussianDiffusion(schedule, denoiser, variance=variance, clip_denoised=False)
+    return schedule.steps * diffusion.bound_nats(estimate, x_0, x_t, timesteps)

@@ -15,7 +15,7 @@ from diffcodec.diffusion.denoiser import Denoiser
 from diffcodec.errors import CheckpointError, ConfigError
 from diffcodec.training import loop
 from diffcodec.training.loop import Progress, Trainer, append_log
-from diffcodec.training.losses import eps_error
+from diffcodec.training.losses import training_loss
 from diffcodec.training.parallel import Processes
 
 MODEL = ModelConfig(
@@ -90,11 +90,11 @@ def test_a_run_is_repeatable_and_depends_on_its_seed() -> None:
 def test_every_step_and_every_process_draws_its_own_levels_and_noise(monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: list[tuple[float, ...]] = []
 
-    def recorded(denoiser: Denoiser, x_0: Tensor, log_snr: Tensor) -> Tensor:
-        drawn.append((*log_snr.tolist(), torch.randn(()).item()))
-        return eps_error(denoiser, x_0, log_snr)
+    def recorded(denoiser: Denoiser, config: TrainingConfig, x_0: Tensor, log_snr: Tensor, eps: Tensor) -> Tensor:
+        drawn.append((*log_snr.tolist(), eps[0, 0, 0, 0].item()))
+        return training_loss(denoiser, config, x_0, log_snr, eps)
 
-    monkeypatch.setattr(loop, "eps_error", recorded)
+    monkeypatch.setattr(loop, "training_loss", recorded)
     monkeypatch.setattr(Processes, "average_gradients", lambda self, module: None)
     monkeypatch.setattr(Processes, "agree", lambda self, value: value)
     for rank in range(2):

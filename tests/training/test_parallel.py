@@ -48,13 +48,13 @@ def worker(rank: int, port: int, folder: str) -> None:
     found["gradients"] = {name: p.grad for name, p in module.named_parameters()}
     found["agreed"] = processes.agree(rank + 0.1)
 
-    batches, error_of = [], loop.eps_error
+    batches, loss_of = [], loop.training_loss
 
-    def recorded(denoiser: Any, x_0: Tensor, log_snr: Tensor) -> Tensor:
+    def recorded(denoiser: Any, config: TrainingConfig, x_0: Tensor, log_snr: Tensor, eps: Tensor) -> Tensor:
         batches.append((x_0.clone(), log_snr.clone()))
-        return error_of(denoiser, x_0, log_snr)
+        return loss_of(denoiser, config, x_0, log_snr, eps)
 
-    loop.eps_error = recorded
+    loop.training_loss = recorded
     trainer = Trainer(MODEL, TRAINING, pictures(), processes=processes)
     lines: list[Progress] = []
     trainer.run(max_images=24, report=lines.append, report_every_s=0.0)
@@ -130,13 +130,13 @@ def test_processes_train_one_network(found: list[dict[str, Any]]) -> None:
 def test_processes_see_the_batches_of_a_single_one(
     found: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    batches, error_of = [], loop.eps_error
+    batches, loss_of = [], loop.training_loss
 
-    def recorded(denoiser: Any, x_0: Tensor, log_snr: Tensor) -> Tensor:
+    def recorded(denoiser: Any, config: TrainingConfig, x_0: Tensor, log_snr: Tensor, eps: Tensor) -> Tensor:
         batches.append((x_0.clone(), log_snr.clone()))
-        return error_of(denoiser, x_0, log_snr)
+        return loss_of(denoiser, config, x_0, log_snr, eps)
 
-    monkeypatch.setattr(loop, "eps_error", recorded)
+    monkeypatch.setattr(loop, "training_loss", recorded)
     Trainer(MODEL, TRAINING, pictures()).run(max_images=24)
     for step, (x_0, log_snr) in enumerate(batches):
         shares = [f["batches"][step] for f in found]
