@@ -26,7 +26,7 @@ def draw_log_snr(config: TrainingConfig, count: int, denoiser: Denoiser) -> tupl
     return log_snr, torch.where(log_snr < config.coarse_below, config.coarse_weight, 1.0)
 
 
-def eps_error(denoiser: Denoiser, x_0: Tensor, log_snr: Tensor) -> Tensor:
+def eps_error(denoiser: Denoiser, x_0: Tensor, log_snr: Tensor, eps: Tensor | None = None) -> Tensor:
     """Mean squared error of eps for every image.
 
     With the log SNR uniform over a range of R nats, R / 2 times its mean is the rate in nats per subpixel
@@ -36,11 +36,12 @@ def eps_error(denoiser: Denoiser, x_0: Tensor, log_snr: Tensor) -> Tensor:
         denoiser: the model.
         x_0: (B, C, H, W) in [-1, 1].
         log_snr: (B,).
+        eps: the noise, (B, C, H, W); drawn if not given.
 
     Returns:
         (B,), the mean over subpixels.
     """
     alpha, sigma = alpha_sigma(log_snr)
-    x_t = alpha * x_0 + sigma * torch.randn_like(x_0)
+    x_t = alpha * x_0 + sigma * (torch.randn_like(x_0) if eps is None else eps)
     error = (x_0 - denoiser.predict_x_0(x_t, log_snr)) ** 2
     return error.mean(dim=(1, 2, 3)) * log_snr.exp()
