@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import math
-import pickle
 import time
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +14,6 @@ from torch import Tensor, nn
 from diffcodec.config import ModelConfig, TrainingConfig
 from diffcodec.diffusion.denoiser import Denoiser
 from diffcodec.errors import CheckpointError, ConfigError
-from diffcodec.files import atomic_write
 from diffcodec.training.data import Batches
 from diffcodec.training.ema import ExponentialMovingAverage
 from diffcodec.training.log import Progress
@@ -26,6 +23,7 @@ from diffcodec.training.optimizers import make_optimizers
 from diffcodec.training.parallel import Processes
 from diffcodec.training.photographs import Photographs
 from diffcodec.training.randomness import Purpose, noise_like, place_seed
+from diffcodec.training.state import opened_state, write_state
 
 
 class Objective(nn.Module):
@@ -266,49 +264,29 @@ class Trainer:
 
     def save_state(self, path: Path) -> None:
         """Write all that a resumed run needs; the old file stays until the new one is complete."""
-        state: dict[str, Any] = {
-            "model": self.model.to_dict(),
-            "training": self.training.to_dict(),
+        content = {
             "weights": self.denoiser.state_dict(),
             "ema": self.ema.state_dict(),
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "drawn": self.batches.drawn,
             "seconds": self.seconds,
         }
-        with atomic_write(path, overwrite=True) as file:
-            torch.save(state, file)
+        write_state(path, self.model, self.training, content)
 
     def load_state(self, path: Path) -> None:
         """Continue from `save_state`.
 
         Raises:
-            CheckpointError: if the file is damaged or belongs to another model.
+            CheckpointError: if the file is damaged, or belongs to another model, to other settings or to another place
+                in the run than that of the first process.
         """
-        try:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-            if ModelConfig.from_dict(state["model"]) != self.model:
-                raise CheckpointError(f"{path}: was saved by a run of another model configuration")
-            saved_training = TrainingConfig.from_dict(state["training"])
-            if saved_training != self.training:
-                raise CheckpointError(
-                    f"{path}: was saved by a run with other settings: "
-                    + ", ".join(
-                        f"{key}={value}"
-                        for key, value in saved_training.to_dict().items()
-                        if value != getattr(self.training, key)
-                    )
-                    + "; pass the same ones with --set"
-                )
+        with opened_state(path, self.model, self.training) as state:
             self.denoiser.load_state_dict(state["weights"])
             self.ema.load_state_dict(state["ema"])
             for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
                 optimizer.load_state_dict(saved)
             self.batches.resume_at(state["drawn"])
             self.seconds = state["seconds"]
-        except pickle.UnpicklingError as error:
-            raise CheckpointError(f"{path}: cannot be resumed from (damaged, or no training state)") from error
-        except (OSError, KeyError, ValueError, RuntimeError, EOFError, TypeError) as error:
-            raise CheckpointError(f"{path}: cannot be resumed from ({error})") from error
         if (first := self.processes.agree(self.batches.drawn)) != self.batches.drawn:
             raise CheckpointError(
                 f"{path}: is of a run after {self.batches.drawn} images in process {self.processes.rank} and after "

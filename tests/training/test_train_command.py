@@ -213,7 +213,7 @@ def test_memory_is_checked_before_training(place: Path, monkeypatch: pytest.Monk
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="the system kills otherwise")
 def test_a_killed_process_is_resumed_to_the_same_weights(place: Path) -> None:
     """Killed without a warning, in the middle, somewhere between or while saving."""
-    options = ["--images", "320", "--set", "batch_size=8", "--set", "learning_rate=1e-3"]
+    options = ["--images", "160", "--set", "batch_size=8", "--set", "learning_rate=1e-3"]
     assert train(place, *options, "--out", str(place / "unbroken")).exit_code == 0
     arguments = ["train", "--data", str(place / "grid.png"), "--size", "8", "--model", str(place / "tiny.json")]
     state, log = place / "out" / "state.pt", place / "out" / "log.jsonl"
@@ -230,7 +230,7 @@ def test_a_killed_process_is_resumed_to_the_same_weights(place: Path) -> None:
     process.kill()
     assert process.wait() == -signal.SIGKILL
     saved = torch.load(state)["drawn"]
-    assert 0 < saved < 320
+    assert 0 < saved < 160
     log.write_text(f'{{"images": {saved}}}\n{{"images": {saved + 1}}}\n{{"imag')
     (place / "out" / ".diffcodec-0123456789abcdef.tmp").write_bytes(b"half a state")
 
@@ -242,7 +242,7 @@ def test_a_killed_process_is_resumed_to_the_same_weights(place: Path) -> None:
     assert len(list((place / "out").iterdir())) == 3
     logged = [json.loads(line)["images"] for line in log.read_text().splitlines()]
     assert logged == sorted(set(logged))
-    assert (logged[0], logged[-1]) == (saved, 320)
+    assert (logged[0], logged[-1]) == (saved, 160)
     assert saved + 1 not in logged
     found, expected = (load_checkpoint(place / folder / "model.safetensors") for folder in ("out", "unbroken"))
     assert found.weights.keys() == expected.weights.keys()
