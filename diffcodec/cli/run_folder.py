@@ -33,7 +33,7 @@ class RunFolder:
         self.recipe = {"training": trainer.training.to_dict(), "precision": precision}
         if start is not None:
             self.recipe["from"] = start
-        self.state, self.model, self.log = (folder / name for name in ("state.pt", "model.safetensors", "log.jsonl"))
+        self.state, self.model, self.log = (folder / file for file in ("state.pt", "model.safetensors", "log.jsonl"))
         if trainer.processes.is_first:
             folder.mkdir(parents=True, exist_ok=True)
             remove_unfinished(folder)
