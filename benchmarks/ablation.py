@@ -39,7 +39,7 @@ from diffcodec.evaluation.provenance import versions
 from diffcodec.evaluation.records import ResultFile, Row
 from diffcodec.evaluation.summary_table import aligned
 from diffcodec.training.data import load_images
-from diffcodec.training.loop import Progress
+from diffcodec.training.log import Progress
 
 HERE = Path(__file__).parent
 REPORTED = HERE / "reported" / "ddpm-table1.json"

@@ -220,6 +220,7 @@ class TrainingConfig(JsonConfig):
         learning_rate: peak learning rate (of AdamW; Muon's is `muon_learning_rate`).
         warmup_images: images over which the learning rate rises linearly.
         final_learning_rate: fraction of the peak at the end of the cosine decay; 1 means no decay.
+        adam_beta2: AdamW's decay of the mean squared gradient, per step.
         ema_decay: of the weights' exponential moving average, per step.
         coarse_weight: factor of the vlb loss at log SNRs below `coarse_below`. Few bits lie there, and so
             little of the bound, but all that is seen of a picture at low rates.
@@ -234,6 +235,7 @@ class TrainingConfig(JsonConfig):
     weight_decay: float = 0.0
     warmup_images: int = 20_000
     final_learning_rate: float = 0.0
+    adam_beta2: float = 0.99
     gradient_clip: float = 1.0
     ema_decay: float = 0.999
     coarse_weight: float = 1.0
@@ -244,6 +246,7 @@ class TrainingConfig(JsonConfig):
     def __post_init__(self) -> None:
         _require(self.batch_size >= 1, f"batch_size: expected at least 1, found {self.batch_size}")
         _require(self.learning_rate > 0, f"learning_rate: expected a positive number, found {self.learning_rate}")
+        _require(0 <= self.adam_beta2 < 1, f"adam_beta2: expected 0 <= adam_beta2 < 1, found {self.adam_beta2}")
         _require(0 <= self.ema_decay < 1, f"ema_decay: expected 0 <= ema_decay < 1, found {self.ema_decay}")
         _require(
             0 <= self.final_learning_rate <= 1,
@@ -252,33 +255,65 @@ class TrainingConfig(JsonConfig):
         _require(self.coarse_weight > 0, f"coarse_weight: expected a positive number, found {self.coarse_weight}")
 
 
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """A model, untrained, and how it is best trained.
+
+    Args:
+        model: the model.
+        training: settings; single ones may be overridden.
+        size: height and width of a training image, in pixels.
+    """
+
+    model: ModelConfig
+    training: TrainingConfig = TrainingConfig()
+    size: int = 32
+
+
+def named_recipe(name: str) -> Recipe:
+    """The recipe of a named model.
+
+    Raises:
+        ConfigError: if there is no such name.
+    """
+    # Ho et al. (2020), appendix B; warm-up, betas and clipping are those of their code.
+    paper = UNetConfig(norm="group", modulation="add", conditioning="timestep", embedding_channels=512)
+    paper_training = TrainingConfig(
+        loss="simple", final_learning_rate=1.0, adam_beta2=0.999, gradient_clip=1.0, ema_decay=0.9999
+    )
+    recipes = {
+        # The network that ships: half-resolution trunk, shallow full-resolution branch, no operation that
+        # reaches further than its receptive field, so that pictures of any size can go through in windows.
+        "cifar10-small": Recipe(
+            ModelConfig(
+                network=UNetConfig(channels=80, multipliers=(1, 2), patch=2, full_resolution_channels=48),
+                prediction="v",
+                data_std=0.5,
+            ),
+        ),
+        # 35.7 M parameters, attention at 16 x 16.
+        "cifar10-ddpm": Recipe(
+            ModelConfig(network=dataclasses.replace(paper, attention_scales=(1,), dropout=0.1)),
+            dataclasses.replace(paper_training, batch_size=128, learning_rate=2e-4, warmup_images=5_000 * 128),
+        ),
+        # Bedrooms, churches, cats and faces of 256 x 256: 113.7 M parameters, attention at 16 x 16.
+        "lsun256-ddpm": Recipe(
+            ModelConfig(
+                network=dataclasses.replace(paper, multipliers=(1, 1, 2, 2, 4, 4), attention_scales=(4,)),
+            ),
+            dataclasses.replace(paper_training, batch_size=64, learning_rate=2e-5, warmup_images=5_000 * 64),
+            size=256,
+        ),
+    }
+    if name not in recipes:
+        raise ConfigError(f"no model configuration named {name!r}; there are {', '.join(recipes)}")
+    return recipes[name]
+
+
 def named_model(name: str) -> ModelConfig:
     """The configuration of a named model, untrained.
 
     Raises:
         ConfigError: if there is no such name.
     """
-    models = {
-        # The network that ships: half-resolution trunk, shallow full-resolution branch, no operation that
-        # reaches further than its receptive field, so that pictures of any size can go through in windows.
-        "cifar10-small": ModelConfig(
-            network=UNetConfig(channels=80, multipliers=(1, 2), patch=2, full_resolution_channels=48),
-            prediction="v",
-            data_std=0.5,
-        ),
-        # Ho et al. (2020), appendix B: 35.7 M parameters.
-        "cifar10-ddpm": ModelConfig(
-            network=UNetConfig(
-                attention_scales=(1,),
-                norm="group",
-                modulation="add",
-                conditioning="timestep",
-                embedding_channels=512,
-                dropout=0.1,
-            ),
-            prediction="eps",
-        ),
-    }
-    if name not in models:
-        raise ConfigError(f"no model configuration named {name!r}; there are {', '.join(models)}")
-    return models[name]
+    return named_recipe(name).model

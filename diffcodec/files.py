@@ -50,6 +50,13 @@ def atomic_write(path: str | Path, overwrite: bool) -> Iterator[BinaryIO]:
             temporary.unlink()
 
 
+def remove_unfinished(directory: Path) -> None:
+    """Removes what `atomic_write` left in a directory when its process was killed; nobody else may be writing there."""
+    for file in directory.glob(".diffcodec-*.tmp"):
+        with suppress(OSError):
+            file.unlink()
+
+
 def _publish(temporary: Path, target: Path, path: str | Path, overwrite: bool) -> None:
     """Gives the temporary file its name."""
     try:

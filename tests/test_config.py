@@ -4,6 +4,7 @@ import json
 from typing import Any, Literal, get_args
 
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -13,12 +14,15 @@ from diffcodec.config import (
     ModelConfig,
     OptimizerKind,
     PredictionKind,
+    Recipe,
     ScheduleConfig,
     TimeKind,
     TrainingConfig,
     UNetConfig,
     named_model,
+    named_recipe,
 )
+from diffcodec.diffusion.denoiser import Denoiser
 from diffcodec.errors import ConfigError
 
 finite = {"allow_nan": False, "allow_infinity": False}
@@ -74,6 +78,7 @@ def trainings(draw: st.DrawFn) -> TrainingConfig:
         batch_size=draw(st.integers(1, 4096)),
         learning_rate=draw(st.floats(1e-9, 1, **finite)),
         final_learning_rate=draw(st.floats(0, 1, **finite)),
+        adam_beta2=draw(st.floats(0, 0.99999, **finite)),
         ema_decay=draw(st.floats(0, 0.99999, **finite)),
         coarse_weight=draw(st.floats(1e-3, 10, **finite)),
         flips=draw(st.booleans()),
@@ -199,3 +204,30 @@ def test_named_models() -> None:
     assert paper.prediction == "eps"
     with pytest.raises(ConfigError, match="no model configuration named 'cifar10'; there are cifar10-small"):
         named_model("cifar10")
+
+
+@pytest.mark.parametrize(
+    ("name", "millions", "size", "batch_size", "learning_rate", "dropout"),
+    [("cifar10-ddpm", 35.7, 32, 128, 2e-4, 0.1), ("lsun256-ddpm", 113.7, 256, 64, 2e-5, 0.0)],
+)
+def test_recipes_of_the_paper(
+    name: str, millions: float, size: int, batch_size: int, learning_rate: float, dropout: float
+) -> None:
+    """Ho et al. (2020), appendix B."""
+    recipe = named_recipe(name)
+    with torch.device("meta"):
+        denoiser = Denoiser(recipe.model)
+    assert sum(parameter.numel() for parameter in denoiser.parameters()) / 1e6 == pytest.approx(millions, abs=0.05)
+    (scale,) = recipe.model.network.attention_scales
+    assert (recipe.size, recipe.size >> scale) == (size, 16)  # attention at 16 x 16
+    assert recipe.model.network.dropout == dropout
+    training = recipe.training
+    assert (training.loss, training.optimizer, training.flips) == ("simple", "adamw", True)
+    assert (training.batch_size, training.learning_rate) == (batch_size, learning_rate)
+    assert training.warmup_images == 5000 * batch_size
+    assert (training.ema_decay, training.adam_beta2, training.final_learning_rate) == (0.9999, 0.999, 1.0)
+    assert training.weight_decay == 0.0  # AdamW without it is Adam
+
+
+def test_the_small_model_s_recipe_is_the_default() -> None:
+    assert named_recipe("cifar10-small") == Recipe(named_model("cifar10-small"), TrainingConfig(), 32)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from diffcodec.errors import ConfigError
-from diffcodec.files import atomic_write
+from diffcodec.files import atomic_write, remove_unfinished
 
 
 def test_writes_a_file(tmp_path: Path) -> None:
@@ -141,3 +141,15 @@ def test_a_full_disk_is_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     with pytest.raises(ConfigError, match="No space left"), atomic_write(tmp_path / "a", overwrite=False):
         pass
     assert os.listdir(tmp_path) == []
+
+
+def test_what_a_killed_process_left_can_be_removed(tmp_path: Path) -> None:
+    left: list[str] = []
+    with atomic_write(tmp_path / "state.pt", overwrite=False) as file:
+        left += os.listdir(tmp_path)  # as if the process ended here
+        file.write(b"data")
+    for name in (*left, "notes.tmp", ".diffcodec"):
+        (tmp_path / name).write_bytes(b"half of the data")
+    remove_unfinished(tmp_path)
+    assert sorted(os.listdir(tmp_path)) == [".diffcodec", "notes.tmp", "state.pt"]
+    assert (tmp_path / "state.pt").read_bytes() == b"data"

@@ -16,7 +16,8 @@ from diffcodec.diffusion.denoiser import Denoiser
 from diffcodec.errors import ConfigError
 from diffcodec.evaluation.bound import measure_bound
 from diffcodec.evaluation.records import Row
-from diffcodec.training.loop import Progress, Trainer
+from diffcodec.training.log import Progress
+from diffcodec.training.loop import Trainer
 from objectives.quality import Moments, frechet_random, inception_scores
 
 RAW_BPD = 8.0

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Literal
 
 import click
 
+from diffcodec.cli.run_folder import RunFolder
 from diffcodec.errors import ConfigError
 
 
@@ -29,23 +31,48 @@ def parse_duration(ctx: click.Context, param: click.Parameter, value: str | None
     help="`cifar10` (torchvision's), a grid of tiles, or a folder of pictures; several joined by commas.",
 )
 @click.option("--root", default="data", show_default=True, help="Where torchvision keeps CIFAR-10.")
-@click.option("--size", type=click.IntRange(4, 1024), default=32, show_default=True, help="Side of a training image.")
+@click.option(
+    "--size", type=click.IntRange(4, 1024), help="Side of a training image.  [default: 256 for lsun256-ddpm, else 32]"
+)
+@click.option(
+    "--crop",
+    type=click.Choice(["tiles", "random", "centre"]),
+    default="tiles",
+    show_default=True,
+    help="Cut pictures into tiles that are kept in memory, or read them when needed and take a crop of each per epoch.",
+)
+@click.option(
+    "--resize",
+    type=click.IntRange(1),
+    metavar="SIDE",
+    help="Resize the shorter side of pictures to this before a crop is taken.  [default: with --crop centre, the size]",
+)
+@click.option(
+    "--workers", type=click.IntRange(0), default=2, show_default=True, help="Processes that read pictures for --crop."
+)
 @click.option(
     "--model",
     "model_name",
     default="cifar10-small",
     show_default=True,
-    help="A named configuration (cifar10-small, cifar10-ddpm) or a JSON file.",
+    help="A named configuration (cifar10-small, cifar10-ddpm, lsun256-ddpm) or a JSON file.",
 )
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
-    required=True,
     help="Folder for the model, the log and the state.",
 )
 @click.option("--name", help="Name of the model in its card.  [default: that of the configuration]")
 @click.option("--time-limit", metavar="TIME", callback=parse_duration, help="Stop after this time: 90s, 45m, 1.5h.")
 @click.option("--images", type=click.IntRange(1), help="Stop after this many images, repetitions counted.")
+@click.option(
+    "--save-every",
+    metavar="TIME",
+    callback=parse_duration,
+    default="5m",
+    show_default=True,
+    help="Time between saved states, from which a killed run can go on.",
+)
 @click.option("--resume", is_flag=True, help="Continue from the state in the folder.")
 @click.option("--from", "start", metavar="NAME|FILE", help="Start from the weights of a trained model (fine-tuning).")
 @click.option("--device", default="cpu", show_default=True, help="cpu or cuda.")
@@ -56,6 +83,17 @@ def parse_duration(ctx: click.Context, param: click.Parameter, value: str | None
     show_default=True,
     help="bf16 autocast is several times as fast where the hardware has it.",
 )
+@click.option(
+    "--gradient-checkpointing", is_flag=True, help="Compute activations twice instead of keeping them in memory."
+)
+@click.option(
+    "--accumulate",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Take each batch in N parts, one after the other.",
+)
 @click.option("--compile/--no-compile", "compile_network", default=False, help="Use torch.compile.")
 @click.option(
     "--set",
@@ -64,72 +102,65 @@ def parse_duration(ctx: click.Context, param: click.Parameter, value: str | None
     metavar="KEY=VALUE",
     help="A training setting, such as batch_size=128 or optimizer=muon; repeatable.",
 )
+@click.option(
+    "--dry-run", is_flag=True, help="Run two steps, print what they take in memory and time, and write nothing."
+)
 def command(
-    data: str, root: str, size: int, model_name: str, out: Path, name: str | None, time_limit: float | None,
-    images: int | None, resume: bool, start: str | None, device: str, precision: str, compile_network: bool,
-    settings: tuple[str, ...],
+    data: str, root: str, size: int | None, crop: Literal["tiles", "random", "centre"], resize: int | None,
+    workers: int, model_name: str, out: Path | None, name: str | None, time_limit: float | None, images: int | None,
+    save_every: float, resume: bool, start: str | None, device: str, precision: str, gradient_checkpointing: bool,
+    accumulate: int, compile_network: bool, settings: tuple[str, ...], dry_run: bool,
 ) -> None:  # fmt: skip
     """Train a diffusion model.
 
     Several processes share the work when started by `torchrun --nproc-per-node N -m diffcodec train ...`.
     Writes OUT/model.safetensors (averaged weights), OUT/log.jsonl and OUT/state.pt, from which --resume goes on.
     """
-    from tqdm import tqdm
-
-    from diffcodec.checkpoint import Checkpoint, ModelCard, half_weights, load_checkpoint
-    from diffcodec.config import ModelConfig, TrainingConfig, named_model
+    from diffcodec.checkpoint import load_checkpoint
+    from diffcodec.config import ModelConfig, Recipe, TrainingConfig, named_recipe
     from diffcodec.devices import check_device
-    from diffcodec.files import atomic_write
-    from diffcodec.training.data import load_images
-    from diffcodec.training.loop import Progress, Trainer, append_log
+    from diffcodec.training.data import open_images
+    from diffcodec.training.dry_run import measure_steps
+    from diffcodec.training.loop import Trainer
     from diffcodec.training.parallel import Processes
 
+    if out is None and not dry_run:
+        raise click.UsageError("Missing option '--out'.")
     if model_name.endswith(".json"):
-        model = ModelConfig.from_dict(read_json(Path(model_name)))
+        recipe = Recipe(ModelConfig.from_dict(read_json(Path(model_name))))
     else:
-        model = named_model(model_name)
-    training = TrainingConfig.from_dict(dict(parse_setting(setting) for setting in settings))
+        recipe = named_recipe(model_name)
+    training = TrainingConfig.from_dict(recipe.training.to_dict() | dict(parse_setting(text) for text in settings))
     check_device(device)
-    processes = Processes.from_environment()
-    state = out / "state.pt"
-    if state.exists() and not resume:
-        raise ConfigError(f"{state} exists: pass --resume to go on from it, or choose another --out")
-    trainer = Trainer(
-        model, training, load_images(data, size=size, root=root),
-        device=device, precision=precision, compile_network=compile_network, processes=processes,
-    )  # fmt: skip
-    if resume:
-        trainer.load_state(state)
-    elif start is not None:
-        trainer.load_weights(load_checkpoint(start).weights)
-    out.mkdir(parents=True, exist_ok=True)
-
-    def save() -> None:
-        if not processes.is_first:
-            return
-        trainer.save_state(state)
-        origin = {"from": start} if start is not None else {}
-        recipe = json.dumps({"training": training.to_dict(), "precision": precision, **origin}, sort_keys=True)
-        card = ModelCard(
-            name or Path(model_name).stem, data=data if data == "cifar10" else "own pictures", recipe=recipe,
-            time=f"{trainer.seconds / 60:.0f} minutes on {device}, {trainer.batches.drawn} images",
+    if out is not None and (out / "state.pt").exists() and not (resume or dry_run):
+        raise ConfigError(f"{out / 'state.pt'} exists: pass --resume to go on from it, or choose another --out")
+    with Processes.from_environment() as processes:
+        pictures = open_images(data, size=size or recipe.size, root=root, crop=crop, resize=resize)
+        trainer = Trainer(
+            recipe.model, training, pictures, device=device, precision=precision, compile_network=compile_network,
+            processes=processes, accumulate=accumulate, gradient_checkpointing=gradient_checkpointing,
+            workers=0 if crop == "tiles" else workers,
         )  # fmt: skip
-        weights = half_weights(trainer.averaged_weights())
-        with atomic_write(out / "model.safetensors", overwrite=True) as file:
-            file.write(Checkpoint(model, card, weights).to_bytes())
-
-    layout = "{l_bar}{bar}| {elapsed}<{remaining}{postfix}"
-    with tqdm(total=1000, bar_format=layout, disable=not processes.is_first) as bar:
-
-        def report(progress: Progress) -> None:
-            if not processes.is_first:
-                return
-            append_log(out / "log.jsonl", progress)
-            bar.n = round(1000 * progress.fraction)
-            bar.set_postfix(images=progress.images, loss=f"{progress.loss:.4f}", bpd=f"{progress.rate_bpd:.3f}")
-
-        trainer.run(max_images=images, max_seconds=time_limit, report=report, save=save)
-    click.echo(f"wrote {out / 'model.safetensors'}: run `diffcodec calibrate` on it before compressing", err=True)
+        trainer.check_memory()
+        if out is None or dry_run:
+            cost = measure_steps(trainer)
+            if processes.is_first:
+                click.echo("\n".join(cost.lines()))
+            return
+        if resume:
+            trainer.load_state(out / "state.pt")
+        elif start is not None:
+            trainer.load_weights(load_checkpoint(start).weights)
+        run = RunFolder(
+            out, trainer, name=name or Path(model_name).stem, data=data if data == "cifar10" else "own pictures",
+            precision=precision, start=start,
+        )  # fmt: skip
+        with run.progress_bar() as report:
+            trainer.run(
+                max_images=images, max_seconds=time_limit, report=report, save=run.save, save_every_s=save_every
+            )
+        if processes.is_first:
+            click.echo(f"wrote {run.model}: run `diffcodec calibrate` on it before compressing", err=True)
 
 
 def read_json(path: Path) -> object:

@@ -1,16 +1,24 @@
-"""Training images as one uint8 tensor: CIFAR-10 by name, grids of tiles, or a folder of pictures."""
+"""Training images, and endless shuffled batches of them.
+
+Small ones lie in memory as one uint8 tensor: CIFAR-10 by name, grids of tiles, folders cut into tiles. Crops of
+photographs are read when they are needed (`diffcodec.training.photographs`).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 
 from diffcodec.errors import ConfigError, ImageError
+from diffcodec.training.photographs import CropKind, Photographs
 
 IMAGE_SUFFIXES = (".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".jpg", ".jpeg")
 
@@ -39,6 +47,36 @@ def load_images(source: str, *, size: int = 32, root: str = "data") -> Tensor:
     if len(images) == 0:
         raise ConfigError(f"{source}: no picture of at least {size} x {size} pixels found")
     return images
+
+
+def open_images(
+    source: str,
+    *,
+    size: int = 32,
+    root: str = "data",
+    crop: CropKind | Literal["tiles"] = "tiles",
+    resize: int | None = None,
+) -> Tensor | Photographs:
+    """Training images: `tiles` in memory, or crops of photographs, which are read when they are needed.
+
+    Args:
+        source, size, root: see `load_images`.
+        crop, resize: see `Photographs`.
+
+    Raises:
+        ConfigError: if the source does not exist or holds no picture, or the options do not fit together.
+        ImageError: if a picture cannot be read or is too small.
+    """
+    if crop == "tiles":
+        if resize is not None:
+            raise ConfigError("resize: tiles are cut from pictures as they are; choose crop `random` or `centre`")
+        return load_images(source, size=size, root=root)
+    if source == "cifar10":
+        raise ConfigError(f"crop: cifar10 is not cropped, pass a folder of pictures with --data; found {crop!r}")
+    files = [path for part in source.split(",") for path in _image_files(Path(part))]
+    if not files:
+        raise ConfigError(f"{source}: no picture found")
+    return Photographs(files, size=size, crop=crop, resize=resize)
 
 
 def _image_files(path: Path) -> list[Path]:
@@ -82,38 +120,93 @@ def to_unit(images: Tensor) -> Tensor:
 
 
 class Batches(Iterator[Tensor]):
-    """Endless shuffled batches; its state can be saved, so that a resumed run sees the same images.
+    """Endless shuffled batches, or one process's shares of them.
+
+    Order, flips and crops are a function of the seed and of the number of images drawn before, which alone need be
+    saved for a resumed run to see the same images.
 
     Args:
-        images: (N, 3, H, W), uint8.
+        images: (N, 3, H, W), uint8, or photographs.
         batch_size: images in a batch; the last ones of an epoch are joined with the next epoch's first.
         flips: mirror every image left to right with probability 1/2.
-        seed: of order and flips.
+        seed: of order, flips and crops.
+        share: which images of every batch are wanted.
+        workers: processes that prepare batches while the last one is in use; 0: none.
     """
 
-    def __init__(self, images: Tensor, batch_size: int, *, flips: bool, seed: int) -> None:
-        self.images = images
+    def __init__(
+        self,
+        images: Tensor | Photographs,
+        batch_size: int,
+        *,
+        flips: bool,
+        seed: int,
+        share: slice = slice(None),
+        workers: int = 0,
+    ) -> None:
         self.batch_size = batch_size
-        self.flips = flips
-        self.seed = seed
         self.drawn = 0
+        self._shuffled = ShuffledImages(images, batch_size, flips=flips, seed=seed, share=share)
+        self._workers = workers
+        self._ahead: Iterator[Tensor] | None = None
+
+    def resume_at(self, drawn: int) -> None:
+        """Go on as if so many images had been drawn."""
+        self.drawn = drawn
+        self._ahead = None
 
     def __next__(self) -> Tensor:
-        """The next batch, (batch_size, 3, H, W), float32 in [-1, 1]."""
-        running = torch.arange(self.drawn, self.drawn + self.batch_size)
+        """The next batch, (batch_size, 3, H, W), or this share of it, float32 in [-1, 1]."""
+        try:
+            batch = next(self._prefetched()) if self._workers else self._shuffled[self.drawn]
+        except ImageError as error:
+            raise ImageError(str(error).rpartition("ImageError: ")[2].strip()) from None  # without a worker's traceback
         self.drawn += self.batch_size
-        epochs, places = running // len(self.images), running % len(self.images)
+        return to_unit(batch)
+
+    def _prefetched(self) -> Iterator[Tensor]:
+        if self._ahead is None:
+            self._ahead = iter(
+                DataLoader(
+                    self._shuffled,
+                    batch_size=None,
+                    sampler=count(self.drawn, self.batch_size),
+                    num_workers=self._workers,
+                    generator=torch.Generator(),  # its own, so that it leaves alone what the training draws from
+                )
+            )
+        return self._ahead
+
+
+class ShuffledImages(Dataset[Tensor]):
+    """What comes after any number of images: `shuffled[drawn]` is (a share of) the batch that follows `drawn` images.
+
+    Args: see `Batches`.
+    """
+
+    def __init__(self, images: Tensor | Photographs, batch_size: int, *, flips: bool, seed: int, share: slice) -> None:
+        self.images, self.batch_size, self.flips, self.seed, self.share = images, batch_size, flips, seed, share
+        self._present: tuple[int, Tensor, Tensor, Tensor] | None = None
+
+    def __getitem__(self, drawn: int) -> Tensor:
+        """(B, 3, H, W), uint8."""
+        numbers = torch.arange(drawn, drawn + self.batch_size)[self.share]
+        epochs, places = numbers // len(self.images), numbers % len(self.images)
         parts = []
         for epoch in torch.unique(epochs).tolist():
-            order, flips = self._epoch(epoch)
+            order, flips, crops = self._epoch(epoch)
             chosen = order[places[epochs == epoch]]
-            batch = to_unit(self.images[chosen])
-            parts.append(torch.where(flips[chosen][:, None, None, None], batch.flip(3), batch))
+            images = self.images
+            part = images[chosen] if isinstance(images, Tensor) else images.take(chosen, crops[chosen])
+            parts.append(torch.where(flips[chosen][:, None, None, None], part.flip(3), part))
         return torch.cat(parts)
 
-    def _epoch(self, epoch: int) -> tuple[Tensor, Tensor]:
-        """Order and flips of an epoch: a function of seed and epoch alone, so nothing else need be saved."""
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
-        order = torch.randperm(len(self.images), generator=generator)
-        flips = torch.rand(len(self.images), generator=generator) < (0.5 if self.flips else -1.0)
-        return order, flips
+    def _epoch(self, epoch: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Order, flips and places of crops in an epoch: a function of seed and epoch alone."""
+        if self._present is None or self._present[0] != epoch:
+            generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
+            order = torch.randperm(len(self.images), generator=generator)
+            flips = torch.rand(len(self.images), generator=generator) < (0.5 if self.flips else -1.0)
+            crops = torch.rand(len(self.images), 2, generator=generator)
+            self._present = epoch, order, flips, crops
+        return self._present[1:]

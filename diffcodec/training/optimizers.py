@@ -81,7 +81,7 @@ def make_optimizers(module: nn.Module, config: TrainingConfig) -> list[Optimizer
     kernels = [p for name, p in module.named_parameters() if _is_hidden_kernel(name, p)]
     chosen = {id(p) for p in kernels} if config.optimizer == "muon" else set()
     rest = [p for p in module.parameters() if id(p) not in chosen]
-    adamw = AdamW(rest, lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=config.weight_decay)
+    adamw = AdamW(rest, lr=config.learning_rate, betas=(0.9, config.adam_beta2), weight_decay=config.weight_decay)
     if config.optimizer == "adamw":
         return [adamw]
     return [adamw, Muon(kernels, lr=config.muon_learning_rate, weight_decay=config.weight_decay)]

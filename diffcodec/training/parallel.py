@@ -1,4 +1,4 @@
-"""Training in several processes: each takes its share of every batch, and gradients are averaged.
+"""Training in several processes, on one machine or many, by PyTorch's DistributedDataParallel.
 
 Started by `torchrun`, whose environment variables say which process this is; without it, one process.
 """
@@ -6,52 +6,116 @@ Started by `torchrun`, whose environment variables say which process this is; wi
 from __future__ import annotations
 
 import os
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from datetime import timedelta
+from types import TracebackType
 
 import torch
 from torch import Tensor, distributed, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from diffcodec.errors import ConfigError
 
 
 @dataclass(frozen=True)
 class Processes:
-    """Which process this is.
+    """Which process this is. As a context manager, it takes leave of the others at the end.
 
     Args:
         rank: number of this process, from 0.
-        count: number of processes.
+        count: number of processes, on all machines.
+        local_rank: number of this process among those of its machine.
+        local_count: number of processes on this machine.
     """
 
     rank: int = 0
     count: int = 1
+    local_rank: int = 0
+    local_count: int = 1
 
     @classmethod
     def from_environment(cls) -> Processes:
-        """Join the processes that torchrun started; alone if there is none."""
+        """Join the processes that torchrun started; alone if there is none.
+
+        Raises:
+            ConfigError: if the others cannot be met.
+        """
         count = int(os.environ.get("WORLD_SIZE", "1"))
         if count > 1 and not distributed.is_initialized():
-            distributed.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
-        return cls(int(os.environ.get("RANK", "0")), count)
+            try:
+                # Whoever waits longer than this for the others gets an error: nobody waits for ever.
+                backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+                distributed.init_process_group(backend, timeout=timedelta(minutes=10))
+            except (ValueError, RuntimeError) as error:
+                raise ConfigError(
+                    f"the other processes cannot be met ({error}): start all of them by torchrun"
+                ) from error
+        return cls(
+            int(os.environ.get("RANK", "0")),
+            count,
+            int(os.environ.get("LOCAL_RANK", "0")),
+            int(os.environ.get("LOCAL_WORLD_SIZE", "1")),
+        )
+
+    def __enter__(self) -> Processes:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self.count == 1:
+            return
+        if error is None:
+            distributed.destroy_process_group()
+        elif isinstance(error, RuntimeError) and "peer" in str(error):
+            raise ConfigError(
+                f"process {self.rank}: another process has gone, and so this one ends: see what that one said; "
+                "--resume goes on from the last saved state"
+            ) from error
 
     @property
     def is_first(self) -> bool:
         """Whether this process writes files and shows progress."""
         return self.rank == 0
 
+    def device(self, name: str) -> torch.device:
+        """The device of this process: of several GPUs, each process of a machine takes its own.
+
+        Raises:
+            ConfigError: if there are more processes than GPUs.
+        """
+        device = torch.device(name)
+        if self.count == 1 or device.type != "cuda" or ":" in name:
+            return device
+        if self.local_rank >= torch.cuda.device_count():
+            raise ConfigError(
+                f"{self.local_count} processes on a machine with {torch.cuda.device_count()} GPUs: "
+                f"start it with torchrun --nproc-per-node {torch.cuda.device_count()}"
+            )
+        torch.cuda.set_device(self.local_rank)  # also what NCCL talks through
+        return torch.device("cuda", self.local_rank)
+
     def share(self, batch: Tensor) -> Tensor:
         """This process's part of a batch."""
         return batch[self.rank :: self.count]
 
-    @torch.no_grad()
-    def average_gradients(self, module: nn.Module) -> None:
-        """Replace every gradient by its mean over the processes, in one message."""
+    def joined(self, module: nn.Module) -> nn.Module:
+        """The module, such that a backward pass leaves the mean of all processes' gradients in its parameters."""
         if self.count == 1:
-            return
-        gradients = [p.grad for p in module.parameters() if p.grad is not None]
-        flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
-        distributed.all_reduce(flat)
-        flat /= self.count
-        for gradient, mean in zip(gradients, torch.split(flat, [g.numel() for g in gradients]), strict=True):
-            gradient.copy_(mean.view_as(gradient))
+            return module
+        return DistributedDataParallel(module, gradient_as_bucket_view=True)
+
+    def without_exchange(self, module: nn.Module) -> AbstractContextManager[None]:
+        """Backward passes of a `joined` module that add to this process's gradients alone."""
+        return module.no_sync() if isinstance(module, DistributedDataParallel) else nullcontext()
+
+    def mean(self, value: Tensor) -> float:
+        """The mean of a number over all processes."""
+        message = value.detach().to("cpu", torch.float64)
+        if self.count > 1:
+            distributed.all_reduce(message)
+        return float(message) / self.count
 
     def agree(self, value: float) -> float:
         """The first process's value, in all of them: clocks differ, and all must end at the same step."""

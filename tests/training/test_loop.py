@@ -1,10 +1,10 @@
 """The loop learns, ends when it should, and goes on after an interruption as if there had been none."""
 
-import json
 import math
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,9 +14,11 @@ from diffcodec.config import LossKind, ModelConfig, OptimizerKind, TrainingConfi
 from diffcodec.diffusion.denoiser import Denoiser
 from diffcodec.errors import CheckpointError, ConfigError
 from diffcodec.training import loop
-from diffcodec.training.loop import Progress, Trainer, append_log
+from diffcodec.training.log import Progress
+from diffcodec.training.loop import Trainer
 from diffcodec.training.losses import training_loss
 from diffcodec.training.parallel import Processes
+from diffcodec.training.randomness import noise_like
 
 MODEL = ModelConfig(
     network=UNetConfig(
@@ -87,34 +89,82 @@ def test_a_run_is_repeatable_and_depends_on_its_seed() -> None:
     assert not any(torch.equal(first[name], other[name]) for name in first if name.endswith("conv_in.weight"))
 
 
-def test_every_step_and_every_process_draws_its_own_levels_and_noise(monkeypatch: pytest.MonkeyPatch) -> None:
-    drawn: list[tuple[float, ...]] = []
+def draws(monkeypatch: pytest.MonkeyPatch, **options: Any) -> list[tuple[Tensor, Tensor, Tensor, float]]:
+    """What the network is given in three steps of eight images, and what dropout would draw."""
+    drawn: list[tuple[Tensor, Tensor, Tensor, float]] = []
 
     def recorded(denoiser: Denoiser, config: TrainingConfig, x_0: Tensor, log_snr: Tensor, eps: Tensor) -> Tensor:
-        drawn.append((*log_snr.tolist(), eps[0, 0, 0, 0].item()))
+        drawn.append((x_0.clone(), log_snr.clone(), eps.clone(), torch.randn(()).item()))
         return training_loss(denoiser, config, x_0, log_snr, eps)
 
-    monkeypatch.setattr(loop, "training_loss", recorded)
-    monkeypatch.setattr(Processes, "average_gradients", lambda self, module: None)
-    monkeypatch.setattr(Processes, "agree", lambda self, value: value)
-    for rank in range(2):
-        Trainer(MODEL, TRAINING, pictures(), processes=Processes(rank, 2)).run(max_images=24)
-    assert len(drawn) == 6
-    for column in zip(*drawn, strict=True):
-        assert len(set(column)) == 6
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "training_loss", recorded)
+        patch.setattr(Processes, "joined", lambda self, module: module)
+        patch.setattr(Processes, "agree", lambda self, value: value)
+        patch.setattr(Processes, "mean", lambda self, value: value.item())
+        Trainer(MODEL, TRAINING, pictures(), **options).run(max_images=24)
+    return drawn
 
 
-@pytest.mark.parametrize("change", [{"dropout": 0.2}, {}], ids=["dropout", "plain"])
+def test_an_image_s_noise_does_not_depend_on_who_trains_on_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One process, two, and two that take their shares in two parts each draw the same for every image."""
+    whole = draws(monkeypatch)
+    assert [len(x_0) for x_0, *_ in whole] == [8, 8, 8]
+    for accumulate in (1, 2):
+        shares = [draws(monkeypatch, processes=Processes(rank, 2), accumulate=accumulate) for rank in range(2)]
+        for step in range(3):
+            parts = [shares[part % 2][accumulate * step + part // 2] for part in range(2 * accumulate)]
+            for kind in range(3):
+                joined = torch.stack([part[kind] for part in parts], dim=1).flatten(0, 1)
+                assert torch.equal(joined, whole[step][kind])
+
+
+def test_every_image_and_every_part_of_a_batch_draw_something_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    parts = [
+        part for rank in range(2) for part in draws(monkeypatch, processes=Processes(rank, 2), accumulate=2)
+    ]  # fmt: skip
+    noise = torch.cat([eps for _, _, eps, _ in parts]).flatten(1)
+    assert len(noise) == 24
+    assert (torch.corrcoef(noise) - torch.eye(24)).abs().max() < 6 / noise.shape[1] ** 0.5
+    assert len(set(torch.cat([log_snr for _, log_snr, _, _ in parts]).tolist())) == 24
+    assert len({dropout for *_, dropout in parts}) == len(parts) == 12
+
+
+def test_the_noise_is_normal() -> None:
+    eps = noise_like(torch.empty(64, 3, 16, 16), torch.arange(64), 5)
+    count = eps.numel()
+    assert eps.mean().abs() < 4 / count**0.5
+    assert abs(eps.var() - 1) < 4 * (2 / count) ** 0.5
+
+
+def test_a_batch_in_parts_trains_as_a_whole_one() -> None:
+    whole, parts = (Trainer(MODEL, TRAINING, pictures(), accumulate=count) for count in (1, 4))
+    for line, expected in zip(run(parts, 40), run(whole, 40), strict=True):
+        assert line.loss == pytest.approx(expected.loss, rel=1e-5)
+    for name, value in weights(whole).items():
+        assert torch.allclose(weights(parts)[name], value, atol=2e-6), name
+
+
+def test_parts_are_equal() -> None:
+    with pytest.raises(ConfigError, match="accumulate: 4 images a process cannot be taken in 3 equal parts"):
+        Trainer(MODEL, TRAINING, pictures(), processes=Processes(1, 2), accumulate=3)
+
+
+@pytest.mark.parametrize(
+    ("change", "options"),
+    [({}, {}), ({"dropout": 0.2}, {}), ({"dropout": 0.2}, {"accumulate": 2, "gradient_checkpointing": True})],
+    ids=["plain", "dropout", "in parts"],
+)
 @pytest.mark.parametrize("training", [TRAINING, replace(TRAINING, optimizer="muon", loss="simple", warmup_images=40)])
 def test_a_killed_run_goes_on_to_the_same_weights(
-    training: TrainingConfig, change: dict[str, float], tmp_path: Path
+    training: TrainingConfig, change: dict[str, float], options: dict[str, Any], tmp_path: Path
 ) -> None:
     model = replace(MODEL, network=replace(MODEL.network, **change))  # type: ignore[arg-type]
-    unbroken = Trainer(model, training, pictures())
+    unbroken = Trainer(model, training, pictures(), **options)
     run(unbroken, 9 * 8)
 
     path = tmp_path / "state.pt"
-    first = Trainer(model, training, pictures())
+    first = Trainer(model, training, pictures(), **options)
 
     def cut(progress: Progress) -> None:
         if progress.images == 5 * 8:
@@ -125,7 +175,7 @@ def test_a_killed_run_goes_on_to_the_same_weights(
             max_images=9 * 8, report=cut, report_every_s=0.0, save=lambda: first.save_state(path), save_every_s=0.0
         )
     assert [file.name for file in tmp_path.iterdir()] == ["state.pt"]
-    resumed = Trainer(model, training, pictures())
+    resumed = Trainer(model, training, pictures(), **options)
     torch.manual_seed(99)
     resumed.load_state(path)
     assert resumed.batches.drawn == 4 * 8
@@ -262,14 +312,6 @@ def test_the_state_of_another_model_is_rejected(tmp_path: Path) -> None:
     other = Trainer(replace(MODEL, data_std=0.25), TRAINING, pictures())
     with pytest.raises(CheckpointError, match="was saved by a run of another model configuration"):
         other.load_state(path)
-
-
-def test_the_log_has_one_json_object_a_line(tmp_path: Path) -> None:
-    path = tmp_path / "log.jsonl"
-    lines = run(Trainer(MODEL, TRAINING, pictures()), 16)
-    for line in lines:
-        append_log(path, line)
-    assert [Progress(**json.loads(text)) for text in path.read_text().splitlines()] == lines
 
 
 def test_resuming_with_other_settings_is_refused_by_name(tmp_path: Path) -> None:

@@ -92,6 +92,11 @@ def test_every_parameter_has_one_optimizer(model: ModelConfig, kind: Literal["ad
     )
 
 
+def test_adam_s_second_decay_is_a_setting() -> None:
+    (adamw,) = make_optimizers(nn.Linear(2, 2), TrainingConfig(adam_beta2=0.75))
+    assert adamw.param_groups[0]["betas"] == (0.9, 0.75)
+
+
 def test_muon_has_the_kernels_between_hidden_layers() -> None:
     denoiser = Denoiser(TINY)
     names = {id(p): name for name, p in denoiser.named_parameters()}

@@ -1,6 +1,12 @@
 """`diffcodec train` from a grid of tiles to a model file, and on from there."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -13,11 +19,12 @@ from PIL import Image
 from diffcodec.checkpoint import load_checkpoint
 from diffcodec.cli import main
 from diffcodec.cli.train import parse_duration, parse_setting
-from diffcodec.config import ModelConfig, UNetConfig
+from diffcodec.config import ModelConfig, TrainingConfig, UNetConfig, named_recipe
 from diffcodec.errors import ConfigError
 from diffcodec.training.loop import Trainer
 from diffcodec.training.parallel import Processes
 
+ROOT = Path(__file__).parents[2]
 MODEL = ModelConfig(
     network=UNetConfig(
         channels=16, multipliers=(1, 2), patch=2, full_resolution_channels=8, blocks=1, embedding_channels=32
@@ -89,6 +96,8 @@ def test_the_trainer_knows_the_processes(place: Path, monkeypatch: pytest.Monkey
     """Without that, torchrun would start so many equal runs; see test_parallel.py for two real processes."""
     second = Processes(1, 2)
     monkeypatch.setattr(Processes, "from_environment", lambda: second)
+    monkeypatch.setattr(Processes, "joined", lambda self, module: module)
+    monkeypatch.setattr(Processes, "__exit__", lambda *error: None)
     given: list[Processes | None] = []
 
     def run(trainer: Trainer, **options: object) -> None:
@@ -98,7 +107,7 @@ def test_the_trainer_knows_the_processes(place: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(Trainer, "run", run)
     assert train(place, "--images", "8").exit_code == 0
     assert given == [second]
-    assert not list((place / "out").iterdir())  # only the first process writes
+    assert not (place / "out").exists()  # only the first process writes
 
 
 def test_a_time_limit_ends_the_command(place: Path) -> None:
@@ -118,6 +127,8 @@ def test_a_time_limit_ends_the_command(place: Path) -> None:
         (("--images", "8", "--size", "10"), "sides must be multiples of 4, found (10, 10)"),
         (("--images", "8", "--size", "64"), "no picture of at least 64 x 64 pixels found"),
         (("--images", "8", "--data", "missing.webp"), "missing.webp: no such file or folder"),
+        (("--images", "8", "--resize", "16"), "resize: tiles are cut from pictures as they are"),
+        (("--images", "8", "--accumulate", "5"), "accumulate: 64 images a process cannot be taken in 5 equal parts"),
     ],
 )
 def test_what_makes_no_sense_is_one_line(place: Path, more: tuple[str, ...], message: str) -> None:
@@ -133,6 +144,111 @@ def test_configurations_are_named_or_files(place: Path) -> None:
     assert_one_line_error(train(place, "--images", "8"), "tiny.json: cannot be read as JSON")
     (place / "tiny.json").write_text('{"network": {"depth": 3}}')
     assert_one_line_error(train(place, "--images", "8"), "UNetConfig: unknown key 'depth'")
+
+
+def test_a_named_configuration_brings_its_settings_and_its_size(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trainers: list[Trainer] = []
+    monkeypatch.setattr(Trainer, "check_memory", lambda trainer: None)
+    monkeypatch.setattr(Trainer, "run", lambda trainer, **options: trainers.append(trainer))
+    Image.fromarray(np.zeros((256, 512, 3), np.uint8)).save(place / "grid.png")
+    arguments = ["train", "--data", str(place / "grid.png"), "--images", "64", "--out", str(place / "out")]
+    more = ["--model", "cifar10-ddpm", "--set", "learning_rate=1e-3", "--set", "batch_size=32"]
+    result = CliRunner().invoke(main, arguments + more)
+    assert result.exit_code == 0, result.output
+    (trainer,) = trainers
+    assert trainer.image_shape == (3, 32, 32)
+    expected = replace(named_recipe("cifar10-ddpm").training, learning_rate=1e-3, batch_size=32)
+    assert trainer.training == expected != TrainingConfig(learning_rate=1e-3, batch_size=32)
+    sizes: list[int] = []
+
+    def opened(source: str, *, size: int, **options: object) -> None:
+        sizes.append(size)
+        raise ConfigError("stop here")
+
+    monkeypatch.setattr("diffcodec.training.data.open_images", opened)
+    for more in (
+        ["--model", "lsun256-ddpm"],
+        ["--model", "lsun256-ddpm", "--size", "64"],
+        ["--model", "cifar10-small"],
+    ):
+        assert_one_line_error(CliRunner().invoke(main, arguments + more), "stop here")
+    assert sizes == [256, 64, 32]
+
+
+def test_photographs_are_cropped(place: Path) -> None:
+    (place / "photographs").mkdir()
+    for number in range(3):
+        pixels = np.random.default_rng(number).integers(0, 256, (20 + number, 30, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(place / "photographs" / f"{number}.jpg")
+    for crop in ("random", "centre"):
+        options = ["--crop", crop, "--resize", "10", "--workers", "1", "--images", "16", "--set", "batch_size=8"]
+        options += ["--gradient-checkpointing", "--accumulate", "2", "--out", str(place / crop)]
+        result = train(place, "--data", str(place / "photographs"), *options)
+        assert result.exit_code == 0, result.output
+        assert torch.load(place / crop / "state.pt")["drawn"] == 16
+
+
+def test_a_dry_run_writes_nothing_and_needs_no_folder(place: Path) -> None:
+    before = {path.name for path in place.iterdir()}
+    arguments = ["train", "--data", str(place / "grid.png"), "--size", "8", "--model", str(place / "tiny.json")]
+    result = CliRunner().invoke(main, [*arguments, "--dry-run", "--set", "batch_size=4"])
+    assert result.exit_code == 0, result.output
+    for start in ("parameters  ", "memory, estimated  ", "memory, measured  ", "time  "):
+        assert f"\n{start}" in "\n" + result.output
+    assert "a step of 4 images" in result.output
+    assert {path.name for path in place.iterdir()} == before
+    result = CliRunner().invoke(main, [*arguments, "--images", "8"])
+    assert result.exit_code == 2
+    assert "Missing option '--out'" in result.output
+
+
+def test_memory_is_checked_before_training(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("diffcodec.training.memory.free_bytes", lambda device: 1000)
+    assert_one_line_error(
+        train(place, "--images", "8"), "GB are free on cpu: take a batch in parts with --accumulate N"
+    )
+    assert not (place / "out").exists()
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="the system kills otherwise")
+def test_a_killed_process_is_resumed_to_the_same_weights(place: Path) -> None:
+    """Killed without a warning, in the middle, somewhere between or while saving."""
+    options = ["--images", "160", "--set", "batch_size=8", "--set", "learning_rate=1e-3"]
+    assert train(place, *options, "--out", str(place / "unbroken")).exit_code == 0
+    arguments = ["train", "--data", str(place / "grid.png"), "--size", "8", "--model", str(place / "tiny.json")]
+    state, log = place / "out" / "state.pt", place / "out" / "log.jsonl"
+    # The number of threads decides the order of sums.
+    environment = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": str(torch.get_num_threads())}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "diffcodec", *arguments, *options, "--out", str(place / "out"), "--save-every", "0.01s"],
+        env=os.environ | environment, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    deadline = time.monotonic() + 60
+    while not state.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    time.sleep(0.1)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    saved = torch.load(state)["drawn"]
+    assert 0 < saved < 160
+    log.write_text(f'{{"images": {saved}}}\n{{"images": {saved + 1}}}\n{{"imag')
+    (place / "out" / ".diffcodec-0123456789abcdef.tmp").write_bytes(b"half a state")
+
+    assert_one_line_error(train(place, *options), "state.pt exists: pass --resume")
+    result = train(place, *options, "--resume")
+    assert result.exit_code == 0, result.output
+    for name in ("model.safetensors", "state.pt", "log.jsonl"):
+        assert (place / "out" / name).exists()
+    assert len(list((place / "out").iterdir())) == 3
+    logged = [json.loads(line)["images"] for line in log.read_text().splitlines()]
+    assert logged == sorted(set(logged))
+    assert (logged[0], logged[-1]) == (saved, 160)
+    assert saved + 1 not in logged
+    found, expected = (load_checkpoint(place / folder / "model.safetensors") for folder in ("out", "unbroken"))
+    assert found.weights.keys() == expected.weights.keys()
+    assert all(torch.equal(found.weights[name], value) for name, value in expected.weights.items())
+    states = [torch.load(place / folder / "state.pt") for folder in ("out", "unbroken")]
+    assert all(torch.equal(states[0]["weights"][name], value) for name, value in states[1]["weights"].items())
 
 
 @pytest.mark.parametrize(

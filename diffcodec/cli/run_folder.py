@@ -1,0 +1,75 @@
+"""The folder that `diffcodec train` writes into."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from diffcodec.training.log import Progress
+    from diffcodec.training.loop import Trainer
+
+
+class RunFolder:
+    """The files of a run, which the first of its processes writes.
+
+    Args:
+        folder: where they are; made if it does not exist.
+        trainer: what they are about.
+        name, data: of the model, for its card.
+        precision, start: of the recipe on the card.
+    """
+
+    def __init__(
+        self, folder: Path, trainer: Trainer, *, name: str, data: str, precision: str, start: str | None
+    ) -> None:
+        from diffcodec.files import remove_unfinished
+        from diffcodec.training.log import cut_log
+
+        self.trainer, self.name, self.data = trainer, name, data
+        self.recipe = {"training": trainer.training.to_dict(), "precision": precision}
+        if start is not None:
+            self.recipe["from"] = start
+        self.state, self.model, self.log = (folder / file for file in ("state.pt", "model.safetensors", "log.jsonl"))
+        if trainer.processes.is_first:
+            folder.mkdir(parents=True, exist_ok=True)
+            remove_unfinished(folder)
+            cut_log(self.log, trainer.batches.drawn)
+
+    def save(self) -> None:
+        """Write the state to go on from, and the model so far."""
+        from diffcodec.checkpoint import Checkpoint, ModelCard, half_weights
+        from diffcodec.files import atomic_write
+
+        trainer = self.trainer
+        if not trainer.processes.is_first:
+            return
+        trainer.save_state(self.state)
+        card = ModelCard(
+            self.name, data=self.data, recipe=json.dumps(self.recipe, sort_keys=True),
+            time=f"{trainer.seconds / 60:.0f} minutes on {trainer.device.type}, {trainer.batches.drawn} images",
+        )  # fmt: skip
+        with atomic_write(self.model, overwrite=True) as file:
+            file.write(Checkpoint(trainer.model, card, half_weights(trainer.averaged_weights())).to_bytes())
+
+    @contextmanager
+    def progress_bar(self) -> Iterator[Callable[[Progress], None]]:
+        """What takes a line of the log: it is appended, and shown."""
+        from tqdm import tqdm
+
+        from diffcodec.training.log import append_log
+
+        is_first = self.trainer.processes.is_first
+        layout = "{l_bar}{bar}| {elapsed}<{remaining}{postfix}"
+        with tqdm(total=1000, bar_format=layout, disable=not is_first) as bar:
+
+            def report(progress: Progress) -> None:
+                if is_first:
+                    append_log(self.log, progress)
+                    bar.n = round(1000 * progress.fraction)
+                    bar.set_postfix(images=progress.images, loss=f"{progress.loss:.4f}", bpd=f"{progress.rate_bpd:.3f}")
+
+            yield report

@@ -1,0 +1,45 @@
+"""What training draws is a function of the place in the run.
+
+So a resumed run draws what an unbroken one would have, and the noise of an image does not depend on how many processes
+share its batch.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+import torch
+from torch import Tensor
+
+
+class Purpose(IntEnum):
+    """What a seed is for; dropout has one for each part of a batch, counted from `DROPOUT`."""
+
+    LEVELS = 0
+    NOISE = 1
+    DROPOUT = 2
+
+
+def place_seed(seed: int, image: int, purpose: int) -> int:
+    """The seed of a purpose at a place in the run.
+
+    Args:
+        seed: of the run.
+        image: number of the image, or of the batch's first one, in the run.
+        purpose: below 1009.
+    """
+    return ((seed * 1_000_003 + image) * 1009 + purpose) % (1 << 63)
+
+
+def noise_like(x_0: Tensor, images: Tensor, seed: int) -> Tensor:
+    """Standard normals in the shape of a batch, drawn image by image.
+
+    Args:
+        x_0: (B, C, H, W).
+        images: (B,), the numbers of the images in the run.
+        seed: of the run.
+    """
+    eps, generator = torch.empty_like(x_0), torch.Generator(x_0.device)
+    for noise, image in zip(eps, images.tolist(), strict=True):
+        noise.normal_(generator=generator.manual_seed(place_seed(seed, image, Purpose.NOISE)))
+    return eps
