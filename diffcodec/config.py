@@ -293,7 +293,7 @@ def named_recipe(name: str) -> Recipe:
         ),
         # 35.7 M parameters, attention at 16 x 16.
         "cifar10-ddpm": Recipe(
-            ModelConfig(network=dataclasses.replace(paper, attention_scales=(1,), dropout=0.1)),
+            ModelConfig(network=dataclasses.replace(paper, attention_scales=(1,), dropout=0.1), variance="fixedlarge"),
             dataclasses.replace(paper_training, batch_size=128, learning_rate=2e-4, warmup_images=5_000 * 128),
         ),
         # Bedrooms, churches, cats and faces of 256 x 256: 113.7 M parameters, attention at 16 x 16.

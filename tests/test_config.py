@@ -221,6 +221,7 @@ def test_recipes_of_the_paper(
     (scale,) = recipe.model.network.attention_scales
     assert (recipe.size, recipe.size >> scale) == (size, 16)  # attention at 16 x 16
     assert recipe.model.network.dropout == dropout
+    assert recipe.model.variance == ("fixedlarge" if size == 32 else "fixedsmall")
     training = recipe.training
     assert (training.loss, training.optimizer, training.flips) == ("simple", "adamw", True)
     assert (training.batch_size, training.learning_rate) == (batch_size, learning_rate)
