@@ -36,7 +36,7 @@ class SamplingOptions:
     variance: VarianceKind | None
     eta: float
     updates: int
-    spacing: Literal["timestep", "log-snr"]
+    spacing: Literal["timestep", "log-snr"] | None
     seed: int
     zoom: int
     model: str | None
@@ -49,12 +49,10 @@ class SamplingOptions:
         Raises:
             ConfigError: if options do not fit each other.
         """
-        from diffcodec.diffusion.samplers import Sampler
+        from diffcodec.diffusion.samplers import Sampler, Spacing
 
-        return Sampler(
-            self.sampler_kind, self.steps, self.variance, self.eta, self.updates,
-            "log_snr" if self.spacing == "log-snr" else "timestep",
-        )  # fmt: skip
+        spacing: Spacing | None = "log_snr" if self.spacing == "log-snr" else self.spacing
+        return Sampler(self.sampler_kind, self.steps, self.variance, self.eta, self.updates, spacing)
 
     def denoiser(self) -> Denoiser:
         """The network of the model, which need not be calibrated."""
@@ -126,9 +124,7 @@ def sampling_options(function: Callable[..., None]) -> Callable[..., None]:
         click.option(
             "--spacing",
             type=click.Choice(["timestep", "log-snr"]),
-            default="timestep",
-            show_default=True,
-            help="In what the levels lie evenly.",
+            help="In what the levels lie evenly.  [default: log-snr for langevin, timestep for the others]",
         ),
         click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of all noise."),
         click.option("--zoom", type=click.IntRange(1, 64), default=1, show_default=True, help="Enlarge every pixel."),

@@ -173,7 +173,8 @@ class Sampler:
         variance: of ancestral steps; None: what the model was trained for.
         eta: of flow: 0 is deterministic, 1 is ancestral.
         updates: of Langevin dynamics, at every level; each is an evaluation of the network.
-        spacing: of the levels.
+        spacing: of the levels; by default in log SNR for Langevin dynamics, whose updates need the noise to shrink by
+            the same factor from level to level, and in timesteps for the others.
 
     Raises:
         ConfigError: if a value makes no sense.
@@ -184,13 +185,17 @@ class Sampler:
     variance: VarianceKind | None = None
     eta: float = 0.0
     updates: int = 10
-    spacing: Spacing = "timestep"
+    spacing: Spacing | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(SamplerKind):
             raise ConfigError(f"sampler: expected one of {', '.join(get_args(SamplerKind))}, found {self.kind!r}")
         if not 0 <= self.eta <= 1:
             raise ConfigError(f"eta: expected 0 to 1, found {self.eta}")
+        if self.eta and self.kind != "flow":
+            raise ConfigError(f"eta: only the sampler flow has it, found {self.eta} for {self.kind}")
+        if self.variance and self.kind != "ancestral":
+            raise ConfigError(f"variance: only the sampler ancestral has one, found {self.variance} for {self.kind}")
         if self.updates < 1:
             raise ConfigError(f"updates: expected at least 1, found {self.updates}")
 
@@ -203,7 +208,8 @@ class Sampler:
         steps = self.steps
         if steps is None and self.kind != "ancestral":
             steps = min(100, schedule.steps)
-        return levels_below(schedule, start or schedule.level(schedule.steps), steps, self.spacing)
+        spacing = self.spacing or ("log_snr" if self.kind == "langevin" else "timestep")
+        return levels_below(schedule, start or schedule.level(schedule.steps), steps, spacing)
 
     def walk(
         self, process: GaussianDiffusion, x_t: Tensor, levels: Sequence[NoiseLevel], noise: Noise
