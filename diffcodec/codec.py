@@ -292,7 +292,7 @@ class DiffusionCodec:
                 which looks more like a picture. Exact pixels (t = 0) are what they are with any of them.
             decoder_seed: of `ancestral`; it restores the same picture with the same seed.
             decoder_steps: of `flow` and `ancestral`: noise levels from pure noise to t = 1, of which they visit those
-                below the stream's end; 100 by default.
+                below the stream's end; by default 100 and 250.
             partial: if the stream is cut, restore its last complete step instead of raising.
             max_pixels: refuse to decode more.
             name: of the stream, for messages.

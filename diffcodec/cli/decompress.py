@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     type=click.IntRange(1),
     metavar="K",
     help="Noise levels of flow and ancestral from pure noise to t = 1; those below the file's end are visited.  "
-    "[default: 100]",
+    "[default: 100 for flow, 250 for ancestral]",
 )
 @click.option("--decoder-seed", type=click.IntRange(0), default=0, show_default=True, help="Of the decoder ancestral.")
 @click.option("--partial", is_flag=True, help="Restore the last complete step of a file that has been cut.")
