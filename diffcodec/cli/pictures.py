@@ -119,7 +119,7 @@ def sampling_options(function: Callable[..., None]) -> Callable[..., None]:
             help="Of flow: 0 is deterministic, 1 is ancestral.",
         ),
         click.option(
-            "--updates", type=click.IntRange(1), default=10, show_default=True, help="Of langevin, at every level."
+            "--updates", type=click.IntRange(1), default=4, show_default=True, help="Of langevin, at every level."
         ),
         click.option(
             "--spacing",

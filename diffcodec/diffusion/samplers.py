@@ -129,37 +129,37 @@ def flow(
 
 def langevin(
     diffusion: GaussianDiffusion, x_t: Tensor, levels: Sequence[NoiseLevel], noise: Noise,
-    *, updates: int = 10, step_size: float = 0.2,
+    *, updates: int = 4, step_size: float = 0.2,
 ) -> Iterator[State]:  # fmt: skip
     """Annealed Langevin dynamics (Song & Ermon 2019, algorithm 1) with the score of q(x_t) that eps gives.
 
     At every level x moves by delta / 2 * score + sqrt(delta) * noise, some times over, with score = -eps / sigma and
-    delta = step_size * sigma^2; what it has become is where the next level starts. (There the process explodes in
-    variance; here it keeps it, so x need not be scaled in between.) The last step shows the estimate of the image at
-    the cleanest level, without which a little noise would be left (Jolicoeur-Martineau et al. 2021).
+    delta = step_size * sigma^2. From level to level it goes as `flow` does, which makes this a predictor-corrector
+    method (Song et al. 2021, section 4.2). If x were carried over as it is, as in 2019, its noise would be too strong
+    at every level; networks take that for texture, and pictures get cluttered.
 
     Args:
         diffusion: the model; its variances do not matter.
         x_t: (B, C, H, W) at `levels[0]`.
-        levels: falling to the image.
+        levels: falling; a level may be repeated, which doubles its updates.
         noise: for every update.
-        updates: at each level.
-        step_size: small against 4, at which the walk would explode: it leaves the noise 1 / (1 - step_size / 4) times
-            too large in variance.
+        updates: at each level, of one evaluation each; one more leads to the next level.
+        step_size: small against 4, where the walk explodes: it leaves the noise 1 / (1 - step_size / 4) times too large
+            in variance.
 
     Yields:
-        The state after the updates of every level, and the image.
+        The state after the updates of every level, and that at the last level.
     """
     x_0 = x_t
-    for t in levels[:-1]:
+    for t, s in pairwise(levels):
         delta = step_size * t.sigma**2
         for _ in range(updates):
-            x_0 = diffusion.estimate(x_t, t).x_0
-            score = (t.alpha * x_0 - x_t) / t.sigma**2
+            score = (t.alpha * diffusion.estimate(x_t, t).x_0 - x_t) / t.sigma**2
             x_t = x_t + delta / 2 * score + math.sqrt(delta) * noise()
+        x_0 = diffusion.estimate(x_t, t).x_0
         yield State(t, x_t, x_0)
-    x_0 = diffusion.estimate(x_t, levels[-2]).x_0
-    yield State(levels[-1], x_0, x_0)
+        x_t = s.alpha * x_0 + s.sigma / t.sigma * (x_t - t.alpha * x_0)
+    yield State(levels[-1], x_t, x_0)
 
 
 @dataclass(frozen=True)
@@ -173,8 +173,8 @@ class Sampler:
         variance: of ancestral steps; None: what the model was trained for.
         eta: of flow: 0 is deterministic, 1 is ancestral.
         updates: of Langevin dynamics, at every level; each is an evaluation of the network.
-        spacing: of the levels; by default in log SNR for Langevin dynamics, whose updates need the noise to shrink by
-            the same factor from level to level, and in timesteps for the others.
+        spacing: of the levels; by default in log SNR for Langevin dynamics, as in Song & Ermon (2019), and in timesteps
+            for the others.
 
     Raises:
         ConfigError: if a value makes no sense.
@@ -184,7 +184,7 @@ class Sampler:
     steps: int | None = None
     variance: VarianceKind | None = None
     eta: float = 0.0
-    updates: int = 10
+    updates: int = 4
     spacing: Spacing | None = None
 
     def __post_init__(self) -> None:

@@ -95,14 +95,14 @@ def moments_of(levels: Sequence[NoiseLevel], eta: float, variance: VarianceKind 
 def langevin_moments(levels: Sequence[NoiseLevel], updates: int, step_size: float) -> Moments:
     eye = torch.eye(3, dtype=torch.float64)
     moments = torch.zeros(3, dtype=torch.float64), eye
-    for t in levels[:-1]:
+    for t, s in pairwise(levels):
         delta = step_size * t.sigma**2
         precision = torch.linalg.inv(t.alpha**2 * DATA.covariance + t.sigma**2 * eye)
-        matrix = eye - delta / 2 * precision
         for _ in range(updates):
-            moments = affine(moments, matrix, delta / 2 * t.alpha * precision @ DATA.mean, delta)
-    gain = DATA.gain(levels[-2].alpha, levels[-2].sigma)
-    return affine(moments, gain, DATA.mean - levels[-2].alpha * gain @ DATA.mean, 0.0)
+            offset = delta / 2 * t.alpha * precision @ DATA.mean
+            moments = affine(moments, eye - delta / 2 * precision, offset, delta)
+        moments = after_ddim_step(moments, t, s, s.sigma, 0.0)
+    return moments
 
 
 def check_moments(found: Tensor, expected: Moments) -> None:
@@ -137,8 +137,8 @@ SAMPLERS: dict[str, tuple[Callable[[list[NoiseLevel], Noise], Iterator[State]], 
         lambda levels: moments_of(levels, 0.5),
     ),
     "langevin": (
-        lambda levels, noise: langevin(process(), noise(), levels, noise, updates=8, step_size=0.4),
-        lambda levels: langevin_moments(levels, 8, 0.4),
+        lambda levels, noise: langevin(process(), noise(), levels, noise, updates=3, step_size=0.3),
+        lambda levels: langevin_moments(levels, 3, 0.3),
     ),
 }
 
@@ -204,13 +204,15 @@ MIXTURE = MixtureData(
 
 @pytest.mark.parametrize(
     "sampler",
-    [Sampler(), Sampler("flow", steps=500), Sampler("langevin", steps=150)],
+    [Sampler(), Sampler("flow", steps=500), Sampler("langevin", steps=200)],
     ids=lambda sampler: sampler.kind,
 )
 def test_modes_and_weights_of_a_mixture_are_found(sampler: Sampler) -> None:
     noise = noise_of((1, 2, 70, 70), 4)
     levels = sampler.levels(SCHEDULE)
-    found = as_samples(last(sampler.walk(process(data=MIXTURE), noise(), levels, noise)))
+    # Langevin dynamics finds the way from anywhere, here from a single point.
+    start = noise() if sampler.kind != "langevin" else torch.full((1, 2, 70, 70), 0.5, dtype=torch.float64)
+    found = as_samples(last(sampler.walk(process(data=MIXTURE), start, levels, noise)))
     component = MIXTURE.component(found)
     shares = torch.bincount(component, minlength=3) / len(found)
     assert torch.allclose(shares.double(), MIXTURE.weights, atol=5 * 0.5 / math.sqrt(len(found)))
@@ -220,12 +222,23 @@ def test_modes_and_weights_of_a_mixture_are_found(sampler: Sampler) -> None:
         assert torch.allclose(own.std(dim=0), torch.full((2,), MIXTURE.std, dtype=torch.float64), rtol=0.08)
 
 
+def test_langevin_dynamics_at_one_level_finds_the_distribution_there() -> None:
+    level = SCHEDULE.level(400)
+    start = torch.full((1, 2, 70, 70), 2.0, dtype=torch.float64)
+    walk = langevin(process(data=MIXTURE), start, [level] * 60, noise_of(start.shape, 5), updates=5, step_size=0.05)
+    found = as_samples(list(walk)[-1].x_t)
+    x_0 = MIXTURE.modes[torch.multinomial(MIXTURE.weights, 200_000, True, generator=torch.Generator().manual_seed(6))]
+    expected = level.alpha * x_0
+    total = expected.T.cov() + (level.alpha**2 * MIXTURE.std**2 + level.sigma**2) * torch.eye(2)
+    assert torch.allclose(found.mean(dim=0), expected.mean(dim=0), atol=5 / 70)
+    assert torch.allclose(found.T.cov(), total, atol=0.08)
+
+
 def test_langevin_dynamics_without_annealing_does_not_find_the_weights() -> None:
     """What the noise levels are for (Song & Ermon 2019, section 3.2)."""
-    noise = noise_of((1, 2, 60, 60), 5)
-    levels = [SCHEDULE.level(10)] * 60 + [IMAGE]
     start = torch.zeros(1, 2, 60, 60, dtype=torch.float64) + MIXTURE.modes[0][:, None, None]
-    found = as_samples(last(langevin(process(data=MIXTURE), start, levels, noise)))
+    levels = [SCHEDULE.level(10)] * 60 + [IMAGE]
+    found = as_samples(last(langevin(process(data=MIXTURE), start, levels, noise_of(start.shape, 5))))
     assert (MIXTURE.component(found) == 0).float().mean() > 0.99
 
 
@@ -309,10 +322,9 @@ def test_states_are_told_on_the_way() -> None:
     for kind in ("ancestral", "flow", "langevin"):
         states = list(Sampler(kind).walk(process(), x_t, levels, noise_of(x_t.shape, 11)))  # type: ignore[arg-type]
         assert [state.level for state in states] == levels
-        if kind != "langevin":
-            assert torch.equal(states[0].x_t, x_t)
-            for state in states[:-1]:
-                assert torch.equal(state.x_0, process().estimate(state.x_t, state.level).x_0)
+        assert torch.equal(states[0].x_t, x_t) == (kind != "langevin")
+        for state in states[:-1]:
+            assert torch.equal(state.x_0, process().estimate(state.x_t, state.level).x_0)
 
 
 @pytest.mark.parametrize(
