@@ -25,6 +25,7 @@ from diffcodec.bitstream.container import (
 from diffcodec.channel import Channel, ChannelId, TrellisChannel, make_channel
 from diffcodec.checkpoint import DEFAULT_MODEL, Checkpoint, bundled_models, load_checkpoint
 from diffcodec.compression import Sender, last
+from diffcodec.decoders import Decoder, DecoderKind
 from diffcodec.decompression import Incoming, Receiver
 from diffcodec.device_search import DeviceSearch
 from diffcodec.diffusion.denoiser import Denoiser
@@ -249,6 +250,9 @@ class DiffusionCodec:
         stream: Bitstream | bytes,
         *,
         timestep: int | None = None,
+        decoder: DecoderKind = "mean",
+        decoder_seed: int = 0,
+        decoder_steps: int | None = None,
         partial: bool = False,
         max_pixels: int = DEFAULT_MAX_PIXELS,
         name: str = "the stream",
@@ -259,13 +263,19 @@ class DiffusionCodec:
             StreamError: if the stream is damaged, cut, or of another model.
             ConfigError: if `timestep` is finer than the stream.
         """
-        return self.restore(stream, timestep=timestep, partial=partial, max_pixels=max_pixels, name=name).picture
+        return self.restore(
+            stream, timestep=timestep, decoder=decoder, decoder_seed=decoder_seed, decoder_steps=decoder_steps,
+            partial=partial, max_pixels=max_pixels, name=name,
+        ).picture  # fmt: skip
 
     def restore(
         self,
         stream: Bitstream | bytes,
         *,
         timestep: int | None = None,
+        decoder: DecoderKind = "mean",
+        decoder_seed: int = 0,
+        decoder_steps: int | None = None,
         partial: bool = False,
         max_pixels: int = DEFAULT_MAX_PIXELS,
         name: str = "the stream",
@@ -277,6 +287,12 @@ class DiffusionCodec:
             stream: what `compress` returned, or the bytes of a .dfc file.
             timestep: restore a coarser version: the last level of the stream that is not finer than this.
                 A stored picture (t = 0) has none.
+            decoder: what makes a picture of the noisy state x_t at the stream's end: `mean` is the network's estimate
+                of it, with the least error; `flow` (deterministic) and `ancestral` (random) denoise x_t level by level,
+                which looks more like a picture. Exact pixels (t = 0) are what they are with any of them.
+            decoder_seed: of `ancestral`; it restores the same picture with the same seed.
+            decoder_steps: of `flow` and `ancestral`: noise levels from pure noise to t = 1, of which they visit those
+                below the stream's end; by default 100 and 250.
             partial: if the stream is cut, restore its last complete step instead of raising.
             max_pixels: refuse to decode more.
             name: of the stream, for messages.
@@ -284,11 +300,12 @@ class DiffusionCodec:
 
         Raises:
             StreamError: if the stream is damaged, cut (without `partial`), or of another model.
-            ConfigError: if `timestep` is finer than the stream. If it is coarser than the first level, what the
-                model makes of pure noise is returned.
+            ConfigError: if `timestep` is finer than the stream, or a decoder's option makes no sense. If `timestep` is
+                coarser than the first level, what the model makes of pure noise is returned.
         """
+        chosen = _decoder(decoder, decoder_seed, decoder_steps)
         incoming = self._incoming(bytes(stream), max_pixels, name, partial=partial)
-        previews = self._receiver([incoming], watch).previews(self._stop(timestep, incoming), every=False)
+        previews = self._receiver([incoming], chosen, watch).previews(self._stop(timestep, incoming), every=False)
         return next(previews)[0]
 
     def decompress_batch(
@@ -296,6 +313,9 @@ class DiffusionCodec:
         streams: Sequence[Bitstream | bytes],
         *,
         timestep: int | None = None,
+        decoder: DecoderKind = "mean",
+        decoder_seed: int = 0,
+        decoder_steps: int | None = None,
         max_pixels: int = DEFAULT_MAX_PIXELS,
         names: Sequence[str] | None = None,
         watch: Stopwatch | None = None,
@@ -306,7 +326,10 @@ class DiffusionCodec:
             StreamError: if a stream is damaged, cut, or of another model.
             ConfigError: if `timestep` is finer than a stream.
         """
-        previews = self.restore_batch(streams, timestep=timestep, max_pixels=max_pixels, names=names, watch=watch)
+        previews = self.restore_batch(
+            streams, timestep=timestep, decoder=decoder, decoder_seed=decoder_seed, decoder_steps=decoder_steps,
+            max_pixels=max_pixels, names=names, watch=watch,
+        )  # fmt: skip
         return [preview.picture for preview in previews]
 
     def restore_batch(
@@ -314,6 +337,9 @@ class DiffusionCodec:
         streams: Sequence[Bitstream | bytes],
         *,
         timestep: int | None = None,
+        decoder: DecoderKind = "mean",
+        decoder_seed: int = 0,
+        decoder_steps: int | None = None,
         max_pixels: int = DEFAULT_MAX_PIXELS,
         names: Sequence[str] | None = None,
         watch: Stopwatch | None = None,
@@ -324,6 +350,7 @@ class DiffusionCodec:
         Args:
             streams: what `compress_batch` returned, or the bytes of .dfc files; any mixture.
             timestep: restore coarser versions, see `restore`.
+            decoder, decoder_seed, decoder_steps: see `restore`. Pictures do not depend on their company.
             max_pixels: refuse to decode more in one picture.
             names: of the streams, for messages.
             watch: is given the times.
@@ -332,6 +359,7 @@ class DiffusionCodec:
             StreamError: if a stream is damaged, cut, or of another model.
             ConfigError: if `timestep` is finer than a stream.
         """
+        chosen = _decoder(decoder, decoder_seed, decoder_steps)
         names = names or [f"stream {number} of {len(streams)}" for number in range(1, len(streams) + 1)]
         incoming = [
             self._incoming(bytes(stream), max_pixels, name) for stream, name in zip(streams, names, strict=True)
@@ -341,21 +369,36 @@ class DiffusionCodec:
             alike.setdefault(each.kind, []).append(place)
         previews: dict[int, Preview] = {}
         for places in alike.values():
-            receiver = self._receiver([incoming[place] for place in places], watch)
+            receiver = self._receiver([incoming[place] for place in places], chosen, watch)
             restored = next(receiver.previews(self._stop(timestep, incoming[places[0]]), every=False))
             previews.update(zip(places, restored, strict=True))
         return [previews[place] for place in range(len(streams))]
 
     def progressive(
-        self, stream: Bitstream | bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS, name: str = "the stream"
+        self,
+        stream: Bitstream | bytes,
+        *,
+        decoder: DecoderKind = "mean",
+        decoder_seed: int = 0,
+        decoder_steps: int | None = None,
+        max_pixels: int = DEFAULT_MAX_PIXELS,
+        name: str = "the stream",
     ) -> Iterator[Preview]:
         """What every prefix of a stream restores, from coarse to fine, one for each step.
 
+        Args:
+            stream: what `compress` returned, or the bytes of a .dfc file.
+            decoder, decoder_seed, decoder_steps: see `restore`; other decoders than `mean` start anew at every step.
+            max_pixels: refuse to decode more.
+            name: of the stream, for messages.
+
         Raises:
             StreamError: as `decompress`.
+            ConfigError: if a decoder's option makes no sense.
         """
+        chosen = _decoder(decoder, decoder_seed, decoder_steps)
         incoming = self._incoming(bytes(stream), max_pixels, name)
-        return (previews[0] for previews in self._receiver([incoming]).previews(None, every=True))
+        return (previews[0] for previews in self._receiver([incoming], chosen).previews(None, every=True))
 
     def _incoming(self, data: bytes, max_pixels: int, name: str, *, partial: bool = False) -> Incoming:
         """A stream, checked.
@@ -372,10 +415,12 @@ class DiffusionCodec:
         self._check_header(container.header, name)
         return Incoming(container, complete, verified, name)
 
-    def _receiver(self, streams: Sequence[Incoming], watch: Stopwatch | None = None) -> Receiver:
+    def _receiver(self, streams: Sequence[Incoming], decoder: Decoder, watch: Stopwatch | None = None) -> Receiver:
         header = streams[0].container.header
         channel = make_channel(ChannelId(header.channel), header.effort)
-        return Receiver(self.denoiser, self.tables, self._plane(header), channel, streams, watch or Stopwatch())
+        return Receiver(
+            self.denoiser, self.tables, self._plane(header), channel, streams, decoder, watch or Stopwatch()
+        )
 
     @staticmethod
     def _stop(timestep: int | None, stream: Incoming) -> int | None:
@@ -404,6 +449,13 @@ class DiffusionCodec:
         """Geometry of pictures of this size and colour mode."""
         colour = ColourMode.L if picture.pixels.ndim == 2 else ColourMode.RGB
         return Plane(colour, picture.width, picture.height, self.checkpoint.config.network.stride)
+
+
+def _decoder(kind: DecoderKind, seed: int, steps: int | None) -> Decoder:
+    (seed,) = _integers(decoder_seed=seed)
+    if steps is not None:
+        (steps,) = _integers(decoder_steps=steps)
+    return Decoder(kind, steps, seed)
 
 
 def _integers(**values: int) -> list[int]:

@@ -14,6 +14,7 @@ from diffcodec.bitstream.container import Container
 from diffcodec.bitstream.entropy import PrefixReader, SymbolReader
 from diffcodec.bitstream.lengths import LengthCoder
 from diffcodec.channel import Channel, Groups, StreamKey
+from diffcodec.decoders import Decoder
 from diffcodec.diffusion.denoiser import Denoiser
 from diffcodec.errors import ConfigError, CorruptStreamError, TruncatedStreamError
 from diffcodec.images import Picture, decode_alpha
@@ -95,6 +96,7 @@ class Receiver:
         plane: geometry of the pictures.
         channel: simulates the samples.
         streams: of one kind; only one if it is cut.
+        decoder: makes pictures of noisy states.
         watch: is given the times.
     """
 
@@ -103,6 +105,7 @@ class Receiver:
     plane: Plane
     channel: Channel
     streams: Sequence[Incoming]
+    decoder: Decoder
     watch: Stopwatch
 
     def previews(self, timestep: int | None, *, every: bool) -> Iterator[list[Preview]]:
@@ -141,9 +144,12 @@ class Receiver:
                 reached = round(float(self.denoiser.schedule.timestep(walk.level.log_snr)), 3)
             else:
                 reached = float(len(self.tables.timesteps))
-            pictures = [self.plane.pixels(canvas) for canvas in walk.estimate()] if exact is None else exact
+            pictures = exact
+            if pictures is None:
+                pictures = [self.plane.pixels(canvas) for canvas in self.decoder.restore(walk)]
+            maker = "exact" if exact is not None else self.decoder.kind
             return [
-                Preview(Picture(pixels, alpha), done, steps, reached, reader.information_bits, stream.verified)
+                Preview(Picture(pixels, alpha), done, steps, reached, reader.information_bits, stream.verified, maker)
                 for pixels, alpha, reader, stream in zip(pictures, alphas, readers, self.streams, strict=True)
             ]
 
@@ -212,7 +218,7 @@ class Receiver:
             if container.alpha:
                 raise CorruptStreamError("it stores its picture, and an alpha packet besides")
             picture = restore(payload.stored, payload.body, container.header.width, container.header.height, mode)
-        return Preview(picture, 1, 1, 0.0, 8.0 * len(container.payload), stream.verified)
+        return Preview(picture, 1, 1, 0.0, 8.0 * len(container.payload), stream.verified, "exact")
 
     def _exact(self, walk: Walk, readers: Sequence[SymbolReader]) -> list[NDArray[np.uint8]]:
         """The pixels themselves, which end a stream for t = 0."""

@@ -98,6 +98,8 @@ class Preview:
         timestep: the schedule's timestep reached, fractional between integers.
         payload_bits: information received so far.
         verified: whether the stream's checksum was checked.
+        decoder: what made the picture of the noisy state: `mean`, `flow` or `ancestral`; `exact` if nothing had to,
+            because the pixels themselves were sent (t = 0).
     """
 
     picture: Picture
@@ -106,3 +108,4 @@ class Preview:
     timestep: float
     payload_bits: float
     verified: bool = True
+    decoder: str = "mean"

@@ -18,7 +18,9 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 class LazyGroup(click.Group):
     """Imports a command's module when the command is named, so that --help answers at once."""
 
-    commands_in_order = ("compress", "decompress", "info", "models", "train", "calibrate", "evaluate")
+    commands_in_order = (
+        "compress", "decompress", "info", "models", "sample", "interpolate", "train", "calibrate", "evaluate",
+    )  # fmt: skip
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """All commands, in the order in which a person needs them."""

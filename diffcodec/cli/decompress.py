@@ -20,6 +20,7 @@ from diffcodec.cli.batch import (
 )
 
 if TYPE_CHECKING:
+    from diffcodec.decoders import DecoderKind
     from diffcodec.results import Preview
 
 
@@ -37,27 +38,46 @@ if TYPE_CHECKING:
     type=click.IntRange(0, 4095),
     help="Restore a coarser version: the last level of the file that is not finer than this.",
 )
+@click.option(
+    "--decoder",
+    type=click.Choice(["mean", "flow", "ancestral"]),
+    default="mean",
+    show_default=True,
+    help="How a picture is made of the noisy state at the file's end: its mean has the least error, the others look "
+    "more like a picture.",
+)
+@click.option(
+    "--decoder-steps",
+    type=click.IntRange(1),
+    metavar="K",
+    help="Noise levels of flow and ancestral from pure noise to t = 1; those below the file's end are visited.  "
+    "[default: 100 for flow, 250 for ancestral]",
+)
+@click.option("--decoder-seed", type=click.IntRange(0), default=0, show_default=True, help="Of the decoder ancestral.")
 @click.option("--partial", is_flag=True, help="Restore the last complete step of a file that has been cut.")
 @click.option("--model", help="Bundled model or model file.  [default: the bundled one that made the file]")
 @click.option("--max-pixels", type=click.IntRange(1), help="Refuse larger pictures.  [default: 89478485]")
 @click.option("--device", default="cpu", show_default=True, help="Where the network runs: cpu or cuda.")
 @click.option("--force", is_flag=True, help="Overwrite existing files.")
 def command(
-    files: tuple[str, ...], out: str | None, timestep: int | None, partial: bool, model: str | None,
-    max_pixels: int | None, device: str, force: bool,
+    files: tuple[str, ...], out: str | None, timestep: int | None, decoder: DecoderKind, decoder_steps: int | None,
+    decoder_seed: int, partial: bool, model: str | None, max_pixels: int | None, device: str, force: bool,
 ) -> None:  # fmt: skip
     """Restore pictures from .dfc files.
 
-    FILES are .dfc files, folders of them, or - for standard input.
+    FILES are .dfc files, folders of them, or - for standard input. Lossless files (t = 0) give their exact pixels
+    whatever the decoder.
     """
     sources = expand(files, [".dfc"])
     targets = outputs(sources, out, ".png", many=len(files) > 1 or list(files) != sources)
 
     from diffcodec.bitstream.container import DEFAULT_MAX_PIXELS, read_container, read_header, read_partial
     from diffcodec.codec import DiffusionCodec
+    from diffcodec.decoders import Decoder
     from diffcodec.devices import check_device
     from diffcodec.images import check_mode, picture_format, write_picture
 
+    Decoder(decoder, decoder_steps, decoder_seed)  # complains once, not once for every file
     where = check_device(device)
     limit = max_pixels or DEFAULT_MAX_PIXELS
     codecs: dict[bytes, DiffusionCodec] = {}
@@ -95,8 +115,16 @@ def command(
         streams = [item.content for item in items]
         codec = codec_for(streams[0], names[0])
         if partial:
-            return [codec.restore(streams[0], timestep=timestep, partial=True, max_pixels=limit, name=names[0])]
-        return codec.restore_batch(streams, timestep=timestep, max_pixels=limit, names=names)
+            return [
+                codec.restore(
+                    streams[0], timestep=timestep, decoder=decoder, decoder_seed=decoder_seed,
+                    decoder_steps=decoder_steps, partial=True, max_pixels=limit, name=names[0],
+                )
+            ]  # fmt: skip
+        return codec.restore_batch(
+            streams, timestep=timestep, decoder=decoder, decoder_seed=decoder_seed, decoder_steps=decoder_steps,
+            max_pixels=limit, names=names,
+        )  # fmt: skip
 
     def write(item: Item[bytes], preview: Preview) -> None:
         source, target, picture = item.source, item.target, preview.picture
@@ -111,8 +139,8 @@ def command(
                 err=True,
             )
         if target != STANDARD:
-            click.echo(
-                f"{source} -> {target}: {picture.width} x {picture.height} {picture.mode}, t = {preview.timestep:g}"
-            )
+            made = f"t = {preview.timestep:g}"
+            made += f", {preview.decoder} decoder" if preview.decoder in ("flow", "ancestral") else ""
+            click.echo(f"{source} -> {target}: {picture.width} x {picture.height} {picture.mode}, {made}")
 
     for_each_batch(zip(sources, targets, strict=True), read, restore, write)

@@ -6,14 +6,14 @@ kept; so the pieces fit without seams, and memory does not grow with the picture
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 
 import torch
 from torch import Tensor
 
 from diffcodec.config import UNetConfig
-from diffcodec.diffusion.denoiser import Denoiser
+from diffcodec.diffusion.denoiser import Denoiser, Estimate
 
 MAX_WINDOW_PIXELS = 1 << 20
 """Canvases up to this size, and windows with their margins, are evaluated as a whole; so many pixels at once."""
@@ -60,25 +60,43 @@ def predict_x_0(denoiser: Denoiser, x_t: Tensor, log_snr: float) -> Tensor:
     Returns:
         (B, C, H, W), float32.
     """
-    network = denoiser.config.network
+    condition = torch.full((1,), log_snr, device=x_t.device)
+    return _in_windows(lambda part: denoiser.predict_x_0(part, condition), x_t, denoiser.config.network, x_t.shape[1])
+
+
+def estimate(denoiser: Denoiser, x_t: Tensor, log_snr: float) -> Estimate:
+    """The same with what the network says of variances, if it learns them."""
+    if denoiser.config.variance != "learned":
+        return Estimate(predict_x_0(denoiser, x_t, log_snr))
+    condition = torch.full((1,), log_snr, device=x_t.device)
+
+    def evaluate(part: Tensor) -> Tensor:
+        found = denoiser.estimate(part, condition)
+        assert found.variance_mix is not None
+        return torch.cat([found.x_0, found.variance_mix], dim=1)
+
+    both = _in_windows(evaluate, x_t, denoiser.config.network, 2 * x_t.shape[1])
+    return Estimate(*both.chunk(2, dim=1))
+
+
+def _in_windows(evaluate: Callable[[Tensor], Tensor], x_t: Tensor, network: UNetConfig, channels: int) -> Tensor:
+    """What `evaluate` makes of images (B, C, H, W), part by part: (B, channels, H, W)."""
     height, width = x_t.shape[2:]
     on_cpu = x_t.device.type == "cpu"
     if on_cpu:
         _keep_freed_memory()
     at_once = max(1, min(MAX_WINDOW_PIXELS, BATCH_PIXELS if on_cpu else MAX_WINDOW_PIXELS) // (height * width))
     if len(x_t) > at_once:
-        return torch.cat([predict_x_0(denoiser, part, log_snr) for part in torch.split(x_t, at_once)])
-    condition = torch.full((1,), log_snr, device=x_t.device)
+        return torch.cat([_in_windows(evaluate, part, network, channels) for part in torch.split(x_t, at_once)])
     if not network.is_local or height * width <= MAX_WINDOW_PIXELS:
-        return denoiser.predict_x_0(x_t, condition)
+        return evaluate(x_t)
     margin = receptive_radius(network)
-    result = torch.empty_like(x_t)
+    result = x_t.new_empty(len(x_t), channels, height, width)
     for top, bottom in _cores(height, margin):
         for left, right in _cores(width, margin):
             upper, outer_left = max(0, top - margin), max(0, left - margin)
-            window = x_t[:, :, upper : bottom + margin, outer_left : right + margin]
-            estimate = denoiser.predict_x_0(window, condition)
-            result[:, :, top:bottom, left:right] = estimate[
+            found = evaluate(x_t[:, :, upper : bottom + margin, outer_left : right + margin])
+            result[:, :, top:bottom, left:right] = found[
                 :, :, top - upper : bottom - upper, left - outer_left : right - outer_left
             ]
     return result

@@ -84,7 +84,7 @@ def open_measured(
         return source.name, len(source), image_batches(source, batch_size)
 
     from diffcodec.devices import full_precision
-    from diffcodec.diffusion.sampling import sample_images  # type: ignore[import-not-found]
+    from diffcodec.diffusion.sampling import sample_images
 
     checkpoint = load_checkpoint(model or DEFAULT_MODEL)
     denoiser = checkpoint.denoiser(device)

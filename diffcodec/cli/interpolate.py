@@ -1,0 +1,62 @@
+"""`diffcodec interpolate`."""
+
+from __future__ import annotations
+
+import click
+
+from diffcodec.cli.batch import check_writable
+from diffcodec.cli.pictures import SamplingOptions, check_format, read_image, sampling_options, to_array, write_sheet
+from diffcodec.errors import ImageError
+
+
+@click.command("interpolate")
+@click.argument("first", metavar="A")
+@click.argument("second", metavar="B")
+@click.option("-o", "--out", required=True, help="The strip, its format by its name; - for standard output.")
+@click.option(
+    "-t",
+    "--timestep",
+    "timesteps",
+    multiple=True,
+    type=click.IntRange(1, 4095),
+    default=(500,),
+    show_default="500",
+    help="How much noise both get before they are mixed; each makes a row.",
+)
+@click.option(
+    "-n", "--count", type=click.IntRange(2), default=9, show_default=True, help="Pictures between the two originals."
+)
+@click.option("--size", type=click.IntRange(1), help="Crop both to their central squares, and scale them to this side.")
+@sampling_options
+def command(
+    first: str, second: str, out: str, timesteps: tuple[int, ...], count: int, size: int | None,
+    options: SamplingOptions,
+) -> None:  # fmt: skip
+    """Make the pictures between two.
+
+    Both are diffused to t with the same noise, mixed, and denoised. A row shows A, what is left of it at t, the
+    mixtures, what is left of B, and B.
+    """
+    check_writable(out, options.force)
+    check_format(out)
+
+    import numpy as np
+    import torch
+
+    from diffcodec.diffusion.sampling import interpolate
+    from diffcodec.sheets import grid
+
+    sampler, denoiser = options.sampler(), options.denoiser()
+    a, b = read_image(first, denoiser, size), read_image(second, denoiser, size)
+    if a.shape != b.shape:
+        raise ImageError(
+            f"{first} has {a.shape[2]} x {a.shape[1]} pixels and {second} {b.shape[2]} x {b.shape[1]}: pass --size to "
+            "crop and scale both"
+        )
+    weights = np.linspace(0, 1, count).tolist()
+    rows = []
+    with options.at_work(sampler, denoiser, timesteps, count) as progress:
+        for timestep in timesteps:
+            between = interpolate(denoiser, sampler, a, b, timestep, weights, seed=options.seed, progress=progress)
+            rows += [a[None], between, b[None]]
+    write_sheet(grid(to_array(torch.cat(rows)), count + 2, options.zoom), out, options.force)

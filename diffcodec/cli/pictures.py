@@ -1,0 +1,192 @@
+"""What the commands that make pictures share: how to sample and with what, pictures to start from, and where to."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, Literal
+
+import click
+
+from diffcodec.cli.batch import STANDARD, write_output
+from diffcodec.errors import ImageError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from diffcodec.config import VarianceKind
+    from diffcodec.diffusion.denoiser import Denoiser
+    from diffcodec.diffusion.samplers import Sampler, SamplerKind
+    from diffcodec.images import Picture
+
+Progress = Callable[[int], None]
+"""Takes what has been done since."""
+
+
+@dataclass(frozen=True)
+class SamplingOptions:
+    """The values of `sampling_options`, by name."""
+
+    sampler_kind: SamplerKind
+    steps: int | None
+    variance: VarianceKind | None
+    eta: float
+    updates: int
+    spacing: Literal["timestep", "log-snr"] | None
+    seed: int
+    zoom: int
+    model: str | None
+    device: str
+    force: bool
+
+    def sampler(self) -> Sampler:
+        """How to sample.
+
+        Raises:
+            ConfigError: if options do not fit each other.
+        """
+        from diffcodec.diffusion.samplers import Sampler, Spacing
+
+        spacing: Spacing | None = "log_snr" if self.spacing == "log-snr" else self.spacing
+        return Sampler(self.sampler_kind, self.steps, self.variance, self.eta, self.updates, spacing)
+
+    def denoiser(self) -> Denoiser:
+        """The network of the model, which need not be calibrated."""
+        from diffcodec.checkpoint import DEFAULT_MODEL, load_checkpoint
+        from diffcodec.devices import check_device
+
+        device = check_device(self.device)
+        return load_checkpoint(self.model or DEFAULT_MODEL).denoiser(device)
+
+    @contextmanager
+    def at_work(self, sampler: Sampler, denoiser: Denoiser, timesteps: Sequence[int], count: int) -> Iterator[Progress]:
+        """Full precision, and a bar on stderr if that is a terminal, for walks of `count` pictures from timesteps."""
+        from tqdm import tqdm
+
+        from diffcodec.devices import full_precision
+        from diffcodec.diffusion.sampling import level_of
+
+        levels = sum(len(sampler.levels(denoiser.schedule, level_of(denoiser, timestep))) for timestep in timesteps)
+        with (
+            full_precision(next(denoiser.parameters()).device),
+            tqdm(total=count * levels, unit="step", leave=False, disable=None) as bar,
+        ):
+
+            def advance(done: int) -> None:
+                bar.update(done)
+
+            yield advance
+
+
+def sampling_options(function: Callable[..., None]) -> Callable[..., None]:
+    """Adds the options to a command, which is given them as `options`."""
+
+    @functools.wraps(function)
+    def command(**values: Any) -> None:
+        options = SamplingOptions(**{field.name: values.pop(field.name) for field in fields(SamplingOptions)})
+        function(options=options, **values)
+
+    added = [
+        click.option(
+            "--sampler",
+            "sampler_kind",
+            type=click.Choice(["ancestral", "flow", "langevin"]),
+            default="ancestral",
+            show_default=True,
+            help="The paper's random steps, DDIM's deterministic ones, or annealed Langevin dynamics.",
+        ),
+        click.option(
+            "--steps",
+            type=click.IntRange(1),
+            metavar="K",
+            help="Noise levels from pure noise to t = 1; a walk from a lower t visits those below it.  "
+            "[default: all for ancestral, 100 for the others]",
+        ),
+        click.option(
+            "--variance",
+            type=click.Choice(["fixedsmall", "fixedlarge", "learned"]),
+            help="Of ancestral steps.  [default: the model's]",
+        ),
+        click.option(
+            "--eta",
+            type=click.FloatRange(0, 1),
+            default=0.0,
+            show_default=True,
+            help="Of flow: 0 is deterministic, 1 is ancestral.",
+        ),
+        click.option(
+            "--updates", type=click.IntRange(1), default=4, show_default=True, help="Of langevin, at every level."
+        ),
+        click.option(
+            "--spacing",
+            type=click.Choice(["timestep", "log-snr"]),
+            help="In what the levels lie evenly.  [default: log-snr for langevin, timestep for the others]",
+        ),
+        click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of all noise."),
+        click.option("--zoom", type=click.IntRange(1, 64), default=1, show_default=True, help="Enlarge every pixel."),
+        click.option("--model", help="Bundled model or model file; calibrated or not.  [default: the bundled one]"),
+        click.option("--device", default="cpu", show_default=True, help="Where the network runs: cpu or cuda."),
+        click.option("--force", is_flag=True, help="Overwrite existing files."),
+    ]
+    for option in reversed(added):
+        command = option(command)
+    return command
+
+
+def read_image(name: str, denoiser: Denoiser, size: int | None) -> Tensor:
+    """A picture file for a network: uint8, (3, H, W). Grey becomes colour, and alpha is left out.
+
+    Args:
+        name: of the file.
+        denoiser: the network.
+        size: crop to the central square, and scale to this side; None: leave it as it is.
+
+    Raises:
+        ImageError: if it cannot be read, or is of a size that the network does not take.
+    """
+    import numpy as np
+    import torch
+    from PIL import Image, ImageOps
+
+    from diffcodec.images import picture_to_pil, read_picture
+
+    image = picture_to_pil(read_picture(name)).convert("RGB")
+    if size is not None:
+        image = ImageOps.fit(image, (size, size), Image.Resampling.LANCZOS)
+    stride = denoiser.config.network.stride
+    if image.width % stride or image.height % stride:
+        raise ImageError(
+            f"{name}: expected sides that are multiples of the network's {stride} pixels, found {image.width} x "
+            f"{image.height}: pass --size, a multiple of {stride}, to crop and scale"
+        )
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1)
+
+
+def to_array(images: Tensor) -> NDArray[np.uint8]:
+    """uint8 images, (N, 3, H, W), as an array (N, H, W, 3)."""
+    array: NDArray[np.uint8] = images.permute(0, 2, 3, 1).contiguous().numpy()
+    return array
+
+
+def check_format(target: str) -> str:
+    """The name of the format that a picture of this name is written in; PNG for standard output.
+
+    Raises:
+        ImageError: if there is none.
+    """
+    from diffcodec.images import picture_format
+
+    return "PNG" if target == STANDARD else picture_format(target)
+
+
+def write_sheet(picture: Picture, target: str, force: bool, *, make_folder: bool = False) -> None:
+    """Write a picture to a file or to standard output."""
+    from diffcodec.images import write_picture
+
+    write_output(
+        target, force, lambda file: write_picture(picture, file, check_format(target)), make_folder=make_folder
+    )

@@ -1,0 +1,55 @@
+"""Several pictures on one: grids, strips, and animations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diffcodec.images import Picture, picture_to_pil
+
+GAP = 2
+"""Pixels between pictures, and white."""
+
+ANIMATED_FORMATS = {".apng": "PNG", ".webp": "WEBP"}
+"""What animations are written as, by the extension of the file."""
+
+
+def grid(pictures: NDArray[np.uint8], columns: int, zoom: int = 1) -> Picture:
+    """Pictures in rows, one after another, with white gaps between them.
+
+    Args:
+        pictures: (N, H, W, 3), N at least 1.
+        columns: pictures in a row.
+        zoom: so many pixels for one, in either direction.
+    """
+    count, height, width = pictures.shape[:3]
+    columns = min(columns, count)
+    rows = -(-count // columns)
+    step_down, step_right = zoom * height + GAP, zoom * width + GAP
+    sheet = np.full((rows * step_down - GAP, columns * step_right - GAP, 3), 255, np.uint8)
+    for place, pixels in enumerate(pictures):
+        top, left = place // columns * step_down, place % columns * step_right
+        enlarged = pixels.repeat(zoom, axis=0).repeat(zoom, axis=1)
+        sheet[top : top + zoom * height, left : left + zoom * width] = enlarged
+    return Picture(sheet)
+
+
+def write_animation(frames: Sequence[Picture], file: BinaryIO, format: str, seconds: float = 4.0) -> None:
+    """Writes pictures of one size as an endless animation, without loss.
+
+    Args:
+        frames: at least one. The last one stays for as long as all others together.
+        file: open for writing.
+        format: PNG or WEBP.
+        seconds: from the first to the last frame.
+    """
+    first, *others = [picture_to_pil(frame) for frame in frames]
+    each = max(20, round(1000 * seconds / max(1, len(others))))
+    options = {"lossless": True} if format == "WEBP" else {}
+    first.save(
+        file, format, save_all=True, append_images=others, loop=0,
+        duration=[each] * len(others) + [round(1000 * seconds)], **options,
+    )  # fmt: skip
