@@ -36,7 +36,7 @@ def networks(draw: st.DrawFn) -> UNetConfig:
     patch = draw(st.sampled_from([1, 2, 4]))
     return UNetConfig(
         image_channels=draw(st.integers(1, 4)),
-        channels=draw(st.integers(1, 8)) * (32 if norm == "group" else 1),
+        channels=draw(st.integers(4, 8)) * (32 if norm == "group" else 1),
         multipliers=multipliers,
         blocks=draw(st.integers(1, 4)),
         attention_scales=tuple(draw(st.sets(st.sampled_from(range(len(multipliers)))))),
