@@ -18,7 +18,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 class LazyGroup(click.Group):
     """Imports a command's module when the command is named, so that --help answers at once."""
 
-    commands_in_order = ("compress", "decompress", "info", "models", "train", "calibrate")
+    commands_in_order = ("compress", "decompress", "info", "models", "train", "calibrate", "import", "export")
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """All commands, in the order in which a person needs them."""
@@ -28,7 +28,8 @@ class LazyGroup(click.Group):
         """The command of that name."""
         if cmd_name not in self.commands_in_order:
             return None
-        command: click.Command = import_module(f"diffcodec.cli.{cmd_name}").command
+        module = "import_model" if cmd_name == "import" else cmd_name  # a module cannot be called import
+        command: click.Command = import_module(f"diffcodec.cli.{module}").command
         return command
 
     def invoke(self, ctx: click.Context) -> Any:

@@ -18,6 +18,7 @@ from diffcodec.cli.batch import (
     read_input,
     write_output,
 )
+from diffcodec.cli.options import allow_pickle_option, model_option
 
 if TYPE_CHECKING:
     from diffcodec.results import Preview
@@ -38,13 +39,14 @@ if TYPE_CHECKING:
     help="Restore a coarser version: the last level of the file that is not finer than this.",
 )
 @click.option("--partial", is_flag=True, help="Restore the last complete step of a file that has been cut.")
-@click.option("--model", help="Bundled model or model file.  [default: the bundled one that made the file]")
+@model_option("the bundled one that made the file")
+@allow_pickle_option
 @click.option("--max-pixels", type=click.IntRange(1), help="Refuse larger pictures.  [default: 89478485]")
 @click.option("--device", default="cpu", show_default=True, help="Where the network runs: cpu or cuda.")
 @click.option("--force", is_flag=True, help="Overwrite existing files.")
 def command(
     files: tuple[str, ...], out: str | None, timestep: int | None, partial: bool, model: str | None,
-    max_pixels: int | None, device: str, force: bool,
+    allow_pickle: bool, max_pixels: int | None, device: str, force: bool,
 ) -> None:  # fmt: skip
     """Restore pictures from .dfc files.
 
@@ -66,7 +68,7 @@ def command(
         fingerprint = b"" if model else read_header(data).header.fingerprint
         if fingerprint not in codecs:
             codecs[fingerprint] = (
-                DiffusionCodec.from_pretrained(model, device=where)
+                DiffusionCodec.from_pretrained(model, device=where, allow_pickle=allow_pickle)
                 if model
                 else DiffusionCodec.for_stream(data, device=where, name=name)
             )
