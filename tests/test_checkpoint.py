@@ -284,9 +284,7 @@ def test_weights_that_do_not_fit_are_rejected(checkpoint: Checkpoint) -> None:
 
 def test_missing_models_are_named(tmp_path: Path) -> None:
     for source in ("no-such-model", tmp_path / "missing.safetensors"):
-        with pytest.raises(
-            CheckpointError, match="neither a model file, nor a diffusers folder, nor a bundled"
-        ):
+        with pytest.raises(CheckpointError, match="neither a model file, nor a diffusers folder, nor a bundled"):
             find_model(source)
         with pytest.raises(CheckpointError):
             load_checkpoint(source)

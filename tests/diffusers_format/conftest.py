@@ -19,7 +19,7 @@ def save(tmp_path: Path) -> Callable[..., Path]:
 
 @pytest.fixture(scope="session")
 def tiny_network() -> Any:
-    """A UNet2DModel of some 20,000 weights."""
+    """A UNet2DModel of some 45,000 weights."""
     from tests.diffusers_format.pipelines import TINY, randomised
 
     return randomised(**TINY)

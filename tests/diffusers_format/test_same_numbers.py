@@ -15,24 +15,35 @@ from tests.diffusers_format.pipelines import NETWORKS, SMALL, TINY, diffusers, r
 Save = Callable[..., Path]
 
 
-def assert_same_eps(network: Any, folder: Path, sizes: list[tuple[int, int]], timesteps: tuple[int, ...]) -> None:
+def assert_same_eps(network: Any, folder: Path, size: tuple[int, int], timesteps: tuple[int, ...]) -> None:
     denoiser = load_checkpoint(folder).denoiser()
-    for height, width in sizes:
-        for t in timesteps:
-            x_t = torch.randn(2, 3, height, width)
-            theirs = network(x_t, torch.tensor([t - 1, t - 1])).sample
-            with torch.no_grad():
-                ours = denoiser(x_t, torch.full((2,), denoiser.schedule.level(t).log_snr))
-            assert theirs.std() > 0.1
-            assert (ours - theirs).abs().max() < 1e-4, (height, width, t)
+    for t in timesteps:
+        x_t = torch.randn(2, 3, *size)
+        theirs = network(x_t, torch.tensor([t - 1, t - 1])).sample
+        with torch.no_grad():
+            ours = denoiser(x_t, torch.full((2,), denoiser.schedule.level(t).log_snr))
+        assert theirs.std() > 0.1
+        assert (ours - theirs).abs().max() < 1e-4, t
 
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_eps_is_that_of_diffusers(name: str, save: Save) -> None:
     network = randomised(**NETWORKS[name])
     stride = 2 ** (len(NETWORKS[name]["block_out_channels"]) - 1)
-    sizes = [(stride, 3 * stride), (64, 32)]
-    assert_same_eps(network, save(network), sizes, (1, 2, 17, 500, 1000))
+    folder = save(network)
+    assert_same_eps(network, folder, (stride, 3 * stride), (1, 17, 1000))
+    assert_same_eps(network, folder, (64, 32), (2, 500))
+
+
+@pytest.mark.parametrize("name", [name for name in NETWORKS if name != "no-attention"])
+def test_attention_matters_in_these_networks(name: str) -> None:
+    """Or else the tests above would not notice if it were wrong."""
+    network, x_t = randomised(**NETWORKS[name]), torch.randn(1, 3, 32, 64)
+    before = network(x_t, 10).sample
+    for parameter_name, parameter in network.named_parameters():
+        if parameter_name.endswith("to_q.weight"):
+            parameter.zero_()
+    assert (network(x_t, 10).sample - before).abs().max() > 0.01
 
 
 @pytest.mark.slow
@@ -40,7 +51,8 @@ def test_eps_of_the_whole_cifar10_network_is_that_of_diffusers(save: Save) -> No
     network = randomised(**{**SMALL, "block_out_channels": (128, 256, 256, 256)})
     folder = save(network)
     assert sum(value.numel() for value in load_checkpoint(folder).weights.values()) == 35_746_307
-    assert_same_eps(network, folder, [(32, 32), (64, 48)], (1, 2, 17, 500, 1000))
+    for size in ((32, 32), (64, 48)):
+        assert_same_eps(network, folder, size, (1, 2, 17, 500, 1000))
 
 
 @pytest.mark.parametrize("beta_schedule", ["linear", "scaled_linear", "squaredcos_cap_v2"])
