@@ -93,7 +93,8 @@ def measure_error_curve(
     Args:
         denoiser: the model.
         images: (N, 3, H, W), uint8; pictures that the model was not tested on.
-        points: log SNRs at which to measure, evenly spaced over the model's range.
+        points: log SNRs at which to measure, evenly spaced over the model's range, or the timesteps nearest to them
+            where the network knows only those.
         seed: of the noise.
         progress: told the number of points done.
     """
@@ -113,11 +114,14 @@ def measure_error_curve(
 
     constant = torch.tensor(mean_colour(images))[:, None, None] / (UNIT * 127.5) - 1
     log_snr = np.linspace(denoiser.config.log_snr_min, denoiser.config.log_snr_max, points)
+    if denoiser.config.network.conditioning == "timestep":
+        grid = denoiser.schedule.log_snr[:0:-1]
+        log_snr = grid[np.unique(np.abs(grid - log_snr[:, None]).argmin(axis=1))]
     curve = [by_band(x_0 - constant)]
     for index, value in enumerate(log_snr):
         level = NoiseLevel(float(value))
         errors = []
-        for batch in torch.split(x_0, 64):
+        for batch in torch.split(x_0, at_once(height, width)):
             x_t = level.alpha * batch + level.sigma * torch.randn(batch.shape, generator=generator)
             errors.append(batch - denoiser.estimate_x_0(x_t, level))
         curve.append(by_band(torch.cat(errors)))
@@ -128,16 +132,25 @@ def measure_error_curve(
     return ErrorCurve(log_snr, np.exp(np.stack(falling, axis=1)), np.exp(logs[0]))
 
 
+def at_once(height: int, width: int) -> int:
+    """How many pictures of a size are estimated together: 64 small ones."""
+    return max(1, min(64, (64 * 32 * 32) // (height * width)))
+
+
 def mean_colour(images: Tensor) -> tuple[int, ...]:
     """Mean of images (N, 3, H, W), uint8, in 1 / UNIT grey level."""
     return tuple(round(value) for value in (images.double().mean(dim=(0, 2, 3)) * UNIT).tolist())
 
 
-def candidate_levels(schedule: NoiseSchedule) -> list[float]:
+def candidate_levels(schedule: NoiseSchedule, *, between: bool = True) -> list[float]:
     """Log SNRs at which a level may lie, rising: integer timesteps, and points between where those are sparse.
 
     Levels on integer timesteps are worth having: a file for such a t is a prefix of every finer one. Near
     t = 1 the SNR doubles from one timestep to the next, which is too coarse.
+
+    Args:
+        schedule: the model's.
+        between: whether the network knows of levels between the timesteps.
     """
     grid = schedule.log_snr
     values = [float(grid[schedule.steps])]
@@ -145,7 +158,7 @@ def candidate_levels(schedule: NoiseSchedule) -> list[float]:
         gap = grid[t] - values[-1]
         if gap < 0.05 and t not in (1, 20, 50, 100, 200, 300, 500):
             continue
-        pieces = math.ceil(gap / 0.1)
+        pieces = math.ceil(gap / 0.1) if between else 1
         values += [float(values[-1] + gap * (k + 1) / pieces) for k in range(pieces - 1)] + [float(grid[t])]
     return values[1:]
 
@@ -257,9 +270,11 @@ def make_variances(curve: ErrorCurve) -> Variances:
     )
 
 
-def make_level_lists(curve: ErrorCurve, schedule: NoiseSchedule, *, effort: int = 12) -> tuple[LevelList, ...]:
-    """Lists of all numbers of levels for every size class."""
-    log_snr = np.array([-math.inf, *candidate_levels(schedule)])
+def make_level_lists(
+    curve: ErrorCurve, schedule: NoiseSchedule, *, between: bool = True, effort: int = 12
+) -> tuple[LevelList, ...]:
+    """Lists of all numbers of levels for every size class; `between` as for `candidate_levels`."""
+    log_snr = np.array([-math.inf, *candidate_levels(schedule, between=between)])
     lists = []
     for max_pixels, side in zip(SIZE_CLASSES, CLASS_SIDES, strict=True):
         counts = np.array(BlockTransform(3, side, side).counts)
@@ -287,10 +302,12 @@ def calibrate(
         progress: told each stage.
 
     Raises:
-        ConfigError: if there are no images, or no lists of so many levels.
+        ConfigError: if there are no images, they do not fit the network, or there are no lists of so many levels.
     """
     if len(images) == 0:
         raise ConfigError("calibration needs pictures")
+    if any(side % (stride := checkpoint.config.network.stride) for side in images.shape[2:]):
+        raise ConfigError(f"size: expected a multiple of {stride}, found {' x '.join(map(str, images.shape[2:]))}")
     if default_steps not in STEPS:
         raise ConfigError(f"steps: expected one of {', '.join(map(str, STEPS))}, found {default_steps}")
     denoiser = checkpoint.denoiser()
@@ -298,7 +315,8 @@ def calibrate(
     progress("error curve")
     curve = measure_error_curve(denoiser, images, points=points)
     progress("level lists")
-    lists = make_level_lists(curve, schedule, effort=effort)
+    between = checkpoint.config.network.conditioning == "log_snr"
+    lists = make_level_lists(curve, schedule, between=between, effort=effort)
     timesteps = tuple(make_level(float(value)) for value in schedule.log_snr[1:])
     progress("lossless model")
     fit_timesteps = [t for t in FIT_TIMESTEPS if t <= schedule.steps]

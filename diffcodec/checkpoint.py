@@ -1,4 +1,7 @@
-"""Model files: weights, configuration, integer tables of the codec, and a fingerprint. Never pickle."""
+"""Models: weights, configuration, integer tables of the codec, a fingerprint; their files, and where they come from.
+
+Model files are safetensors, never pickle.
+"""
 
 from __future__ import annotations
 
@@ -17,11 +20,17 @@ from safetensors.torch import save
 from torch import Tensor
 
 from diffcodec.config import JsonConfig, ModelConfig
+from diffcodec.diffusers_format import hub
+from diffcodec.diffusers_format.reading import read_pipeline
 from diffcodec.diffusion.denoiser import Denoiser
 from diffcodec.errors import CheckpointError, ConfigError
 from diffcodec.tables import CodecTables
+from diffcodec.uncalibrated import uncalibrated_tables
 
 METADATA_KEY = "diffcodec"
+
+WEIGHT_TYPES = {torch.float16: "float16", torch.bfloat16: "bfloat16", torch.float32: "float32"}
+"""Types that weights may be stored in, and their names in fingerprints."""
 
 DEFAULT_MODEL = "cifar10-small-v3"
 """The bundled model that is used where none is named."""
@@ -53,11 +62,12 @@ class Checkpoint:
     Args:
         config: network, schedule, parametrisation.
         card: for people.
-        weights: float16 tensors by parameter name. They are the model: every computation starts from
-            these rounded values, widened to float32.
+        weights: tensors by parameter name, of types in WEIGHT_TYPES: float16 those of our own training, as they were
+            those of others. They are the model: every computation starts from these values, widened to float32.
         tables: what the codec's bitstreams depend on; None before calibration.
         written: configuration and tables as the model file has them. A later release may know more fields than
-            the file; the fingerprint must not change with that.
+            the file; the fingerprint must not change with that. A model that is not from a file of ours has its
+            configuration without what is as by default.
     """
 
     config: ModelConfig
@@ -74,18 +84,23 @@ class Checkpoint:
         digest.update(_canonical(description["config"]))
         digest.update(_canonical(description["tables"]))
         for name in sorted(self.weights):
-            values = self.weights[name].detach().cpu().contiguous().numpy().astype("<f2", copy=False)
-            digest.update(_canonical([name, list(values.shape)]))
-            digest.update(values.tobytes())
+            values = self.weights[name].detach().cpu().contiguous()
+            kind = WEIGHT_TYPES[values.dtype]
+            # The first models had but one type, and did not name it.
+            digest.update(_canonical([name, list(values.shape), *([] if kind == "float16" else [kind])]))
+            digest.update(_little_endian(values))
         return digest.digest()[:4]
 
     def _description(self) -> Mapping[str, Any]:
         """Configuration and tables in their JSON form."""
-        if self.written is not None and _understood(self.written) == (self.config, self.tables):
-            return self.written
         # There and back: an integer where a float belongs would be written in another way than it is read.
         config = ModelConfig.from_dict(self.config.to_dict()).to_dict()
-        return {"config": config, "tables": self.tables.to_dict() if self.tables else None}
+        tables = self.tables.to_dict() if self.tables else None
+        if self.written is not None:
+            written_config, written_tables = _understood(self.written)
+            config = self.written["config"] if written_config == self.config else config
+            tables = self.written["tables"] if written_tables == self.tables else tables
+        return {"config": config, "tables": tables}
 
     def denoiser(self, device: str | torch.device = "cpu") -> Denoiser:
         """The network with these weights, in float32 and evaluation mode.
@@ -112,10 +127,14 @@ class Checkpoint:
         """The same model with other tables, hence another fingerprint."""
         return replace(self, tables=tables)
 
+    def ready(self) -> Checkpoint:
+        """The model as files are made with it: with its own tables, or with those that fit networks in general."""
+        return self if self.tables else self.with_tables(uncalibrated_tables(self.config.schedule))
+
     def to_bytes(self) -> bytes:
         """The safetensors file, whose metadata holds configuration, card and tables as JSON."""
         metadata = {**self._description(), "card": self.card.to_dict()}
-        weights = {name: value.detach().cpu().half().contiguous() for name, value in self.weights.items()}
+        weights = {name: value.detach().cpu().contiguous() for name, value in self.weights.items()}
         return save(weights, {METADATA_KEY: json.dumps(metadata)})
 
 
@@ -123,13 +142,40 @@ def _canonical(value: Any) -> bytes:
     return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
 
 
-def load_checkpoint(source: str | Path) -> Checkpoint:
-    """Load a bundled model by name, or a model file by path.
+def _little_endian(values: Tensor) -> bytes:
+    if values.dtype == torch.bfloat16:  # which numpy does not know
+        values = values.view(torch.int16)
+    array = values.numpy()
+    return array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
+
+
+def load_checkpoint(source: str | Path, *, allow_pickle: bool = False) -> Checkpoint:
+    """Load a model from wherever it is.
+
+    Args:
+        source: name of a bundled model, path of a model file or of a diffusers pipeline folder, or `hf:NAME` (perhaps
+            `hf:NAME@REVISION`) of a pipeline on the Hugging Face Hub.
+        allow_pickle: whether the weights of a pipeline may be unpickled where there are no others.
 
     Raises:
-        CheckpointError: if there is no such model, or the file is damaged or of another kind.
+        CheckpointError: if there is no such model, or it is damaged or of another kind.
     """
-    path = find_model(source)
+    path = find_model(source, allow_pickle=allow_pickle)
+    if path.is_dir():
+        name = str(source).removeprefix(hub.PREFIX) if str(source).startswith(hub.PREFIX) else path.resolve().name
+        return _from_pipeline(path, name, allow_pickle)
+    return _from_file(path)
+
+
+def _from_pipeline(folder: Path, name: str, allow_pickle: bool) -> Checkpoint:
+    pipeline = read_pipeline(folder, allow_pickle=allow_pickle)
+    # As if it had been written by the first release that imports: see `Checkpoint.written`.
+    written = {"config": pipeline.config.essence(), "tables": None}
+    card = ModelCard(name, recipe="a diffusers pipeline", licence="that of the pipeline")
+    return Checkpoint(pipeline.config, card, pipeline.weights, written=written)
+
+
+def _from_file(path: Path) -> Checkpoint:
     try:
         with safe_open(path, framework="pt") as file:
             metadata = (file.metadata() or {}).get(METADATA_KEY)
@@ -145,8 +191,10 @@ def load_checkpoint(source: str | Path) -> Checkpoint:
         card = ModelCard.from_dict(data["card"])
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError, ConfigError) as error:
         raise CheckpointError(f"{path}: its description is not understood ({error})") from error
-    if any(value.dtype != torch.float16 or not torch.isfinite(value).all() for value in weights.values()):
-        raise CheckpointError(f"{path}: expected finite float16 weights")
+    for name, value in weights.items():
+        if value.dtype not in WEIGHT_TYPES or not torch.isfinite(value).all():
+            known = ", ".join(WEIGHT_TYPES.values())
+            raise CheckpointError(f"{path}: {name}: expected finite weights of type {known}, found {value.dtype}")
     return Checkpoint(config, card, weights, tables, written)
 
 
@@ -166,19 +214,26 @@ def bundled_models() -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.glob("*.safetensors"))}
 
 
-def find_model(source: str | Path) -> Path:
-    """Path of a bundled model's file or of the file itself.
+def find_model(source: str | Path, *, allow_pickle: bool = False) -> Path:
+    """Path of a bundled model's file, of the file itself, or of a pipeline folder, which is downloaded if need be.
+
+    Args:
+        source, allow_pickle: see `load_checkpoint`.
 
     Raises:
-        CheckpointError: if it is neither.
+        CheckpointError: if it is none of them.
     """
     bundled = bundled_models()
     if str(source) in bundled:
         return bundled[str(source)]
+    if str(source).startswith(hub.PREFIX):
+        return hub.download(str(source).removeprefix(hub.PREFIX), allow_pickle=allow_pickle)
     path = Path(source)
-    if not path.is_file():
+    if not path.is_file() and not path.is_dir():
         names = ", ".join(bundled) or "none"
-        raise CheckpointError(f"{source}: neither a model file nor a bundled model; bundled: {names}")
+        raise CheckpointError(
+            f"{source}: neither a model file, nor a diffusers folder, nor a bundled model; bundled: {names}"
+        )
     return path
 
 

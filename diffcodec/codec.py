@@ -39,7 +39,7 @@ from diffcodec.errors import (
 )
 from diffcodec.images import Picture
 from diffcodec.last_step import LastStep
-from diffcodec.plane import Plane
+from diffcodec.plane import CHANNELS, Plane
 from diffcodec.results import Bitstream, Preview, Stopwatch
 from diffcodec.tables import CodecTables
 from diffcodec.target_search import compress_to
@@ -53,33 +53,47 @@ class DiffusionCodec:
     """Compresses pictures with a trained diffusion model.
 
     Args:
-        checkpoint: a calibrated model.
+        checkpoint: a model. One that has not been calibrated runs with equal variances of q and p, and with tables that
+            fit pictures and networks in general, see `is_calibrated`.
         device: where the network runs.
         denoiser: the network, if it is not to be made from the checkpoint.
 
+    Attributes:
+        is_calibrated: whether the model has tables of its own; without them files are larger, and there are no
+            lossless ones.
+
     Raises:
-        CheckpointError: if the model has not been calibrated.
+        CheckpointError: if the model is not one of colour pictures.
     """
 
     def __init__(
         self, checkpoint: Checkpoint, *, device: str | torch.device = "cpu", denoiser: Denoiser | None = None
     ) -> None:
-        if checkpoint.tables is None:
-            raise CheckpointError(f"{checkpoint.card.name} has no level lists: run `diffcodec calibrate` on it first")
-        self.checkpoint = checkpoint
-        self.tables: CodecTables = checkpoint.tables
+        if (channels := checkpoint.config.network.image_channels) != CHANNELS:
+            raise CheckpointError(f"{checkpoint.card.name}: expected a model of 3 channels, RGB, found {channels}")
+        self.is_calibrated = checkpoint.tables is not None
+        self.checkpoint = checkpoint.ready()
+        assert self.checkpoint.tables is not None
+        self.tables: CodecTables = self.checkpoint.tables
         self.device = torch.device(device)
         self.denoiser = denoiser if denoiser is not None else checkpoint.denoiser(device)
-        self.fingerprint = checkpoint.fingerprint
+        self.fingerprint = self.checkpoint.fingerprint
 
     @classmethod
-    def from_pretrained(cls, model: str | Path | None = None, *, device: str | torch.device = "cpu") -> DiffusionCodec:
-        """The codec with a bundled model (by name; the default one if None) or a model file (by path).
+    def from_pretrained(
+        cls, model: str | Path | None = None, *, device: str | torch.device = "cpu", allow_pickle: bool = False
+    ) -> DiffusionCodec:
+        """The codec with a model from wherever it is.
+
+        Args:
+            model: what `load_checkpoint` takes; the default bundled model if None.
+            device: where the network runs.
+            allow_pickle: see `load_checkpoint`.
 
         Raises:
-            CheckpointError: if there is no such model, or it is damaged or not calibrated.
+            CheckpointError: if there is no such model, or it is damaged.
         """
-        return cls(load_checkpoint(DEFAULT_MODEL if model is None else model), device=device)
+        return cls(load_checkpoint(model or DEFAULT_MODEL, allow_pickle=allow_pickle), device=device)
 
     @classmethod
     def for_stream(cls, data: bytes, *, device: str | torch.device = "cpu", name: str = "the stream") -> DiffusionCodec:

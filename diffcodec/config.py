@@ -11,6 +11,7 @@ from diffcodec.errors import ConfigError
 
 PredictionKind = Literal["eps", "mean", "x0", "v"]
 VarianceKind = Literal["fixedsmall", "fixedlarge", "learned"]
+ScheduleKind = Literal["linear", "scaled_linear", "cosine", "betas"]
 LossKind = Literal["simple", "vlb"]
 TimeKind = Literal["continuous", "discrete"]
 OptimizerKind = Literal["adamw", "muon"]
@@ -22,6 +23,14 @@ class JsonConfig:
     def to_dict(self) -> dict[str, Any]:
         """Plain dictionaries, lists, strings and numbers, ready for `json.dumps`."""
         return dataclasses.asdict(self)  # type: ignore[call-overload, no-any-return]
+
+    def essence(self) -> dict[str, Any]:
+        """The same without what is as by default: it stays as it is when later releases add fields."""
+        kept = {}
+        for field in dataclasses.fields(self):  # type: ignore[arg-type]
+            if (value := getattr(self, field.name)) != field.default:
+                kept[field.name] = value.essence() if isinstance(value, JsonConfig) else value
+        return kept
 
     @classmethod
     def from_dict(cls, data: Any) -> Self:
@@ -82,11 +91,21 @@ def _require(condition: bool, message: str) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class ScheduleConfig(JsonConfig):
-    """The linear noise schedule of Ho et al. (2020): `steps` betas from `beta_start` to `beta_end`."""
+    """The noise added by each step of the forward process (`diffcodec.diffusion.betas`).
+
+    Args:
+        steps: T, the number of betas.
+        beta_start, beta_end: the first and the last, for `linear` and `scaled_linear`.
+        kind: `linear` betas are those of Ho et al. (2020); `scaled_linear` ones have square roots that rise linearly
+            (Rombach et al. 2022); `cosine` is Nichol & Dhariwal (2021), eq. 17; `betas` are given one by one.
+        betas: T of them, if given one by one.
+    """
 
     steps: int = 1000
     beta_start: float = 1e-4
     beta_end: float = 0.02
+    kind: ScheduleKind = "linear"
+    betas: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         _require(1 <= self.steps <= 4095, f"steps: expected 1 to 4095, found {self.steps}")
@@ -94,6 +113,10 @@ class ScheduleConfig(JsonConfig):
             0 < self.beta_start <= self.beta_end < 1,
             f"betas: expected 0 < beta_start <= beta_end < 1, found {self.beta_start} and {self.beta_end}",
         )
+        given = self.steps if self.kind == "betas" else 0
+        _require(len(self.betas) == given, f"betas: expected {given} for {self.kind!r}, found {len(self.betas)}")
+        for beta in self.betas:
+            _require(0 < beta < 1, f"betas: expected numbers between 0 and 1, found {beta}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,6 +138,13 @@ class UNetConfig(JsonConfig):
         patch: the trunk works on patch x patch pixels at once (pixel unshuffle); 1 switches it off.
         full_resolution_channels: width of the shallow full-resolution branch around a patched trunk.
         dropout: probability, while training.
+        norm_groups, norm_eps: of group normalisation.
+        attention_head_channels: width of an attention head; 0 is one head as wide as the scale.
+        middle_attention: self-attention in the middle too; None is wherever a scale has it.
+        downsampling: where the zeros are that a strided convolution needs: `symmetric` is around the picture,
+            `asymmetric` right and below only (the paper's, as TensorFlow pads).
+        frequency_shift: of the sinusoids of a timestep: their periods are 2 pi 10000^(k / (K - frequency_shift)).
+        cosines_first: the cosines of a timestep come before its sines.
     """
 
     image_channels: int = 3
@@ -129,6 +159,13 @@ class UNetConfig(JsonConfig):
     patch: int = 1
     full_resolution_channels: int = 0
     dropout: float = 0.0
+    norm_groups: int = 32
+    norm_eps: float = 1e-6
+    attention_head_channels: int = 0
+    middle_attention: bool | None = None
+    downsampling: Literal["symmetric", "asymmetric"] = "symmetric"
+    frequency_shift: int = 1
+    cosines_first: bool = False
 
     def __post_init__(self) -> None:
         # The upper bounds are far above any sensible network: they are there for files that lie.
@@ -151,9 +188,21 @@ class UNetConfig(JsonConfig):
             all(0 <= scale < len(self.multipliers) for scale in self.attention_scales),
             f"attention_scales: expected indices below {len(self.multipliers)}, found {self.attention_scales}",
         )
+        _require(1 <= self.norm_groups <= 1 << 14, f"norm_groups: expected 1 to 16384, found {self.norm_groups}")
+        _require(0 < self.norm_eps < 1, f"norm_eps: expected a small positive number, found {self.norm_eps}")
         _require(
-            self.norm == "channel" or self.channels % 32 == 0,
-            f"channels: group normalisation has 32 groups, found {self.channels} channels",
+            self.norm == "channel" or self.channels % self.norm_groups == 0,
+            f"channels: group normalisation has {self.norm_groups} groups, found {self.channels} channels",
+        )
+        head = self.attention_head_channels
+        _require(
+            head >= 0 and all(width % head == 0 for width in self.attention_widths if head),
+            f"attention_head_channels: expected a divisor of {self.attention_widths}, found {head}",
+        )
+        _require(self.frequency_shift in (0, 1), f"frequency_shift: expected 0 or 1, found {self.frequency_shift}")
+        _require(
+            self.conditioning == "log_snr" or self.channels >= 4,
+            f"channels: the sinusoids of a timestep need at least 4, found {self.channels}",
         )
         _require(self.patch in (1, 2, 4), f"patch: expected 1, 2 or 4, found {self.patch}")
         _require(
@@ -168,9 +217,20 @@ class UNetConfig(JsonConfig):
         return int(self.patch * 2 ** (len(self.multipliers) - 1))
 
     @property
+    def has_middle_attention(self) -> bool:
+        """Whether there is self-attention between the way down and the way up."""
+        return bool(self.attention_scales) if self.middle_attention is None else self.middle_attention
+
+    @property
+    def attention_widths(self) -> list[int]:
+        """Channels wherever there is self-attention."""
+        scales = {*self.attention_scales, *([len(self.multipliers) - 1] if self.has_middle_attention else [])}
+        return [self.channels * self.multipliers[scale] for scale in sorted(scales)]
+
+    @property
     def is_local(self) -> bool:
         """Whether an output pixel depends only on a bounded neighbourhood of the input."""
-        return self.norm == "channel" and not self.attention_scales
+        return self.norm == "channel" and not self.attention_widths
 
 
 @dataclasses.dataclass(frozen=True)

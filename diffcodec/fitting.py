@@ -142,7 +142,8 @@ def _estimates(
         images = images.float().mean(dim=1, keepdim=True).round().to(torch.uint8).expand_as(images)
     device = next(denoiser.parameters()).device
     parts = []
-    for batch in torch.split(images, 50):
+    pixels = images.shape[2] * images.shape[3]
+    for batch in torch.split(images, max(1, min(50, 50 * 1024 // pixels))):
         x_0 = batch.float() / 127.5 - 1
         x_t = (level.alpha * x_0 + level.sigma * torch.randn(x_0.shape, generator=generator)).to(device)
         estimate = denoiser.estimate_x_0(x_t, level).cpu()

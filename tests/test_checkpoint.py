@@ -107,6 +107,29 @@ def test_the_fingerprint_changes_with_names_and_shapes(checkpoint: Checkpoint) -
         assert dataclasses.replace(checkpoint, weights=weights).fingerprint != checkpoint.fingerprint
 
 
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
+def test_weights_of_other_types_are_kept_as_they_are(kind: torch.dtype, checkpoint: Checkpoint, tmp_path: Path) -> None:
+    weights = {name: value.to(kind) for name, value in checkpoint.weights.items()}
+    name = "network.trunk_out.weight"
+    weights[name] = checkpoint.weights[name]  # types may be mixed
+    other = dataclasses.replace(checkpoint, weights=weights)
+    (tmp_path / "model.safetensors").write_bytes(other.to_bytes())
+    found = load_checkpoint(tmp_path / "model.safetensors")
+    assert_same(found, other)
+    assert all(found.weights[key].dtype == value.dtype for key, value in weights.items())
+    for key, parameter in found.denoiser().named_parameters():
+        assert parameter.dtype == torch.float32
+        assert torch.equal(parameter, weights[key].float())
+
+
+def test_the_fingerprint_changes_with_the_type_of_a_weight(checkpoint: Checkpoint) -> None:
+    found = {checkpoint.fingerprint}
+    for kind in (torch.float32, torch.bfloat16):
+        zeros = {**checkpoint.weights, "network.out.bias": torch.zeros(3, dtype=kind)}
+        found.add(dataclasses.replace(checkpoint, weights=zeros).fingerprint)
+    assert len(found) == 3
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -232,12 +255,20 @@ def test_the_unknown_key_of_a_newer_release_is_named(checkpoint: Checkpoint, tmp
         load_checkpoint(path)
 
 
-@pytest.mark.parametrize("wrong", [torch.tensor([1.0]), torch.tensor([float("nan")]).half(), torch.tensor([3])])
-def test_weights_are_finite_float16(checkpoint: Checkpoint, wrong: torch.Tensor, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        torch.tensor([1.0]).double(),
+        torch.tensor([float("nan")]).half(),
+        torch.tensor([float("inf")]),
+        torch.tensor([3]),
+    ],
+)
+def test_weights_are_finite_numbers_of_known_types(checkpoint: Checkpoint, wrong: torch.Tensor, tmp_path: Path) -> None:
     metadata = {"config": CONFIG.to_dict(), "card": checkpoint.card.to_dict(), "tables": None}
     path = tmp_path / "wrong.safetensors"
     path.write_bytes(save({"a": wrong}, {METADATA_KEY: json.dumps(metadata)}))
-    with pytest.raises(CheckpointError, match="expected finite float16 weights"):
+    with pytest.raises(CheckpointError, match="a: expected finite weights of type float16, bfloat16, float32"):
         load_checkpoint(path)
 
 
@@ -252,8 +283,8 @@ def test_weights_that_do_not_fit_are_rejected(checkpoint: Checkpoint) -> None:
 
 
 def test_missing_models_are_named(tmp_path: Path) -> None:
-    for source in ("no-such-model", tmp_path / "missing.safetensors", tmp_path):
-        with pytest.raises(CheckpointError, match="neither a model file nor a bundled model; bundled: "):
+    for source in ("no-such-model", tmp_path / "missing.safetensors"):
+        with pytest.raises(CheckpointError, match="neither a model file, nor a diffusers folder, nor a bundled"):
             find_model(source)
         with pytest.raises(CheckpointError):
             load_checkpoint(source)

@@ -41,7 +41,7 @@ def networks(draw: st.DrawFn) -> UNetConfig:
     patch = draw(st.sampled_from([1, 2, 4]))
     return UNetConfig(
         image_channels=draw(st.integers(1, 4)),
-        channels=draw(st.integers(1, 8)) * (32 if norm == "group" else 1),
+        channels=draw(st.integers(4, 8)) * (32 if norm == "group" else 1),
         multipliers=multipliers,
         blocks=draw(st.integers(1, 4)),
         attention_scales=tuple(draw(st.sets(st.sampled_from(range(len(multipliers)))))),
@@ -165,6 +165,17 @@ def test_whole_numbers_pass_for_fractions() -> None:
         (UNetConfig, {"attention_scales": [4]}, "attention_scales: expected indices below 4"),
         (UNetConfig, {"attention_scales": [-1]}, "attention_scales: expected indices below 4"),
         (UNetConfig, {"norm": "group", "channels": 48}, "group normalisation has 32 groups, found 48"),
+        (UNetConfig, {"norm": "group", "norm_groups": 24}, "group normalisation has 24 groups, found 128"),
+        (UNetConfig, {"norm_groups": 0}, "norm_groups: expected 1 to 16384, found 0"),
+        (UNetConfig, {"norm_eps": 0.0}, "norm_eps: expected a small positive number, found 0.0"),
+        (
+            UNetConfig,
+            {"attention_scales": [0], "attention_head_channels": 48},
+            "attention_head_channels: expected",
+        ),
+        (UNetConfig, {"attention_head_channels": -1}, "attention_head_channels: expected a divisor"),
+        (UNetConfig, {"frequency_shift": 2}, "frequency_shift: expected 0 or 1, found 2"),
+        (UNetConfig, {"conditioning": "timestep", "channels": 2}, "sinusoids of a timestep need at least 4, found 2"),
         (UNetConfig, {"patch": 3}, "patch: expected 1, 2 or 4, found 3"),
         (UNetConfig, {"full_resolution_channels": 8}, "only a patched trunk"),
         (UNetConfig, {"dropout": 1.0}, "dropout: expected 0 <= dropout < 1"),
@@ -195,6 +206,7 @@ def test_stride_and_locality_follow_from_the_shape() -> None:
     assert UNetConfig().is_local
     assert not UNetConfig(attention_scales=(1,)).is_local
     assert not UNetConfig(norm="group").is_local
+    assert not UNetConfig(middle_attention=True).is_local
 
 
 def test_named_models() -> None:

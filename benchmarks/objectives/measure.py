@@ -147,7 +147,7 @@ class SampleTest:
         """Of a model's samples."""
         if self.count == 0:
             return {}
-        from diffcodec.diffusion.sampling import sample_images  # type: ignore[import-not-found, unused-ignore]
+        from diffcodec.diffusion.sampling import sample_images
 
         images = sample_images(
             denoiser, self.count, size=self.reference.shape[2], steps=self.steps, seed=self.seed, batch_size=64

@@ -90,9 +90,9 @@ def inception_scores(images: Tensor, reference: Tensor, weights: Path) -> dict[s
         images, reference: uint8, (N, 3, H, W).
         weights: file with those of torch-fidelity's Inception.
     """
-    from diffcodec.evaluation.features import load_inception  # type: ignore[import-not-found, unused-ignore]
-    from diffcodec.evaluation.reference_statistics import statistics_of  # type: ignore[import-not-found, unused-ignore]
-    from diffcodec.evaluation.sample_quality import measure_quality  # type: ignore[import-not-found, unused-ignore]
+    from diffcodec.evaluation.features import load_inception
+    from diffcodec.evaluation.reference_statistics import statistics_of
+    from diffcodec.evaluation.sample_quality import measure_quality
 
     extractor = load_inception(weights)
     statistics = statistics_of(_batches(reference), extractor)

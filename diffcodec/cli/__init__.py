@@ -19,7 +19,8 @@ class LazyGroup(click.Group):
     """Imports a command's module when the command is named, so that --help answers at once."""
 
     commands_in_order = (
-        "compress", "decompress", "info", "models", "sample", "interpolate", "train", "calibrate", "evaluate",
+        "compress", "decompress", "info", "models", "sample", "interpolate", "train", "calibrate", "evaluate", "import",
+        "export",
     )  # fmt: skip
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -30,7 +31,8 @@ class LazyGroup(click.Group):
         """The command of that name."""
         if cmd_name not in self.commands_in_order:
             return None
-        command: click.Command = import_module(f"diffcodec.cli.{cmd_name}").command
+        module = "import_model" if cmd_name == "import" else cmd_name  # a module cannot be called import
+        command: click.Command = import_module(f"diffcodec.cli.{module}").command
         return command
 
     def invoke(self, ctx: click.Context) -> Any:

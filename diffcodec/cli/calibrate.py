@@ -8,11 +8,12 @@ from pathlib import Path
 import click
 
 from diffcodec.cli.batch import check_writable
+from diffcodec.cli.options import allow_pickle_option
 from diffcodec.errors import ConfigError
 
 
 @click.command("calibrate")
-@click.argument("model", type=click.Path(path_type=Path, dir_okay=False))
+@click.argument("model")
 @click.option(
     "--data",
     default="cifar10",
@@ -31,13 +32,15 @@ from diffcodec.errors import ConfigError
 )
 @click.option("-o", "--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="Calibrated model.")
 @click.option("--card", multiple=True, metavar="KEY=TEXT", help="Set a line of the model card; repeatable.")
+@allow_pickle_option
 @click.option("--force", is_flag=True, help="Overwrite an existing file.")
 def command(
-    model: Path, data: str, root: str, size: int, limit: int, steps: int, out: Path,
-    card: tuple[str, ...], force: bool,
+    model: str, data: str, root: str, size: int, limit: int, steps: int, out: Path,
+    card: tuple[str, ...], allow_pickle: bool, force: bool,
 ) -> None:  # fmt: skip
     """Measure a model's errors, and store the variances and level lists that its bitstreams use.
 
+    MODEL is a model file, a diffusers pipeline folder, hf:NAME of one on the Hugging Face Hub, or a bundled model.
     Another calibration is another model: files made with the old one need the old one.
     """
     check_writable(str(out), force)
@@ -47,7 +50,7 @@ def command(
     from diffcodec.files import atomic_write
     from diffcodec.training.data import load_images
 
-    checkpoint = load_checkpoint(model)
+    checkpoint = load_checkpoint(model, allow_pickle=allow_pickle)
     changes = dict(line.partition("=")[::2] for line in card)
     if unknown := sorted(set(changes) - set(checkpoint.card.to_dict())):
         raise ConfigError(f"--card: no line {unknown[0]!r}; there are {', '.join(checkpoint.card.to_dict())}")

@@ -22,6 +22,7 @@ from diffcodec.cli.batch import (
     read_input,
     write_output,
 )
+from diffcodec.cli.options import allow_pickle_option, model_option
 from diffcodec.errors import ConfigError, TargetError
 from diffcodec.targets import Target
 
@@ -65,7 +66,8 @@ PICTURE_SUFFIXES = (
     "--out",
     help="Output file; a folder for several inputs; - for standard output.  [default: beside the input, as .dfc]",
 )
-@click.option("--model", help="Bundled model or model file.  [default: the bundled one]")
+@model_option("the bundled one")
+@allow_pickle_option
 @click.option(
     "--channel",
     type=click.Choice(["trellis", "poisson"]),
@@ -99,8 +101,8 @@ PICTURE_SUFFIXES = (
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per picture.")
 def command(
     images: tuple[str, ...], timestep: int | None, max_bytes: int | None, max_bpp: float | None,
-    min_psnr: float | None, out: str | None, model: str | None, channel: str, effort: int, steps: int | None,
-    seed: int, device: str, force: bool, as_json: bool,
+    min_psnr: float | None, out: str | None, model: str | None, allow_pickle: bool, channel: str, effort: int,
+    steps: int | None, seed: int, device: str, force: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Compress pictures to .dfc files: pass exactly one of -t, --bytes, --bpp and --psnr.
 
@@ -118,7 +120,13 @@ def command(
     from diffcodec.devices import check_device
     from diffcodec.images import read_picture
 
-    codec = DiffusionCodec.from_pretrained(model, device=check_device(device))
+    codec = DiffusionCodec.from_pretrained(model, device=check_device(device), allow_pickle=allow_pickle)
+    if not codec.is_calibrated:
+        click.echo(
+            f"Warning: {codec.checkpoint.card.name} has not been calibrated: it runs with equal variances, and files "
+            "are larger than they need be; run `diffcodec calibrate` on it",
+            err=True,
+        )
 
     def standard_input() -> io.BytesIO:
         file = io.BytesIO(read_input(STANDARD))

@@ -18,6 +18,7 @@ from diffcodec.cli.batch import (
     read_input,
     write_output,
 )
+from diffcodec.cli.options import allow_pickle_option, model_option
 
 if TYPE_CHECKING:
     from diffcodec.decoders import DecoderKind
@@ -55,13 +56,15 @@ if TYPE_CHECKING:
 )
 @click.option("--decoder-seed", type=click.IntRange(0), default=0, show_default=True, help="Of the decoder ancestral.")
 @click.option("--partial", is_flag=True, help="Restore the last complete step of a file that has been cut.")
-@click.option("--model", help="Bundled model or model file.  [default: the bundled one that made the file]")
+@model_option("the bundled one that made the file")
+@allow_pickle_option
 @click.option("--max-pixels", type=click.IntRange(1), help="Refuse larger pictures.  [default: 89478485]")
 @click.option("--device", default="cpu", show_default=True, help="Where the network runs: cpu or cuda.")
 @click.option("--force", is_flag=True, help="Overwrite existing files.")
 def command(
     files: tuple[str, ...], out: str | None, timestep: int | None, decoder: DecoderKind, decoder_steps: int | None,
-    decoder_seed: int, partial: bool, model: str | None, max_pixels: int | None, device: str, force: bool,
+    decoder_seed: int, partial: bool, model: str | None, allow_pickle: bool, max_pixels: int | None, device: str,
+    force: bool,
 ) -> None:  # fmt: skip
     """Restore pictures from .dfc files.
 
@@ -86,7 +89,7 @@ def command(
         fingerprint = b"" if model else read_header(data).header.fingerprint
         if fingerprint not in codecs:
             codecs[fingerprint] = (
-                DiffusionCodec.from_pretrained(model, device=where)
+                DiffusionCodec.from_pretrained(model, device=where, allow_pickle=allow_pickle)
                 if model
                 else DiffusionCodec.for_stream(data, device=where, name=name)
             )

@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import click
+
+from diffcodec.cli.options import allow_pickle_option
 
 
 @click.command("models")
 @click.argument("model", nargs=-1)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per model.")
-def command(model: tuple[str, ...], as_json: bool) -> None:
-    """Show the bundled models, or model files: what they were trained on, and how well they do."""
+@allow_pickle_option
+def command(model: tuple[str, ...], as_json: bool, allow_pickle: bool) -> None:
+    """Show the bundled models, or others: what they were trained on, and how well they do.
+
+    MODEL is a model file, a diffusers pipeline folder, or hf:NAME of one on the Hugging Face Hub.
+    """
     from diffcodec.checkpoint import DEFAULT_MODEL, bundled_models, find_model, load_checkpoint
 
     bundled = bundled_models()
     for name in model or tuple(bundled):
-        path = find_model(name)
-        checkpoint = load_checkpoint(path)
+        path = find_model(name, allow_pickle=allow_pickle)
+        checkpoint = load_checkpoint(name, allow_pickle=allow_pickle)
+        files = [file for file in path.rglob("*") if file.is_file()] if path.is_dir() else [path]
         values = {
             **checkpoint.card.to_dict(),
-            "fingerprint": checkpoint.fingerprint.hex(),
+            "fingerprint": checkpoint.ready().fingerprint.hex(),
             "parameters": sum(value.numel() for value in checkpoint.weights.values()),
-            "bytes": Path(path).stat().st_size,
+            "bytes": sum(file.stat().st_size for file in files),
             "levels": [len(levels.levels) for levels in checkpoint.tables.lists] if checkpoint.tables else [],
             "default_steps": (checkpoint.tables.default_steps or None) if checkpoint.tables else None,
             "default": name == DEFAULT_MODEL,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from diffcodec.cli.batch import STANDARD, write_output
+from diffcodec.cli.options import allow_pickle_option, model_option
 from diffcodec.errors import ImageError
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ class SamplingOptions:
     seed: int
     zoom: int
     model: str | None
+    allow_pickle: bool
     device: str
     force: bool
 
@@ -60,7 +62,7 @@ class SamplingOptions:
         from diffcodec.devices import check_device
 
         device = check_device(self.device)
-        return load_checkpoint(self.model or DEFAULT_MODEL).denoiser(device)
+        return load_checkpoint(self.model or DEFAULT_MODEL, allow_pickle=self.allow_pickle).denoiser(device)
 
     @contextmanager
     def at_work(self, sampler: Sampler, denoiser: Denoiser, timesteps: Sequence[int], count: int) -> Iterator[Progress]:
@@ -128,7 +130,8 @@ def sampling_options(function: Callable[..., None]) -> Callable[..., None]:
         ),
         click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of all noise."),
         click.option("--zoom", type=click.IntRange(1, 64), default=1, show_default=True, help="Enlarge every pixel."),
-        click.option("--model", help="Bundled model or model file; calibrated or not.  [default: the bundled one]"),
+        model_option("the bundled one"),
+        allow_pickle_option,
         click.option("--device", default="cpu", show_default=True, help="Where the network runs: cpu or cuda."),
         click.option("--force", is_flag=True, help="Overwrite existing files."),
     ]

@@ -77,6 +77,8 @@ class Denoiser(nn.Module):
 
     def forward(self, x_t: Tensor, log_snr: Tensor) -> Tensor:
         """The noise in x_t: (B, C, H, W) and (B,) -> (B, C, H, W)."""
+        if self.config.prediction == "eps":
+            return self._raw(x_t, log_snr)[:, : x_t.shape[1]]  # by way of x_0 its last digits would be lost
         x_0 = self.predict_x_0(x_t, log_snr)
         alpha, sigma = alpha_sigma(log_snr)
         return (x_t - alpha * x_0) / sigma
@@ -136,7 +138,7 @@ class Denoiser(nn.Module):
         condition = log_snr.clamp(self.config.log_snr_min, self.config.log_snr_max)
         if self.config.network.conditioning == "timestep":
             # The paper's network is told t - 1: the only place with its 0-based index.
-            steps = [self.schedule.timestep(value) - 1 for value in log_snr.tolist()]
+            steps = [self.schedule.timestep_nearby(value) - 1 for value in log_snr.tolist()]
             condition = torch.tensor(steps, dtype=torch.float32, device=x.device)
         raw: Tensor = self.network(x, condition).float()
         return raw

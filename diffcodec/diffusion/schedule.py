@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffcodec.config import ScheduleConfig
+from diffcodec.diffusion.betas import betas
 
 
 @dataclass(frozen=True)
@@ -98,8 +99,7 @@ class NoiseSchedule:
     @cached_property
     def betas(self) -> NDArray[np.float64]:
         """Shape (T + 1,); `betas[t]` is the variance added by step t, `betas[0] = 0`."""
-        betas = np.linspace(self.config.beta_start, self.config.beta_end, self.config.steps)
-        return np.concatenate([[0.0], betas])
+        return np.array([0.0, *map(float, betas(self.config))])
 
     @cached_property
     def alphas_cumprod(self) -> NDArray[np.float64]:
@@ -134,3 +134,8 @@ class NoiseSchedule:
     def timestep(self, log_snr: float) -> float:
         """The (fractional) timestep of a log SNR, clipped to 1...T: what imported networks are told."""
         return float(np.interp(-log_snr, -self.log_snr[1:], np.arange(1, self.steps + 1)))
+
+    def timestep_nearby(self, log_snr: float) -> float:
+        """The same, but the integer where there is one within 0.01: levels that have been rounded keep theirs."""
+        timestep = self.timestep(log_snr)
+        return float(round(timestep)) if abs(timestep - round(timestep)) < 0.01 else timestep

@@ -58,7 +58,11 @@ class Convolution(nn.Conv2d):
 
 def make_norm(config: UNetConfig, channels: int) -> nn.Module:
     """The normalisation layer that the configuration names."""
-    return ChannelNorm(channels) if config.norm == "channel" else nn.GroupNorm(32, channels, eps=1e-6)
+    return (
+        ChannelNorm(channels)
+        if config.norm == "channel"
+        else nn.GroupNorm(config.norm_groups, channels, eps=config.norm_eps)
+    )
 
 
 def silu(x: Tensor) -> Tensor:
@@ -80,11 +84,13 @@ class NoiseEmbedding(nn.Module):
     def __init__(self, config: UNetConfig) -> None:
         super().__init__()
         if config.conditioning == "timestep":
-            features = config.channels  # Ho et al.: as in the Transformer, periods up to 10,000
-            frequencies = torch.exp(-math.log(10_000) * torch.arange(features // 2) / (features // 2 - 1))
+            features = config.channels  # Ho et al.: as in the Transformer, periods up to 2 pi 10,000
+            last = features // 2 - config.frequency_shift
+            frequencies = torch.exp(-math.log(10_000) * torch.arange(features // 2) / last)
         else:
             features = 64  # the log SNR spans about 20 nats: periods from 50 down to 0.8
             frequencies = torch.logspace(-3, 3, features // 2, base=2)
+        self.cosines_first = config.conditioning == "timestep" and config.cosines_first
         self.register_buffer("frequencies", frequencies.float(), persistent=False)
         self.layers = nn.Sequential(
             nn.Linear(2 * (features // 2), config.embedding_channels),
@@ -96,7 +102,8 @@ class NoiseEmbedding(nn.Module):
     def forward(self, condition: Tensor) -> Tensor:
         """Noise levels (B,) -> embeddings (B, embedding_channels)."""
         angles = condition.float()[:, None] * self.get_buffer("frequencies")
-        embedding: Tensor = self.layers(torch.cat([angles.sin(), angles.cos()], dim=1))
+        waves = [angles.cos(), angles.sin()] if self.cosines_first else [angles.sin(), angles.cos()]
+        embedding: Tensor = self.layers(torch.cat(waves, dim=1))
         return embedding
 
 
@@ -143,32 +150,36 @@ class ResidualBlock(nn.Module):
 
 
 class Attention(nn.Module):
-    """Single-head self-attention over all pixels, added to the input."""
+    """Self-attention over all pixels, added to the input."""
 
     def __init__(self, config: UNetConfig, channels: int) -> None:
         super().__init__()
+        self.heads = channels // (config.attention_head_channels or channels)
         self.norm = make_norm(config, channels)
         self.qkv = Convolution(channels, 3 * channels, 1)
         self.out = zero_init(Convolution(channels, channels, 1))
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, H, W); the embedding is not used."""
-        query, key, value = self.qkv(self.norm(x)).flatten(2).transpose(1, 2).chunk(3, dim=2)
+        batch, channels, height, width = x.shape
+        parts = self.qkv(self.norm(x)).reshape(batch, 3, self.heads, channels // self.heads, height * width)
+        query, key, value = parts.transpose(3, 4).unbind(dim=1)  # (B, heads, H W, C / heads) each
         h = functional.scaled_dot_product_attention(query, key, value)
-        result: Tensor = x + self.out(h.transpose(1, 2).reshape(x.shape))
+        result: Tensor = x + self.out(h.transpose(2, 3).reshape(x.shape))
         return result
 
 
 class Downsample(nn.Module):
     """Halves the resolution by a strided convolution."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, config: UNetConfig, channels: int) -> None:
         super().__init__()
-        self.conv = Convolution(channels, channels, 3, stride=2, padding=1)
+        self.is_symmetric = config.downsampling == "symmetric"
+        self.conv = Convolution(channels, channels, 3, stride=2, padding=1 if self.is_symmetric else 0)
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, H / 2, W / 2)."""
-        result: Tensor = self.conv(x)
+        result: Tensor = self.conv(x if self.is_symmetric else functional.pad(x, (0, 1, 0, 1)))
         return result
 
 
@@ -213,11 +224,11 @@ class Trunk(nn.Module):
                 channels = width
                 skips.append(channels)
             if scale < len(widths) - 1:
-                down.append(Downsample(channels))
+                down.append(Downsample(config, channels))
                 skips.append(channels)
         self.down = nn.ModuleList(down)
         self.middle_in = ResidualBlock(config, channels, channels)
-        self.middle_attention = Attention(config, channels) if config.attention_scales else None
+        self.middle_attention = Attention(config, channels) if config.has_middle_attention else None
         self.middle_out = ResidualBlock(config, channels, channels)
         up: list[nn.Module] = []
         for scale, width in reversed(list(enumerate(widths))):

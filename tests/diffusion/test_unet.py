@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from diffcodec.config import UNetConfig, named_model
-from diffcodec.diffusion.unet import UNet
+from diffcodec.diffusion.unet import Attention, Downsample, UNet
 from diffcodec.diffusion.windows import receptive_radius
 
 TINY = UNetConfig(channels=16, multipliers=(1, 2), patch=2, full_resolution_channels=8, blocks=1, embedding_channels=32)
@@ -58,6 +58,44 @@ def test_the_output_has_the_shape_of_the_input(config: UNetConfig, side: int) ->
     assert side % config.stride == 0
     x = torch.randn(2, 3, side, side + config.stride)
     assert randomised(config)(x, torch.zeros(2)).shape == x.shape
+
+
+@pytest.mark.parametrize("change", [
+    {"attention_head_channels": 8}, {"downsampling": "asymmetric"}, {"norm_groups": 8}, {"norm_eps": 0.1},
+    {"cosines_first": True}, {"frequency_shift": 0}, {"middle_attention": False}, {"attention_scales": (0, 1)},
+], ids=lambda change: next(iter(change)))  # fmt: skip
+def test_every_setting_matters(change: dict[str, Any]) -> None:
+    config = replace(GROUPED, attention_scales=(1,), conditioning="timestep")
+    generator = torch.Generator().manual_seed(9)
+    x, t = torch.randn(1, 3, 8, 12, generator=generator).double(), torch.tensor([7.0])
+    answers = [randomised(each).double()(x, t) for each in (config, replace(config), replace(config, **change))]
+    assert torch.equal(answers[0], answers[1])
+    assert (answers[0] - answers[2]).abs().max() > 1e-5
+
+
+def test_heads_attend_on_their_own() -> None:
+    """What one head of two sees does not change what the other answers."""
+    attention = Attention(replace(TINY, attention_head_channels=8), 16).double()
+    with torch.no_grad():
+        for parameter in attention.parameters():
+            parameter.normal_()
+    attention.norm = torch.nn.Identity()
+    x, embedding = torch.randn(1, 16, 3, 5).double(), torch.zeros(1)
+    query, key, value = attention.qkv(x).flatten(2).reshape(3, 2, 8, 15).unbind()
+    expected = [value[head] @ (query[head].T @ key[head] / 8**0.5).softmax(dim=1).T for head in range(2)]
+    out = x + attention.out(torch.cat(expected).reshape(x.shape))
+    assert torch.allclose(attention(x, embedding), out)
+
+
+def test_asymmetric_padding_is_right_and_below() -> None:
+    layer = Downsample(replace(TINY, downsampling="asymmetric"), 1)
+    with torch.no_grad():
+        layer.conv.weight.copy_(torch.arange(9.0).reshape(1, 1, 3, 3))
+        layer.conv.bias.zero_()
+    x = torch.zeros(1, 1, 4, 4)
+    x[..., 2, 2] = 1
+    # The pixel is the first that the last output reads, and the last that the first three read.
+    assert layer(x, torch.zeros(1)).flatten().tolist() == [8, 6, 2, 0]
 
 
 @pytest.mark.parametrize("channels", [1, 2, 4])

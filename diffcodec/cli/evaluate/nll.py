@@ -8,16 +8,17 @@ from diffcodec.cli.evaluate.options import (
     check_report,
     data_options,
     device_option,
-    model_option,
     report,
     report_options,
     seed_option,
 )
+from diffcodec.cli.options import allow_pickle_option, model_option
 
 
 @click.command("nll")
 @data_options
-@model_option
+@model_option("the bundled one")
+@allow_pickle_option
 @click.option(
     "--terms",
     type=click.IntRange(1),
@@ -31,8 +32,8 @@ from diffcodec.cli.evaluate.options import (
 )
 @report_options
 def command(
-    data: str, root: str, limit: int | None, model: str | None, terms: int | None, seed: int, device: str,
-    batch_size: int | None, json_file: str | None, force: bool,
+    data: str, root: str, limit: int | None, model: str | None, allow_pickle: bool, terms: int | None,
+    seed: int, device: str, batch_size: int | None, json_file: str | None, force: bool,
 ) -> None:  # fmt: skip
     """Bound of the negative log-likelihood: the bits that pictures cost without loss, term by term."""
     check_report(json_file, force)
@@ -47,7 +48,7 @@ def command(
     from diffcodec.evaluation.summary_table import bound_table, mean_and_error
 
     where = check_device(device)
-    checkpoint = load_checkpoint(model or DEFAULT_MODEL)
+    checkpoint = load_checkpoint(model or DEFAULT_MODEL, allow_pickle=allow_pickle)
     dataset = load_dataset(data, root=root, limit=limit)
     denoiser = checkpoint.denoiser(where)
     each = evaluations_per_picture(denoiser.schedule, terms)

@@ -40,7 +40,6 @@ data_options = together(
     root_option,
     limit_option,
 )
-model_option = click.option("--model", help="Bundled model or model file.  [default: the bundled one]")
 seed_option = click.option(
     "--seed", type=click.IntRange(0, 2**64 - 1), default=0, show_default=True, help="Of all noise."
 )

@@ -11,17 +11,18 @@ import click
 from diffcodec.cli.evaluate.options import (
     device_option,
     limit_option,
-    model_option,
     report,
     report_options,
     root_option,
     seed_option,
     together,
 )
+from diffcodec.cli.options import allow_pickle_option, model_option
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from diffcodec.diffusion.samplers import SamplerKind
     from diffcodec.evaluation.sample_quality import SampleQuality
 
 quality_options = together(
@@ -29,9 +30,17 @@ quality_options = together(
     limit_option,
     root_option,
     click.option("-n", "--count", type=click.IntRange(1), metavar="N", help="Draw N samples of a model."),
+    model_option("the bundled one"),
+    allow_pickle_option,
     model_option,
     click.option("--size", type=click.IntRange(4, 1024), default=32, show_default=True, help="Side of a sample."),
-    click.option("--sampler", default="ancestral", show_default=True, help="As for `sample`: ancestral, flow."),
+    click.option(
+        "--sampler",
+        type=click.Choice(["ancestral", "flow", "langevin"]),
+        default="ancestral",
+        show_default=True,
+        help="As for `sample`.",
+    ),
     click.option(
         "--steps",
         type=click.IntRange(1),
@@ -67,8 +76,8 @@ def check_choice(pictures: str | None, count: int | None) -> None:
 
 
 def open_measured(
-    pictures: str | None, count: int | None, *, limit: int | None, root: str, model: str | None, size: int,
-    sampler: str, steps: int | None, seed: int, device: str, batch_size: int,
+    pictures: str | None, count: int | None, *, limit: int | None, root: str, model: str | None, allow_pickle: bool,
+    size: int, sampler: SamplerKind, steps: int | None, seed: int, device: str, batch_size: int,
 ) -> tuple[str, int, Iterable[Tensor]]:  # fmt: skip
     """Name and number of the pictures that are to be measured, and their pixels in batches; samples are drawn here."""
     import torch
@@ -86,7 +95,7 @@ def open_measured(
     from diffcodec.devices import full_precision
     from diffcodec.diffusion.sampling import sample_images
 
-    checkpoint = load_checkpoint(model or DEFAULT_MODEL)
+    checkpoint = load_checkpoint(model or DEFAULT_MODEL, allow_pickle=allow_pickle)
     denoiser = checkpoint.denoiser(device)
     levels = steps or (denoiser.schedule.steps if sampler == "ancestral" else None)
     bar = tqdm(total=count * levels if levels else None, desc="drawing", unit=" evaluations", disable=None)

@@ -10,10 +10,10 @@ from diffcodec.cli.evaluate.options import (
     check_report,
     data_options,
     device_option,
-    model_option,
     report,
     report_options,
 )
+from diffcodec.cli.options import model_option
 
 
 @click.command("rd")
@@ -25,7 +25,7 @@ from diffcodec.cli.evaluate.options import (
     show_default=True,
     help="Noise levels at which files end, joined by commas; 0 is lossless.",
 )
-@model_option
+@model_option("the bundled one")
 @click.option(
     "--channel",
     type=click.Choice(["trellis", "poisson"]),

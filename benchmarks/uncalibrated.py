@@ -1,0 +1,113 @@
+"""The tables of models that have none: makes the file that ships, and measures what a calibration would save.
+
+    python benchmarks/uncalibrated.py --make     # diffcodec/models/uncalibrated.json
+    python benchmarks/uncalibrated.py --images 20
+
+Without --make it compresses test images with the bundled model, once with its own tables and once without any.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+
+import diffcodec
+from diffcodec.calibration import CLASS_SIDES, SIZE_CLASSES, LevelPlanner, candidate_levels, end_weights, make_level
+from diffcodec.checkpoint import load_checkpoint
+from diffcodec.codec import DiffusionCodec
+from diffcodec.config import ScheduleConfig
+from diffcodec.diffusion.schedule import NoiseSchedule
+from diffcodec.images import Picture
+from diffcodec.tables import MSE_SCALE, OCTAVE_STEPS, SNR_SCALE, Level, Variances
+from diffcodec.training.data import load_images
+from diffcodec.transform import BlockTransform
+from diffcodec.uncalibrated import GeneralList, GeneralTables
+
+MODEL = "cifar10-small-v3"
+STEPS = (8, 16, 32, 64)
+DEFAULT_STEPS = 32
+TIMESTEPS = (300, 100, 20, 1)
+SHIPPED = Path(diffcodec.__file__).parent / "models" / "uncalibrated.json"
+IMAGES = Path(__file__).parent / "data" / "cifar10-test-100.webp"
+
+
+def mean_error(variances: Variances, level: Level | None, side: int) -> float:
+    """Squared error of the estimate at a level, over all coefficients of a square picture."""
+    counts = np.array(BlockTransform(3, side, side).counts)
+    return float(np.exp2(np.array(variances.at(level)) / OCTAVE_STEPS) @ counts / counts.sum())
+
+
+def plan(variances: Variances, side: int) -> list[tuple[int, ...]]:
+    """Log SNRs of the best lists for equal variances, on the timesteps of the paper's schedule."""
+    schedule = NoiseSchedule(ScheduleConfig())
+    candidates = candidate_levels(schedule, between=False)
+    levels = [make_level(value) for value in candidates]
+    snr = np.array([0, *(level.snr for level in levels)]) / SNR_SCALE
+    errors = np.array([mean_error(variances, level, side) for level in (None, *levels)])
+    dims = 3 * side * side
+    divergence = np.maximum(snr - snr[:, None], 0) * errors[:, None] * dims / (2 * math.log(2))
+    log_snr = np.array([-math.inf, *candidates])
+    planner = LevelPlanner(log_snr, divergence, dims, end_weights(schedule, log_snr))
+    return [tuple(make_level(value).log_snr for value in planner.plan(steps)) for steps in STEPS]
+
+
+def make_tables() -> GeneralTables:
+    """From the errors that were measured for the bundled model."""
+    tables = load_checkpoint(MODEL).tables
+    assert tables is not None
+    assert tables.variances is not None
+    assert tables.start is not None
+    variances, side = tables.variances, CLASS_SIDES[0]
+
+    def stored(level: Level | None) -> int:
+        return max(1, round(MSE_SCALE * mean_error(variances, level, side)))
+
+    lists = tuple(
+        GeneralList(max_pixels, log_snr)
+        for max_pixels, side in zip(SIZE_CLASSES, CLASS_SIDES, strict=True)
+        for log_snr in plan(variances, side)
+    )
+    return GeneralTables(
+        tables.start, stored(None), variances.log_snr, tuple(stored(Level(value, 1)) for value in variances.log_snr),
+        tables.length_weights, lists, DEFAULT_STEPS,
+    )  # fmt: skip
+
+
+def measure(count: int) -> None:
+    """Print mean file sizes with and without calibration."""
+    images = load_images(str(IMAGES))[:count]
+    pictures = [Picture(image.permute(1, 2, 0).numpy(), None) for image in images]
+    checkpoint = load_checkpoint(MODEL)
+    calibrated, bare = DiffusionCodec(checkpoint), DiffusionCodec(dataclasses.replace(checkpoint, tables=None))
+    for steps in STEPS:
+        for timestep in TIMESTEPS:
+            sizes, errors = [], []
+            for codec in (calibrated, bare):
+                reports = [s.report for s in codec.compress_batch(pictures, timestep=timestep, steps=steps)]
+                sizes.append(np.mean([report.file_bytes for report in reports]))
+                errors.append(np.mean([report.rmse for report in reports]))
+            print(
+                f"{steps:4} steps, t = {timestep:4}: {sizes[0]:7.1f} bytes, rmse {errors[0]:5.2f} calibrated; "
+                f"{sizes[1]:7.1f} bytes, rmse {errors[1]:5.2f} without ({100 * (sizes[1] / sizes[0] - 1):+.1f} %)"
+            )
+
+
+def main() -> None:
+    """Make the file, or measure."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--make", action="store_true", help="write the file that ships")
+    parser.add_argument("--images", type=int, default=20, help="test images to compress (default: 20)")
+    arguments = parser.parse_args()
+    if arguments.make:
+        SHIPPED.write_text(json.dumps(make_tables().to_dict()) + "\n", encoding="utf-8")
+    else:
+        measure(arguments.images)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,34 @@
+"""`diffcodec import`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from diffcodec.cli.batch import check_writable
+from diffcodec.cli.options import allow_pickle_option
+
+
+@click.command("import")
+@click.argument("model")
+@click.option("-o", "--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="Model file.")
+@allow_pickle_option
+@click.option("--force", is_flag=True, help="Overwrite an existing file.")
+def command(model: str, out: Path, allow_pickle: bool, force: bool) -> None:
+    """Turn a diffusers pipeline into one model file, which needs no calibration to be used but is better with one.
+
+    MODEL is a pipeline folder, or hf:NAME of one on the Hugging Face Hub. The weights keep every bit.
+    """
+    check_writable(str(out), force)
+
+    from diffcodec.checkpoint import load_checkpoint
+    from diffcodec.files import atomic_write
+
+    checkpoint = load_checkpoint(model, allow_pickle=allow_pickle)
+    checkpoint.denoiser()  # weights that do not fit are better refused now
+    with atomic_write(out, overwrite=force) as file:
+        file.write(checkpoint.to_bytes())
+    parameters = sum(value.numel() for value in checkpoint.weights.values())
+    fingerprint = checkpoint.ready().fingerprint.hex()
+    click.echo(f"wrote {out}: model {fingerprint}, {checkpoint.card.name}, {parameters} parameters, not calibrated")

@@ -1,0 +1,259 @@
+"""Configurations of `UNet2DModel` and of diffusers' schedulers as ours, and back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from diffcodec.config import ModelConfig, PredictionKind, ScheduleConfig, ScheduleKind, UNetConfig, VarianceKind
+from diffcodec.diffusers_format.settings import Settings
+from diffcodec.diffusion.betas import log_snrs
+from diffcodec.errors import CheckpointError, ConfigError
+
+NETWORK_CLASS = "UNet2DModel"
+
+NETWORK_DEFAULTS = {
+    "_class_name": NETWORK_CLASS,
+    "sample_size": None,
+    "in_channels": 3,
+    "out_channels": 3,
+    "center_input_sample": False,
+    "time_embedding_type": "positional",
+    "time_embedding_dim": None,
+    "freq_shift": 0,
+    "flip_sin_to_cos": True,
+    "down_block_types": ["DownBlock2D", "AttnDownBlock2D", "AttnDownBlock2D", "AttnDownBlock2D"],
+    "mid_block_type": "UNetMidBlock2D",
+    "up_block_types": ["AttnUpBlock2D", "AttnUpBlock2D", "AttnUpBlock2D", "UpBlock2D"],
+    "block_out_channels": [224, 448, 672, 896],
+    "layers_per_block": 2,
+    "mid_block_scale_factor": 1,
+    "downsample_padding": 1,
+    "downsample_type": "conv",
+    "upsample_type": "conv",
+    "dropout": 0.0,
+    "act_fn": "silu",
+    "attention_head_dim": 8,
+    "norm_num_groups": 32,
+    "attn_norm_num_groups": None,
+    "norm_eps": 1e-5,
+    "resnet_time_scale_shift": "default",
+    "add_attention": True,
+    "class_embed_type": None,
+    "num_class_embeds": None,
+    "num_train_timesteps": None,
+}
+"""What a `UNet2DModel` is where its configuration does not say."""
+
+SCHEDULER_DEFAULTS = {
+    "_class_name": "DDPMScheduler",
+    "num_train_timesteps": 1000,
+    "beta_start": 1e-4,
+    "beta_end": 0.02,
+    "beta_schedule": "linear",
+    "trained_betas": None,
+    "variance_type": "fixed_small",
+    "prediction_type": "epsilon",
+    "rescale_betas_zero_snr": False,
+    "use_flow_sigmas": False,
+}
+"""The same of schedulers. Their other keys are about sampling."""
+
+SCHEDULER_CLASSES = (
+    "DDPMScheduler",
+    "DDIMScheduler",
+    "DDPMParallelScheduler",
+    "DDIMParallelScheduler",
+    "PNDMScheduler",
+    "DPMSolverMultistepScheduler",
+    "DPMSolverSinglestepScheduler",
+    "DEISMultistepScheduler",
+    "UniPCMultistepScheduler",
+    "EulerDiscreteScheduler",
+    "EulerAncestralDiscreteScheduler",
+    "LMSDiscreteScheduler",
+)
+"""Ways to sample from one and the same process, which they all describe alike."""
+
+SCHEDULES: dict[str, ScheduleKind] = {
+    "linear": "linear",
+    "scaled_linear": "scaled_linear",
+    "squaredcos_cap_v2": "cosine",
+}
+PREDICTIONS: dict[str, PredictionKind] = {"epsilon": "eps", "sample": "x0", "v_prediction": "v"}
+VARIANCES: dict[str, VarianceKind] = {
+    "fixed_small": "fixedsmall",
+    "fixed_large": "fixedlarge",
+    "learned_range": "learned",
+    "fixed_small_log": "fixedsmall",
+    "fixed_large_log": "fixedlarge",
+}
+DOWN_BLOCKS = {"DownBlock2D": False, "AttnDownBlock2D": True}
+UP_BLOCKS = {"UpBlock2D": False, "AttnUpBlock2D": True}
+MODULATIONS: dict[str, Literal["add", "scale_shift"]] = {"default": "add", "scale_shift": "scale_shift"}
+
+
+def read_model(network_path: Path, scheduler_path: Path) -> ModelConfig:
+    """The model that the configuration files of a network and of a scheduler describe.
+
+    Raises:
+        CheckpointError: for anything that we do not have; it names the file, the key and the value.
+    """
+    network = Settings.read(network_path, NETWORK_DEFAULTS)
+    scheduler = Settings.read(scheduler_path, SCHEDULER_DEFAULTS)
+    try:
+        unet = _network(network)
+    except ConfigError as error:
+        raise CheckpointError(f"{network_path}: {error}") from error
+    scheduler.require("_class_name", *SCHEDULER_CLASSES)
+    # Zero SNR at the last timestep: what the network sees there says nothing, and eps nothing about the image.
+    scheduler.require("rescale_betas_zero_snr", False)
+    scheduler.require("use_flow_sigmas", False)
+    variance: VarianceKind = "fixedsmall"
+    if scheduler.values["variance_type"] is not None:
+        variance = scheduler.choose("variance_type", VARIANCES)
+    if network.get("out_channels", int) != unet.image_channels * (2 if variance == "learned" else 1):
+        raise network.unsupported(
+            "out_channels",
+            f"in_channels ({unet.image_channels}), or twice that with learned_range as the scheduler's variance_type",
+        )
+    try:
+        schedule = _schedule(scheduler)
+        log_snr = log_snrs(schedule)
+        return ModelConfig(
+            unet, schedule, scheduler.choose("prediction_type", PREDICTIONS), variance,
+            log_snr_min=float(log_snr[-1]), log_snr_max=float(log_snr[0]),
+        )  # fmt: skip
+    except ConfigError as error:
+        raise CheckpointError(f"{scheduler_path}: {error}") from error
+
+
+def _schedule(settings: Settings) -> ScheduleConfig:
+    steps = settings.get("num_train_timesteps", int)
+    if settings.values["trained_betas"] is not None:
+        return ScheduleConfig(steps, kind="betas", betas=tuple(settings.get_list("trained_betas", float)))
+    kind = settings.choose("beta_schedule", SCHEDULES)
+    if kind == "cosine":
+        return ScheduleConfig(steps, kind=kind)
+    return ScheduleConfig(steps, settings.get("beta_start", float), settings.get("beta_end", float), kind)
+
+
+def _network(settings: Settings) -> UNetConfig:
+    _reject_what_we_do_not_have(settings)
+    widths = settings.get_list("block_out_channels", int)
+    if widths[0] < 1 or any(width % widths[0] for width in widths):
+        raise settings.unsupported("block_out_channels", "multiples of the first")
+    attends = settings.choose_each("down_block_types", DOWN_BLOCKS)
+    if len(attends) != len(widths):
+        raise settings.unsupported("down_block_types", f"{len(widths)} of them, as of block_out_channels")
+    if settings.choose_each("up_block_types", UP_BLOCKS) != attends[::-1]:
+        raise settings.unsupported("up_block_types", "attention at the same scales as in down_block_types")
+    if settings.values["attention_head_dim"] == 0:
+        raise settings.unsupported("attention_head_dim", "null, or a positive number")
+    return UNetConfig(
+        image_channels=settings.get("in_channels", int),
+        channels=widths[0],
+        multipliers=tuple(width // widths[0] for width in widths),
+        blocks=settings.get("layers_per_block", int),
+        attention_scales=tuple(scale for scale, has_attention in enumerate(attends) if has_attention),
+        norm="group",
+        modulation=settings.choose("resnet_time_scale_shift", MODULATIONS),
+        conditioning="timestep",
+        embedding_channels=settings.get_optional("time_embedding_dim", int) or 4 * widths[0],
+        dropout=settings.get("dropout", float),
+        norm_groups=settings.get("norm_num_groups", int),
+        norm_eps=settings.get("norm_eps", float),
+        attention_head_channels=settings.get_optional("attention_head_dim", int) or 0,
+        middle_attention=settings.get("add_attention", bool),
+        downsampling="symmetric" if settings.get("downsample_padding", int) else "asymmetric",
+        frequency_shift=settings.get("freq_shift", int),
+        cosines_first=settings.get("flip_sin_to_cos", bool),
+    )
+
+
+def _reject_what_we_do_not_have(settings: Settings) -> None:
+    for key, *supported in (
+        ("_class_name", NETWORK_CLASS), ("center_input_sample", False), ("time_embedding_type", "positional"),
+        ("mid_block_type", "UNetMidBlock2D"), ("mid_block_scale_factor", 1), ("downsample_padding", 0, 1),
+        ("downsample_type", "conv"), ("upsample_type", "conv"), ("act_fn", "silu", "swish"), ("class_embed_type", None),
+        ("num_class_embeds", None),
+    ):  # fmt: skip
+        settings.require(str(key), *supported)
+    if settings.values["add_attention"] is not False:
+        # The attention in the middle has the groups of the rest where none are named; with scale_shift it has no norm.
+        groups = settings.values["norm_num_groups"]
+        by_default = settings.values["resnet_time_scale_shift"] == "default"
+        settings.require("attn_norm_num_groups", groups, *([None] if by_default else []))
+    for key, value in settings.values.items():
+        if key not in NETWORK_DEFAULTS and not key.startswith("_") and value not in (None, False):
+            raise settings.unsupported(key, "no such key")
+
+
+def what_differs(config: ModelConfig) -> str | None:
+    """Why `UNet2DModel` and diffusers' schedulers cannot express a model; None if they can."""
+    network = config.network
+    if network.norm != "group":
+        return "its normalisation is local"
+    if network.patch != 1:
+        return "its trunk works on patches"
+    if network.conditioning != "timestep":
+        return "its network is told the log SNR"
+    if network.multipliers[0] != 1:
+        return "its first scale is wider than its stem"
+    if config.prediction == "mean" or (config.prediction == "v" and config.data_std != 1):
+        return "no scheduler has its parametrisation"
+    return None
+
+
+def network_settings(config: ModelConfig, sample_size: int) -> dict[str, Any]:
+    """The configuration of a `UNet2DModel`; undone by `read_model`."""
+    network = config.network
+    attends = [scale in network.attention_scales for scale in range(len(network.multipliers))]
+    down, up = (dict(zip(names.values(), names, strict=True)) for names in (DOWN_BLOCKS, UP_BLOCKS))
+    return {
+        **NETWORK_DEFAULTS,
+        "sample_size": sample_size,
+        "in_channels": network.image_channels,
+        "out_channels": network.image_channels * (2 if config.variance == "learned" else 1),
+        "time_embedding_dim": network.embedding_channels,
+        "freq_shift": network.frequency_shift,
+        "flip_sin_to_cos": network.cosines_first,
+        "down_block_types": [down[each] for each in attends],
+        "up_block_types": [up[each] for each in reversed(attends)],
+        "block_out_channels": [network.channels * multiplier for multiplier in network.multipliers],
+        "layers_per_block": network.blocks,
+        "downsample_padding": 1 if network.downsampling == "symmetric" else 0,
+        "dropout": network.dropout,
+        "attention_head_dim": network.attention_head_channels or None,  # null is one head
+        "norm_num_groups": network.norm_groups,
+        "attn_norm_num_groups": None if network.modulation == "add" else network.norm_groups,
+        "norm_eps": network.norm_eps,
+        "resnet_time_scale_shift": _key_of(MODULATIONS, network.modulation),
+        "add_attention": network.has_middle_attention,
+    }
+
+
+def scheduler_settings(config: ModelConfig, prediction: PredictionKind) -> dict[str, Any]:
+    """The configuration of a `DDPMScheduler`.
+
+    Args:
+        config: the model.
+        prediction: what its network returns to diffusers.
+    """
+    schedule = config.schedule
+    given = schedule.kind == "betas"
+    return {
+        "_class_name": "DDPMScheduler",
+        "num_train_timesteps": schedule.steps,
+        "beta_start": schedule.beta_start,
+        "beta_end": schedule.beta_end,
+        "beta_schedule": "linear" if given else _key_of(SCHEDULES, schedule.kind),
+        "trained_betas": list(schedule.betas) if given else None,
+        "variance_type": _key_of(VARIANCES, config.variance),
+        "prediction_type": _key_of(PREDICTIONS, prediction),
+    }
+
+
+def _key_of(meanings: dict[str, Any], meaning: str) -> str:
+    """The first key that means this."""
+    return next(key for key, value in meanings.items() if value == meaning)
