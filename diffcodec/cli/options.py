@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
-Function = TypeVar("Function", bound=Callable[..., Any] | click.Command)
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 allow_pickle_option = click.option(
     "--allow-pickle",

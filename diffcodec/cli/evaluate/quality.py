@@ -32,7 +32,6 @@ quality_options = together(
     click.option("-n", "--count", type=click.IntRange(1), metavar="N", help="Draw N samples of a model."),
     model_option("the bundled one"),
     allow_pickle_option,
-    model_option,
     click.option("--size", type=click.IntRange(4, 1024), default=32, show_default=True, help="Side of a sample."),
     click.option(
         "--sampler",
