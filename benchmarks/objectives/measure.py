@@ -51,10 +51,10 @@ class Training:
 
     @property
     def has_diverged(self) -> bool:
-        """Whether the loss was not finite, or its median higher in the last tenth of the run than in the first."""
+        """Whether the loss was not finite, or its median half as high again in the last tenth as in the first."""
         tenth = max(1, len(self.losses) // 10)
         # The bound of few images is now and then a hundred times what it is mostly: no means.
-        return self.weights is None or median(self.losses[-tenth:]) > median(self.losses[:tenth])
+        return self.weights is None or median(self.losses[-tenth:]) > 1.5 * median(self.losses[:tenth])
 
 
 def train(

@@ -122,7 +122,7 @@ def rows(total: float) -> list[Row]:
     [
         ([5.0] * 10 + [2.0] * 90, 4.0, "stable"),
         ([5.0] * 10 + [2.0] * 89 + [1000.0], 4.0, "stable"),  # one heavy term is no divergence
-        ([5.0] * 10 + [2.0] * 80 + [6.0] * 10, 4.0, "unstable"),
+        ([5.0] * 10 + [2.0] * 80 + [9.0] * 10, 4.0, "unstable"),
         ([5.0] * 10 + [2.0] * 90, 8.1, "above 8"),
         ([5.0] * 10 + [2.0] * 90, math.nan, "unstable"),
         ([5.0] * 10 + [2.0] * 90, math.inf, "unstable"),
