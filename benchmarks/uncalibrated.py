@@ -8,12 +8,12 @@ Without --make it compresses test images with the bundled model, once with its o
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import json
 import math
 from pathlib import Path
 
+import click
 import numpy as np
 
 import diffcodec
@@ -91,22 +91,21 @@ def measure(count: int) -> None:
                 reports = [s.report for s in codec.compress_batch(pictures, timestep=timestep, steps=steps)]
                 sizes.append(np.mean([report.file_bytes for report in reports]))
                 errors.append(np.mean([report.rmse for report in reports]))
-            print(
+            click.echo(
                 f"{steps:4} steps, t = {timestep:4}: {sizes[0]:7.1f} bytes, rmse {errors[0]:5.2f} calibrated; "
                 f"{sizes[1]:7.1f} bytes, rmse {errors[1]:5.2f} without ({100 * (sizes[1] / sizes[0] - 1):+.1f} %)"
             )
 
 
-def main() -> None:
-    """Make the file, or measure."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--make", action="store_true", help="write the file that ships")
-    parser.add_argument("--images", type=int, default=20, help="test images to compress (default: 20)")
-    arguments = parser.parse_args()
-    if arguments.make:
+@click.command()
+@click.option("--make", is_flag=True, help="Write the file that ships, instead of measuring.")
+@click.option("--images", type=click.IntRange(1, 100), default=20, show_default=True, help="Test images to compress.")
+def main(make: bool, images: int) -> None:
+    """Measure how much larger files are without calibration, or make the tables for models without."""
+    if make:
         SHIPPED.write_text(json.dumps(make_tables().to_dict()) + "\n", encoding="utf-8")
     else:
-        measure(arguments.images)
+        measure(images)
 
 
 if __name__ == "__main__":

@@ -29,8 +29,8 @@ from diffcodec.uncalibrated import uncalibrated_tables
 
 METADATA_KEY = "diffcodec"
 
-WEIGHT_TYPES = {torch.float16: "float16", torch.bfloat16: "bfloat16", torch.float32: "float32"}
-"""Types that weights may be stored in, and their names in fingerprints."""
+WEIGHT_TYPES = {torch.float16: "F16", torch.bfloat16: "BF16", torch.float32: "F32"}
+"""Types that weights may be stored in, and what safetensors and fingerprints call them."""
 
 DEFAULT_MODEL = "cifar10-small-v3"
 """The bundled model that is used where none is named."""
@@ -87,7 +87,7 @@ class Checkpoint:
             values = self.weights[name].detach().cpu().contiguous()
             kind = WEIGHT_TYPES[values.dtype]
             # The first models had but one type, and did not name it.
-            digest.update(_canonical([name, list(values.shape), *([] if kind == "float16" else [kind])]))
+            digest.update(_canonical([name, list(values.shape), *([] if kind == "F16" else [kind])]))
             digest.update(_little_endian(values))
         return digest.digest()[:4]
 

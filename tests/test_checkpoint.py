@@ -268,7 +268,7 @@ def test_weights_are_finite_numbers_of_known_types(checkpoint: Checkpoint, wrong
     metadata = {"config": CONFIG.to_dict(), "card": checkpoint.card.to_dict(), "tables": None}
     path = tmp_path / "wrong.safetensors"
     path.write_bytes(save({"a": wrong}, {METADATA_KEY: json.dumps(metadata)}))
-    with pytest.raises(CheckpointError, match="a: expected finite weights of type float16, bfloat16, float32"):
+    with pytest.raises(CheckpointError, match="a: expected finite weights of type F16, BF16, F32, found"):
         load_checkpoint(path)
 
 

@@ -341,9 +341,12 @@ def test_options_out_of_range_are_named(
         codec.compress(picture, **options)  # type: ignore[arg-type]
 
 
-def test_uncalibrated_model_says_what_to_do() -> None:
-    with pytest.raises(CheckpointError, match="diffcodec calibrate"):
-        DiffusionCodec(make_tiny_checkpoint())
+def test_models_of_other_than_colour_pictures_are_refused() -> None:
+    checkpoint = make_tiny_checkpoint()
+    network = dataclasses.replace(checkpoint.config.network, image_channels=1)
+    grey = dataclasses.replace(checkpoint.config, network=network)
+    with pytest.raises(CheckpointError, match="tiny-v0: expected a model of 3 channels, RGB, found 1"):
+        DiffusionCodec(dataclasses.replace(checkpoint, config=grey))
 
 
 def test_batches_of_different_sizes_are_refused(codec: DiffusionCodec) -> None:

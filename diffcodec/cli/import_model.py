@@ -30,5 +30,5 @@ def command(model: str, out: Path, allow_pickle: bool, force: bool) -> None:
     with atomic_write(out, overwrite=force) as file:
         file.write(checkpoint.to_bytes())
     parameters = sum(value.numel() for value in checkpoint.weights.values())
-    fingerprint = checkpoint.ready().fingerprint.hex()
-    click.echo(f"wrote {out}: model {fingerprint}, {checkpoint.card.name}, {parameters} parameters, not calibrated")
+    fingerprint, state = checkpoint.ready().fingerprint.hex(), "calibrated" if checkpoint.tables else "not calibrated"
+    click.echo(f"wrote {out}: model {fingerprint}, {checkpoint.card.name}, {parameters} parameters, {state}")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from decimal import Context, Decimal, localcontext
+from decimal import ROUND_HALF_EVEN, Context, Decimal, localcontext
 from functools import wraps
 from typing import ParamSpec, TypeVar
 
@@ -30,7 +30,7 @@ Result = TypeVar("Result")
 @contextmanager
 def exact() -> Iterator[None]:
     """In this block decimal arithmetic has DIGITS digits, whatever the program around it has set."""
-    with localcontext(Context(prec=DIGITS)):
+    with localcontext(Context(prec=DIGITS, rounding=ROUND_HALF_EVEN)):
         yield
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from diffcodec.codec import DiffusionCodec
 from diffcodec.errors import ConfigError
 from diffcodec.images import Picture
 from tests.conftest import smooth_pixels
-from tests.diffusers_format.pipelines import NETWORKS, randomised, save_pipeline
+from tests.diffusers_format.pipelines import NETWORKS, TINY, randomised, save_pipeline
 
 IMAGES = torch.from_numpy(np.stack([smooth_pixels(16, 16, seed) for seed in range(4)]).transpose(0, 3, 1, 2).copy())
 
@@ -51,13 +52,32 @@ def test_pictures_of_any_size_return(height: int, width: int, imported: Checkpoi
             assert rmse < worst
 
 
+@pytest.mark.parametrize(
+    ("network", "schedule"),
+    [
+        ({}, {"beta_schedule": "squaredcos_cap_v2", "prediction_type": "v_prediction"}),
+        ({"out_channels": 6}, {"variance_type": "learned_range"}),
+        ({}, {"trained_betas": [0.01, 0.05, 0.1, 0.3, 0.6], "num_train_timesteps": 5}),
+    ],
+)
+def test_other_schedules_and_parametrisations_compress(
+    network: dict[str, int], schedule: dict[str, Any], save: Callable[..., Path]
+) -> None:
+    codec = DiffusionCodec(load_checkpoint(save(randomised(**{**TINY, **network}), **schedule)))
+    picture = Picture(smooth_pixels(8, 8), None)
+    stream = codec.compress(picture, timestep=1, effort=8)
+    assert codec.decompress(stream).pixels.shape == (8, 8, 3)
+    assert stream.report.steps == min(32, len(codec.tables.timesteps))
+    assert stream.report.rmse < 40
+
+
 def test_networks_of_many_scales_see_small_pictures_on_a_large_canvas(save: Callable[..., Path]) -> None:
     codec = DiffusionCodec(load_checkpoint(save(randomised(**NETWORKS["ddpm-church-256"]))))
     picture = Picture(smooth_pixels(5, 33), None)
     assert codec.plane_for(picture).canvas_shape == (3, 32, 64)
-    stream = codec.compress(picture, timestep=1, effort=8)
+    stream = codec.compress(picture, timestep=1, steps=16, effort=8)
     assert codec.decompress(stream).pixels.shape == (5, 33, 3)
-    assert stream.report.psnr_db > 35
+    assert stream.report.psnr_db > 30
 
 
 def test_calibrated_imports_are_lossless_too(calibrated: Checkpoint) -> None:

@@ -253,8 +253,8 @@ def test_the_fingerprint_of_a_folder_does_not_hang_on_fields_of_later_releases(t
     assert "prediction" not in config
     assert "patch" not in config["network"]
     assert "schedule" not in config
-    assert checkpoint.fingerprint.hex() == "040a8e54"
-    assert checkpoint.ready().fingerprint.hex() == "037d67b8"
+    assert checkpoint.fingerprint.hex() == "dc1e2fac"
+    assert checkpoint.ready().fingerprint.hex() == "20317d86"
 
 
 def test_imported_files_are_the_folder_s_model(tiny_pipeline: Path, tmp_path: Path) -> None:
