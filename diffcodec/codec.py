@@ -304,7 +304,7 @@ class DiffusionCodec:
             decoder: what makes a picture of the noisy state x_t at the stream's end: `mean` is the network's estimate
                 of it, with the least error; `flow` (deterministic) and `ancestral` (random) denoise x_t level by level,
                 which looks more like a picture. Exact pixels (t = 0) are what they are with any of them.
-            decoder_seed: of `ancestral`; it restores the same picture with the same seed.
+            decoder_seed: of `ancestral`, which makes the same picture of the same stream and seed.
             decoder_steps: of `flow` and `ancestral`: noise levels from pure noise to t = 1, of which they visit those
                 below the stream's end; by default 100 and 250.
             partial: if the stream is cut, restore its last complete step instead of raising.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from diffcodec.devices import full_precision
 from diffcodec.diffusion.samplers import Sampler
-from diffcodec.diffusion.sampling import ReverseProcess, common_noise
+from diffcodec.diffusion.sampling import ReverseProcess, own_noise
 from diffcodec.errors import CheckpointError, ConfigError
 from diffcodec.walk import Walk
 
@@ -48,11 +49,15 @@ class Decoder:
             raise ConfigError(f"decoder seed: expected at least 0, found {self.seed}")
 
     @torch.no_grad()
-    def restore(self, walk: Walk) -> Tensor:
+    def restore(self, walk: Walk, names: Sequence[int]) -> Tensor:
         """Pictures on their canvases, (N, 3, H, W), from the present state of a walk.
 
-        What is known of the pictures is put into every estimate on the way. All pictures of a batch see the same noise,
-        so that none depends on its company.
+        What is known of the pictures is put into every estimate on the way.
+
+        Args:
+            walk: its state.
+            names: for every picture, a number that tells it from others, and its noise from theirs; so the noise
+                depends neither on a picture's company nor is it the same for a whole folder.
 
         Raises:
             ConfigError: if the model has not that many steps.
@@ -66,7 +71,7 @@ class Decoder:
         sampler = Sampler(self.kind, steps=steps)
         # A walk starts at pure noise; t = T is as good as that, and has a finite log SNR.
         start = max(walk.level, schedule.level(schedule.steps), key=lambda level: level.log_snr)
-        noise = common_noise(self.seed, len(walk.x_t), walk.plane.canvas_shape, walk.device)
+        noise = own_noise(self.seed, names, walk.plane.canvas_shape, walk.device)
         with walk.watch.network(), full_precision(walk.device):
             for state in sampler.walk(process, walk.x_t, sampler.levels(schedule, start), noise):
                 picture = state.x_t

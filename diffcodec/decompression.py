@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -146,7 +147,8 @@ class Receiver:
                 reached = float(len(self.tables.timesteps))
             pictures = exact
             if pictures is None:
-                pictures = [self.plane.pixels(canvas) for canvas in self.decoder.restore(walk)]
+                names = [zlib.crc32(stream.container.payload) for stream in self.streams]
+                pictures = [self.plane.pixels(canvas) for canvas in self.decoder.restore(walk, names)]
             maker = "exact" if exact is not None else self.decoder.kind
             return [
                 Preview(Picture(pixels, alpha), done, steps, reached, reader.information_bits, stream.verified, maker)

@@ -185,7 +185,9 @@ def test_what_does_not_go_together_is_told(model: Path, image: Path, tmp_path: P
     fails(run("sample", "-o", tmp_path / "a.apng", "--steps", 1), ".apng")
     fails(run("sample", "-o", out, "--model", "none"), "none", "bundled")
     fails(run("sample", "-o", out, "--device", "nowhere"), "nowhere", "--device cpu")
-    fails(run("sample", "-o", tmp_path / "no" / "a.png", "--model", model, "--steps", 1), "does not exist")
+    # Told before the work, and even before the model is looked for.
+    fails(run("sample", "-o", tmp_path / "no" / "a.png", "--model", "none"), "directory", "does not exist", "make it")
+    fails(run("interpolate", image, image, "-o", tmp_path / "no" / "a.png", "--model", "none"), "does not exist")
     assert not out.exists()
 
 

@@ -157,6 +157,15 @@ def test_without_a_single_step_a_decoder_samples_from_the_model(codec: Diffusion
     assert difference(drawn.picture, codec.restore(stream, timestep=1000).picture) > 1
 
 
+def test_every_file_has_noise_of_its_own(codec: DiffusionCodec, picture: Picture) -> None:
+    """Or all pictures of a folder would show the same inventions."""
+    streams = [codec.compress(each, timestep=100) for each in (picture, Picture(smooth_pixels(12, 10, seed=5)))]
+    for decoder, alike in (("mean", True), ("flow", True), ("ancestral", False)):
+        # Before the first step all pictures are in one state.
+        a, b = (codec.decompress(stream, timestep=1000, decoder=decoder) for stream in streams)  # type: ignore[arg-type]
+        assert np.array_equal(a.pixels, b.pixels) == alike
+
+
 @pytest.mark.parametrize("decoder", ["mean", *DRAWN])
 def test_lossless_files_are_exact_with_every_decoder(codec: DiffusionCodec, decoder: str) -> None:
     for pixels in (smooth_pixels(8, 8), np.full((8, 8, 3), 7, np.uint8)):
@@ -194,7 +203,7 @@ def test_damaged_weights_are_named(tiny_checkpoint: Checkpoint, picture: Picture
         codec.denoiser, codec.tables, codec.plane_for(picture), 0, codec.tables.level(300), 0, 1, Stopwatch()
     )  # fmt: skip
     with pytest.raises(CheckpointError, match="not numbers"):
-        Decoder("flow").restore(walk)
+        Decoder("flow").restore(walk, [0])
     with pytest.raises(CheckpointError, match="not numbers"):
         codec.decompress(stream)
 
@@ -206,7 +215,7 @@ def test_damaged_weights_are_named(tiny_checkpoint: Checkpoint, picture: Picture
 def restored() -> dict[str, NDArray[np.float64]]:
     """CIFAR-10 test images and what the decoders make of them at t = 300, (N, 32, 32, 3)."""
     data = Path(__file__).parent.parent / "benchmarks" / "data" / "cifar10-test-100.webp"
-    pixels = load_images(str(data))[:12].permute(0, 2, 3, 1).contiguous().numpy()
+    pixels = load_images(str(data))[:6].permute(0, 2, 3, 1).contiguous().numpy()
     codec = DiffusionCodec.from_pretrained()
     streams = codec.compress_batch([Picture(each) for each in pixels], timestep=300, steps=8)
     found = {"original": pixels.astype(float)}
@@ -239,7 +248,7 @@ def test_a_drawn_picture_is_one_that_its_state_could_come_from(picture: Picture)
     checkpoint = load_checkpoint("cifar10-small-v3")
     codec = DiffusionCodec(checkpoint)
     level = NoiseLevel(-1.0)
-    pixels = smooth_pixels(64, 64)
+    pixels = smooth_pixels(32, 32)
     x_0 = torch.from_numpy(pixels.transpose(2, 0, 1).copy()).float()[None] / 127.5 - 1
     walk = Walk(
         codec.denoiser, codec.tables, codec.plane_for(Picture(pixels)), 0, codec.tables.level(300), 0, 1, Stopwatch()
@@ -248,8 +257,8 @@ def test_a_drawn_picture_is_one_that_its_state_could_come_from(picture: Picture)
     walk.x_t = level.alpha * x_0 + level.sigma * torch.randn(x_0.shape, generator=torch.Generator().manual_seed(1))
     walk._estimate = None
     rest = {
-        kind: float(((walk.x_t - level.alpha * Decoder(kind).restore(walk)) / level.sigma).std())  # type: ignore[arg-type]
+        kind: float(((walk.x_t - level.alpha * Decoder(kind).restore(walk, [0])) / level.sigma).std())  # type: ignore[arg-type]
         for kind in ("mean", "ancestral")
     }
     assert rest["mean"] < rest["ancestral"]
-    assert rest["ancestral"] == pytest.approx(1, abs=0.02)
+    assert rest["ancestral"] == pytest.approx(1, abs=0.04)

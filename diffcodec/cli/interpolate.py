@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import click
 
-from diffcodec.cli.batch import check_writable
-from diffcodec.cli.pictures import SamplingOptions, check_format, read_image, sampling_options, to_array, write_sheet
+from diffcodec.cli.pictures import SamplingOptions, check_target, read_image, sampling_options, to_array, write_sheet
 from diffcodec.errors import ImageError
 
 
@@ -37,8 +36,7 @@ def command(
     Both are diffused to t with the same noise, mixed, and denoised. A row shows A, what is left of it at t, the
     mixtures, what is left of B, and B.
     """
-    check_writable(out, options.force)
-    check_format(out)
+    check_target(out, options.force)
 
     import numpy as np
     import torch

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
@@ -10,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from diffcodec.cli.batch import STANDARD, write_output
+from diffcodec.cli.batch import STANDARD, check_writable, write_output
 from diffcodec.cli.options import allow_pickle_option, model_option
-from diffcodec.errors import ImageError
+from diffcodec.errors import ConfigError, ImageError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -175,21 +176,33 @@ def to_array(images: Tensor) -> NDArray[np.uint8]:
     return array
 
 
-def check_format(target: str) -> str:
-    """The name of the format that a picture of this name is written in; PNG for standard output.
+def check_target(target: str, force: bool, *, own_format: bool = False, makes_folder: bool = False) -> None:
+    """Fail before the work, which may take minutes, and not after it.
+
+    Args:
+        target: name of the picture.
+        force: whether it may be overwritten.
+        own_format: it is written in a format of its own, not in one of pictures.
+        makes_folder: its folder will be made.
 
     Raises:
-        ImageError: if there is none.
+        DiffCodecError: if the picture cannot be written there, or not in the format of its name.
     """
-    from diffcodec.images import picture_format
+    check_writable(target, force)
+    if target == STANDARD:
+        return
+    if not own_format:
+        from diffcodec.images import picture_format
 
-    return "PNG" if target == STANDARD else picture_format(target)
+        picture_format(target)
+    folder = os.path.dirname(target) or "."
+    if not makes_folder and not os.path.isdir(folder):
+        raise ConfigError(f"{target} cannot be written: the directory {folder} does not exist; make it first")
 
 
 def write_sheet(picture: Picture, target: str, force: bool, *, make_folder: bool = False) -> None:
     """Write a picture to a file or to standard output."""
-    from diffcodec.images import write_picture
+    from diffcodec.images import picture_format, write_picture
 
-    write_output(
-        target, force, lambda file: write_picture(picture, file, check_format(target)), make_folder=make_folder
-    )
+    file_format = "PNG" if target == STANDARD else picture_format(target)
+    write_output(target, force, lambda file: write_picture(picture, file, file_format), make_folder=make_folder)

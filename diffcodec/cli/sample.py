@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from diffcodec.cli.batch import STANDARD, check_writable, write_output
+from diffcodec.cli.batch import STANDARD, write_output
 from diffcodec.cli.pictures import (
     SamplingOptions,
-    check_format,
+    check_target,
     read_image,
     sampling_options,
     to_array,
@@ -82,9 +82,7 @@ def command(
     count = count or (6 if progressive or share_from else 16)
     targets = [os.path.join(out, f"sample-{number:04d}.png") for number in range(count)] if folder else [out]
     for target in targets:
-        check_writable(target, options.force)
-        if not animated:
-            check_format(target)
+        check_target(target, options.force, own_format=animated, makes_folder=folder)
 
     from diffcodec.sheets import ANIMATED_FORMATS, grid, write_animation
 

@@ -26,7 +26,7 @@ DATA = GaussianData(
     torch.tensor([0.3, -0.2, 0.1], dtype=torch.float64),
     torch.tensor([[0.25, 0.12, 0.02], [0.12, 0.16, -0.05], [0.02, -0.05, 0.04]], dtype=torch.float64),
 )
-SIDE = 70
+SIDE = 50
 COUNT = SIDE**2
 MIX = 0.3
 
