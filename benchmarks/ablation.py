@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from objectives.cells import Cell, all_cells, by_training, chosen_cells, paper_row
 from objectives.measure import Budget, SampleTest, bound_rows, load, status, train
-from objectives.quality import random_moments
+from objectives.quality import InceptionTest, random_moments
 from torch import Tensor
 from tqdm import tqdm
 
@@ -234,7 +234,8 @@ def ablate(
     training = TrainingConfig.from_dict({**SETTINGS, "seed": seed, **dict(parse_setting(text) for text in settings)})
     train_images, test_images = load_images(data, root=root), load_test_images(test_data, root, limit)
     real, reference = split(train_images, samples)
-    test = SampleTest(samples, sample_steps, seed, reference, random_moments(reference), inception)
+    scored = None if inception is None else InceptionTest(inception, reference, device)
+    test = SampleTest(samples, sample_steps, seed, TILE, random_moments(reference), scored)
     results = ResultFile(
         out,
         {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import types
 import typing
 from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
@@ -281,6 +282,7 @@ class TrainingConfig(JsonConfig):
         warmup_images: images over which the learning rate rises linearly.
         final_learning_rate: fraction of the peak at the end of the cosine decay; 1 means no decay.
         adam_beta2: AdamW's decay of the mean squared gradient, per step.
+        gradient_clip: longest gradient that is followed; longer ones are shortened to it.
         ema_decay: of the weights' exponential moving average, per step.
         coarse_weight: factor of the vlb loss at log SNRs below `coarse_below`. Few bits lie there, and so
             little of the bound, but all that is seen of a picture at low rates.
@@ -305,14 +307,19 @@ class TrainingConfig(JsonConfig):
 
     def __post_init__(self) -> None:
         _require(self.batch_size >= 1, f"batch_size: expected at least 1, found {self.batch_size}")
-        _require(self.learning_rate > 0, f"learning_rate: expected a positive number, found {self.learning_rate}")
+        for name in ("learning_rate", "muon_learning_rate", "gradient_clip", "coarse_weight"):
+            value = getattr(self, name)
+            _require(0 < value < math.inf, f"{name}: expected a positive number, found {value}")
+        _require(0 <= self.weight_decay < math.inf, f"weight_decay: expected 0 or more, found {self.weight_decay}")
+        _require(self.warmup_images >= 0, f"warmup_images: expected 0 or more, found {self.warmup_images}")
+        _require(math.isfinite(self.coarse_below), f"coarse_below: expected a log SNR, found {self.coarse_below}")
+        _require(0 <= self.seed < 1 << 32, f"seed: expected 0 to {(1 << 32) - 1}, found {self.seed}")
         _require(0 <= self.adam_beta2 < 1, f"adam_beta2: expected 0 <= adam_beta2 < 1, found {self.adam_beta2}")
         _require(0 <= self.ema_decay < 1, f"ema_decay: expected 0 <= ema_decay < 1, found {self.ema_decay}")
         _require(
             0 <= self.final_learning_rate <= 1,
             f"final_learning_rate: expected a fraction, found {self.final_learning_rate}",
         )
-        _require(self.coarse_weight > 0, f"coarse_weight: expected a positive number, found {self.coarse_weight}")
 
 
 @dataclasses.dataclass(frozen=True)

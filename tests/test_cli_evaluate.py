@@ -109,6 +109,12 @@ def test_nll_prints_the_parts_of_the_bound(pictures: Path, tiny_model: Path) -> 
     assert document["model"]["name"] == "tiny-v0"
 
 
+def test_nll_says_that_alpha_planes_are_left_out(tiny_model: Path, tmp_path: Path) -> None:
+    Image.fromarray(np.dstack([smooth_pixels(8, 8, 0), np.full((8, 8), 100, np.uint8)])).save(tmp_path / "a.png")
+    result = run("nll", "--data", tmp_path, "--model", tiny_model, "--terms", 3)
+    assert "Note: alpha planes of 1 pictures are left out" in result.stderr
+
+
 def test_nll_of_one_picture_has_no_standard_error(pictures: Path, tiny_model: Path) -> None:
     out = done("nll", "--data", pictures, "--limit", 1, "--model", tiny_model, "--terms", 3)
     assert "±" not in out
@@ -198,6 +204,15 @@ def test_wrong_pictures_are_told_of_before_the_reference_is_computed(pictures: P
     assert not (tmp_path / "cache").exists()
     np.savez(tmp_path / "other.npz", mu=np.zeros(3), sigma=np.eye(3))
     fails(run("fid", pictures, "--statistics", tmp_path / "other.npz"), "expected 12 features, found 3")
+
+
+@pytest.mark.usefixtures("small_inception")
+def test_no_samples_are_drawn_for_a_reference_that_fails(
+    tiny_model: Path, tmp_path: Path, fake_sampling: list[dict[str, Any]]
+) -> None:
+    (tmp_path / "broken.png").write_bytes(b"not a picture")
+    fails(run("fid", "--count", 20, "--model", tiny_model, "--size", 8, "--data", tmp_path), "broken.png")
+    assert not fake_sampling
 
 
 def test_pictures_or_count() -> None:

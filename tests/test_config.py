@@ -1,6 +1,7 @@
 """Configurations survive JSON unchanged; what they do not understand they name and reject."""
 
 import json
+import math
 from typing import Any, Literal, get_args
 
 import pytest
@@ -82,7 +83,7 @@ def trainings(draw: st.DrawFn) -> TrainingConfig:
         ema_decay=draw(st.floats(0, 0.99999, **finite)),
         coarse_weight=draw(st.floats(1e-3, 10, **finite)),
         flips=draw(st.booleans()),
-        seed=draw(st.integers(0, 1 << 40)),
+        seed=draw(st.integers(0, (1 << 32) - 1)),
     )
 
 
@@ -188,6 +189,15 @@ def test_whole_numbers_pass_for_fractions() -> None:
         (ModelConfig, {"network": {}, "log_snr_max": float("inf")}, "log_snr: expected min < max"),
         (TrainingConfig, {"batch_size": 0}, "batch_size: expected at least 1"),
         (TrainingConfig, {"learning_rate": 0.0}, "learning_rate: expected a positive number"),
+        (TrainingConfig, {"learning_rate": math.inf}, "learning_rate: expected a positive number"),
+        (TrainingConfig, {"muon_learning_rate": -1.0}, "muon_learning_rate: expected a positive number"),
+        (TrainingConfig, {"gradient_clip": 0.0}, "gradient_clip: expected a positive number, found 0.0"),
+        (TrainingConfig, {"gradient_clip": math.nan}, "gradient_clip: expected a positive number, found nan"),
+        (TrainingConfig, {"weight_decay": -1.0}, "weight_decay: expected 0 or more"),
+        (TrainingConfig, {"warmup_images": -1}, "warmup_images: expected 0 or more"),
+        (TrainingConfig, {"coarse_below": math.nan}, "coarse_below: expected a log SNR"),
+        (TrainingConfig, {"seed": 1 << 32}, "seed: expected 0 to 4294967295"),
+        (TrainingConfig, {"seed": -1}, "seed: expected 0 to 4294967295"),
         (TrainingConfig, {"ema_decay": 1.0}, "ema_decay"),
         (TrainingConfig, {"final_learning_rate": 1.5}, "final_learning_rate: expected a fraction"),
         (TrainingConfig, {"coarse_weight": 0.0}, "coarse_weight: expected a positive number"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import median
 from typing import Literal
 
@@ -18,7 +17,7 @@ from diffcodec.evaluation.bound import measure_bound
 from diffcodec.evaluation.records import Row
 from diffcodec.training.log import Progress
 from diffcodec.training.loop import Trainer
-from objectives.quality import Moments, frechet_random, inception_scores
+from objectives.quality import InceptionTest, Moments, frechet_random
 
 RAW_BPD = 8.0
 """Bits/dim of the pixels as they are: a bound above this is of a model that is worse than none."""
@@ -131,17 +130,17 @@ class SampleTest:
         count: of samples; 0 for none.
         steps: noise levels of ancestral sampling.
         seed: of the samples.
-        reference: real images, uint8, (N, 3, H, W).
-        moments: of their random features.
-        inception: file with Inception's weights, for FID and Inception score.
+        size: height and width of a sample.
+        moments: of the random features of real images.
+        inception: for FID and Inception score.
     """
 
     count: int
     steps: int
     seed: int
-    reference: Tensor
+    size: int
     moments: Moments
-    inception: Path | None
+    inception: InceptionTest | None
 
     def scores(self, denoiser: Denoiser) -> dict[str, float | None]:
         """Of a model's samples."""
@@ -149,14 +148,12 @@ class SampleTest:
             return {}
         from diffcodec.diffusion.sampling import sample_images
 
-        images = sample_images(
-            denoiser, self.count, size=self.reference.shape[2], steps=self.steps, seed=self.seed, batch_size=64
-        )
+        images = sample_images(denoiser, self.count, size=self.size, steps=self.steps, seed=self.seed, batch_size=64)
         return self.scores_of(images)
 
     def scores_of(self, images: Tensor) -> dict[str, float | None]:
         """Of any images."""
         scores: dict[str, float | None] = {"frechet_random": frechet_random(images, self.moments)}
         if self.inception is not None:
-            scores |= inception_scores(images, self.reference, self.inception)
+            scores |= self.inception.scores(images)
         return scores

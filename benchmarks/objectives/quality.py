@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from diffcodec.evaluation.features import FeatureExtractor, load_inception
+from diffcodec.evaluation.reference_statistics import FeatureStatistics, statistics_of
+from diffcodec.evaluation.sample_quality import measure_quality
 from diffcodec.training.data import to_unit
 
 BATCH = 64
@@ -83,21 +87,32 @@ def frechet_random(images: Tensor, reference: Moments) -> float:
     return float((shift @ shift + np.trace(one) + np.trace(other) - 2 * roots.sum()) / len(std))
 
 
-def inception_scores(images: Tensor, reference: Tensor, weights: Path) -> dict[str, float | None]:
-    """FID and Inception score.
+@dataclass(frozen=True, eq=False)
+class InceptionTest:
+    """FID and Inception score; the network and the reference are gone through once for all cells.
 
     Args:
-        images, reference: uint8, (N, 3, H, W).
         weights: file with those of torch-fidelity's Inception.
+        reference: real images, uint8, (N, 3, H, W).
+        device: where the network runs.
     """
-    from diffcodec.evaluation.features import load_inception
-    from diffcodec.evaluation.reference_statistics import statistics_of
-    from diffcodec.evaluation.sample_quality import measure_quality
 
-    extractor = load_inception(weights)
-    statistics = statistics_of(_batches(reference), extractor)
-    quality = measure_quality(_batches(images), extractor, reference=statistics)
-    return {"fid": quality.fid, "inception_score": quality.inception_score}
+    weights: Path
+    reference: Tensor
+    device: str = "cpu"
+
+    @cached_property
+    def _extractor(self) -> FeatureExtractor:
+        return load_inception(self.weights, device=self.device)
+
+    @cached_property
+    def _statistics(self) -> FeatureStatistics:
+        return statistics_of(_batches(self.reference), self._extractor)
+
+    def scores(self, images: Tensor) -> dict[str, float | None]:
+        """Of images, uint8, (N, 3, H, W)."""
+        quality = measure_quality(_batches(images), self._extractor, reference=self._statistics)
+        return {"fid": quality.fid, "inception_score": quality.inception_score}
 
 
 def _batches(images: Tensor) -> Iterator[Tensor]:

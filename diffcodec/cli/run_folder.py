@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -70,6 +71,7 @@ class RunFolder:
                 if is_first:
                     append_log(self.log, progress)
                     bar.n = round(1000 * progress.fraction)
-                    bar.set_postfix(images=progress.images, loss=f"{progress.loss:.4f}", bpd=f"{progress.rate_bpd:.3f}")
+                    rate = {} if math.isnan(progress.rate_bpd) else {"bpd": f"{progress.rate_bpd:.3f}"}
+                    bar.set_postfix(images=progress.images, loss=f"{progress.loss:.4f}", **rate)
 
             yield report

@@ -124,8 +124,10 @@ def command(
     from diffcodec.training.loop import Trainer
     from diffcodec.training.parallel import Processes
 
-    if out is None and not dry_run:
+    if out is None and (resume or not dry_run):
         raise click.UsageError("Missing option '--out'.")
+    if images is None and time_limit is None and not dry_run:
+        raise ConfigError("training needs an end: pass --images, --time-limit or both")
     if model_name.endswith(".json"):
         recipe = Recipe(ModelConfig.from_dict(read_json(Path(model_name))))
     else:
@@ -142,15 +144,16 @@ def command(
             workers=0 if crop == "tiles" else workers,
         )  # fmt: skip
         trainer.check_memory()
+        if out is not None and resume:
+            trainer.load_state(out / "state.pt")
+        elif start is not None:
+            trained = load_checkpoint(start)
+            trainer.load_weights(trained.config, trained.weights)
         if out is None or dry_run:
             cost = measure_steps(trainer)
             if processes.is_first:
                 click.echo("\n".join(cost.lines()))
             return
-        if resume:
-            trainer.load_state(out / "state.pt")
-        elif start is not None:
-            trainer.load_weights(load_checkpoint(start).weights)
         run = RunFolder(
             out, trainer, name=name or Path(model_name).stem, data=data if data == "cifar10" else "own pictures",
             precision=precision, start=start,

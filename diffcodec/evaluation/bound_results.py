@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from diffcodec.evaluation.bound import BoundMeasurement, table_4_steps
+from diffcodec.evaluation.bound_measurement import BoundMeasurement, table_4_steps
 from diffcodec.evaluation.records import ResultFile, Row
 from diffcodec.images import Picture
 

@@ -15,14 +15,8 @@ from diffcodec.diffusion.denoiser import Denoiser, NoisePredictor
 from diffcodec.diffusion.schedule import NoiseLevel, NoiseSchedule
 from diffcodec.diffusion.windows import MAX_WINDOW_PIXELS
 from diffcodec.errors import ConfigError
-from diffcodec.evaluation.bound import (
-    GREY_LEVELS_PER_UNIT,
-    BoundMeasurement,
-    estimates_at,
-    evaluation_levels,
-    measure_bound,
-    processes_of,
-)
+from diffcodec.evaluation.bound import estimates_at, evaluation_levels, measure_bound, processes_of
+from diffcodec.evaluation.bound_measurement import GREY_LEVELS_PER_UNIT, BoundMeasurement
 from diffcodec.evaluation.datasets import same_size_batches
 from diffcodec.evaluation.records import Row
 from diffcodec.images import Picture

@@ -12,7 +12,8 @@ import numpy as np
 from diffcodec.codec import DiffusionCodec
 from diffcodec.errors import ConfigError, ImageError
 from diffcodec.evaluation.baselines import Baseline, measure_baseline
-from diffcodec.evaluation.bound import BoundMeasurement, evaluation_levels
+from diffcodec.evaluation.bound import evaluation_levels
+from diffcodec.evaluation.bound_measurement import BoundMeasurement
 from diffcodec.evaluation.codec_rows import measure_files, measure_true_sampling
 from diffcodec.evaluation.datasets import same_size_batches
 from diffcodec.evaluation.jobs import Job, run_jobs

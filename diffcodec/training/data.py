@@ -13,12 +13,11 @@ from typing import Literal
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from diffcodec.errors import ConfigError, ImageError
-from diffcodec.training.photographs import CropKind, Photographs
+from diffcodec.training.photographs import CropKind, Photographs, opened, upright
 
 IMAGE_SUFFIXES = (".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".jpg", ".jpeg")
 
@@ -27,9 +26,9 @@ def load_images(source: str, *, size: int = 32, root: str = "data") -> Tensor:
     """All training images of a source.
 
     Args:
-        source: `cifar10` (torchvision's training set, downloaded below `root` where there is a network), or
-            one or more paths joined by commas: a file whose sides are multiples of `size` is read as a grid
-            of tiles in row order, a folder as all pictures below it, each cut into size x size tiles.
+        source: `cifar10` (torchvision's training set, downloaded below `root` where there is a network) or
+            a path, or several of these joined by commas: a file whose sides are multiples of `size` is read as a
+            grid of tiles in row order, a folder as all pictures below it, each cut into size x size tiles.
         size: height and width of a training image, in pixels.
         root: where torchvision keeps its data sets.
 
@@ -40,9 +39,12 @@ def load_images(source: str, *, size: int = 32, root: str = "data") -> Tensor:
         ConfigError: if the source does not exist or holds no image of that size.
         ImageError: if a picture cannot be read.
     """
-    if source == "cifar10":
-        return _load_torchvision_cifar10(root)
-    tiles = [_tiles(path, size) for part in source.split(",") for path in _image_files(Path(part))]
+    tiles: list[Tensor] = []
+    for part in source.split(","):
+        if part == "cifar10":
+            tiles.append(_load_torchvision_cifar10(root, size))
+        else:
+            tiles += [_tiles(path, size) for path in _image_files(Path(part))]
     images = torch.cat(tiles) if tiles else torch.empty(0)
     if len(images) == 0:
         raise ConfigError(f"{source}: no picture of at least {size} x {size} pixels found")
@@ -71,7 +73,7 @@ def open_images(
         if resize is not None:
             raise ConfigError("resize: tiles are cut from pictures as they are; choose crop `random` or `centre`")
         return load_images(source, size=size, root=root)
-    if source == "cifar10":
+    if "cifar10" in source.split(","):
         raise ConfigError(f"crop: cifar10 is not cropped, pass a folder of pictures with --data; found {crop!r}")
     files = [path for part in source.split(",") for path in _image_files(Path(part))]
     if not files:
@@ -89,17 +91,16 @@ def _image_files(path: Path) -> list[Path]:
 
 def _tiles(path: Path, size: int) -> Tensor:
     """The size x size tiles of a picture in row order, (N, 3, size, size); an incomplete rim is left out."""
-    try:
-        with Image.open(path) as image:
-            pixels = np.asarray(image.convert("RGB"))
-    except (OSError, ValueError) as error:
-        raise ImageError(f"{path}: cannot be read as a picture ({error})") from error
+    with opened(path) as image:
+        pixels = np.asarray(upright(image))
     rows, columns = pixels.shape[0] // size, pixels.shape[1] // size
     grid = pixels[: rows * size, : columns * size].reshape(rows, size, columns, size, 3)
     return torch.from_numpy(grid.transpose(0, 2, 4, 1, 3).copy()).reshape(-1, 3, size, size)
 
 
-def _load_torchvision_cifar10(root: str) -> Tensor:
+def _load_torchvision_cifar10(root: str, size: int) -> Tensor:
+    if size != 32:
+        raise ConfigError(f"cifar10: its images are 32 x 32, found --size {size}: pass a folder with --data")
     try:
         from torchvision.datasets import CIFAR10
     except ImportError as error:

@@ -104,9 +104,14 @@ class Trainer:
     ) -> None:
         if precision not in ("fp32", "bf16"):
             raise ConfigError(f"precision: expected fp32 or bf16, found {precision!r}")
-        stride, sides = model.network.stride, self.image_shape[1:]
+        stride, (channels, *sides) = model.network.stride, self.image_shape
+        if model.network.image_channels != channels:
+            raise ConfigError(f"image_channels: training images have {channels}, found {model.network.image_channels}")
         if any(side % stride for side in sides):
-            raise ConfigError(f"training images: sides must be multiples of {stride}, found {sides}")
+            raise ConfigError(
+                f"training images: sides must be multiples of {stride}, found {sides[0]} x {sides[1]}: pass another "
+                "--size"
+            )
         check_objective(model, training)
         if training.batch_size % processes:
             raise ConfigError(f"batch_size: {training.batch_size} cannot be shared by {processes} processes")
@@ -152,9 +157,9 @@ class Trainer:
                 losses.clear()
             if self.seconds - saved >= save_every_s and fraction() < 1:
                 saved = self.seconds
-                if losses:
-                    self._mean_loss(losses)
+                self._check_weights()
                 save()
+        self._check_weights()
         save()
 
     def step(self, fraction: float) -> Tensor:
@@ -206,15 +211,18 @@ class Trainer:
         final = self.training.final_learning_rate
         return warmup * (final + (1 - final) * 0.5 * (1 + math.cos(math.pi * min(1.0, fraction))))
 
-    def _mean_loss(self, losses: list[Tensor]) -> float:
-        """Over steps and processes; a run that has diverged must not overwrite the last good state."""
-        loss = self.processes.mean(torch.stack(losses).mean())
-        if not math.isfinite(loss):
+    def _check_weights(self) -> None:
+        """A run that has diverged must not overwrite its last good state."""
+        # A step with a finite loss can have other gradients; those of all processes are in everybody's weights.
+        self._check(all(bool(parameter.isfinite().all()) for parameter in self.denoiser.parameters()))
+
+    def _check(self, is_finite: bool) -> None:
+        if not is_finite:
             raise ConfigError(f"training diverged after {self.batches.drawn} images: lower the learning rate")
-        return loss
 
     def _progress(self, fraction: float, losses: list[Tensor]) -> Progress:
-        loss = self._mean_loss(losses)
+        loss = self.processes.mean(torch.stack(losses).mean())
+        self._check(math.isfinite(loss))
         return Progress(
             self.batches.drawn,
             self.seconds,
@@ -247,11 +255,15 @@ class Trainer:
         """The moving average of the weights, float32 on the CPU, by parameter name."""
         return {name: value.cpu().contiguous() for name, value in self.ema.average.items()}
 
-    def load_weights(self, weights: Mapping[str, Tensor]) -> None:
-        """Start from the weights of a trained model, by parameter name, instead of random ones.
+    def load_weights(self, model: ModelConfig, weights: Mapping[str, Tensor]) -> None:
+        """Start from the weights of a trained model instead of random ones.
+
+        Args:
+            model: what they were trained as; schedule and fixed variances may be others now.
+            weights: by parameter name.
 
         Raises:
-            CheckpointError: if they do not fit the model.
+            CheckpointError: if they do not fit the model, or mean something else in it.
         """
         try:
             self.denoiser.load_state_dict({name: value.float() for name, value in weights.items()})
@@ -259,6 +271,11 @@ class Trainer:
             raise CheckpointError(
                 "the weights to start from do not fit the model that is trained: pass the --model that they are of"
             ) from error
+        if model.prediction != self.model.prediction:
+            raise CheckpointError(
+                f"the weights to start from predict {model.prediction}, and the model that is trained "
+                f"{self.model.prediction}: pass the --model that they are of"
+            )
         self.ema = ExponentialMovingAverage(self.denoiser, self.training.ema_decay)
 
     def save_state(self, path: Path) -> None:

@@ -42,7 +42,9 @@ class Processes:
             ConfigError: if the others cannot be met.
         """
         count = int(os.environ.get("WORLD_SIZE", "1"))
-        if count > 1 and not distributed.is_initialized():
+        if count == 1:
+            return cls()  # whatever rank another tool has left in the environment
+        if not distributed.is_initialized():
             try:
                 # Whoever waits longer than this for the others gets an error: nobody waits for ever.
                 backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
@@ -68,7 +70,7 @@ class Processes:
             return
         if error is None:
             distributed.destroy_process_group()
-        elif isinstance(error, RuntimeError) and "peer" in str(error):
+        elif isinstance(error, RuntimeError) and any(words in str(error) for words in ("peer", "Timed out")):
             raise ConfigError(
                 f"process {self.rank}: another process has gone, and so this one ends: see what that one said; "
                 "--resume goes on from the last saved state"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -73,29 +74,22 @@ class Photographs:
 
     def _check(self, file: Path) -> None:
         """Of a picture's header, which takes a fraction of a millisecond: a run is not to fail after hours."""
-        try:
-            with Image.open(file) as image:
-                side = min(image.size)
-        except (OSError, ValueError, Image.DecompressionBombError) as error:
-            raise ImageError(f"{file}: cannot be read as a picture ({error}): mend or remove it") from error
-        if self.resize is None and side < self.size:
+        with opened(file) as image:
+            width, height = image.size
+        if self.resize is None and min(width, height) < self.size:
             raise ImageError(
-                f"{file}: expected at least {self.size} x {self.size} pixels, found {image.width} x {image.height}: "
+                f"{file}: expected at least {self.size} x {self.size} pixels, found {width} x {height}: "
                 "remove it, or pass --resize to enlarge it"
             )
 
     def _crop(self, file: Path, down: float, right: float) -> Tensor:
         """(3, size, size), uint8."""
-        try:
-            with Image.open(file) as image:
-                side = min(image.size)
-                if self.resize is not None:
-                    # JPEG decodes at a half, a quarter or an eighth for a fraction of the time.
-                    scale = self.resize / side
-                    image.draft("RGB", (math.ceil(image.width * scale), math.ceil(image.height * scale)))
-                pixels = ImageOps.exif_transpose(image).convert("RGB")
-        except (OSError, ValueError, Image.DecompressionBombError) as error:
-            raise ImageError(f"{file}: cannot be read as a picture ({error}): mend or remove it") from error
+        with opened(file) as image:
+            if self.resize is not None:
+                # JPEG decodes at a half, a quarter or an eighth for a fraction of the time.
+                scale = self.resize / min(image.size)
+                image.draft("RGB", (math.ceil(image.width * scale), math.ceil(image.height * scale)))
+            pixels = upright(image)
         if self.resize is None:
             x, y = int(right * (pixels.width - self.size + 1)), int(down * (pixels.height - self.size + 1))
             pixels = pixels.crop((x, y, x + self.size, y + self.size))
@@ -106,3 +100,25 @@ class Photographs:
             box = (left, top, min(left + cut, pixels.width), min(top + cut, pixels.height))
             pixels = pixels.resize((self.size, self.size), Image.Resampling.BICUBIC, box)
         return torch.from_numpy(np.array(pixels)).permute(2, 0, 1)
+
+
+@contextmanager
+def opened(file: Path) -> Iterator[Image.Image]:
+    """A picture of 8 bits per sample, of any mode, of which only the header has been read.
+
+    Raises:
+        ImageError: if it is none, or turns out to be damaged while it is used.
+    """
+    try:
+        with Image.open(file) as image:
+            if image.mode.startswith(("I", "F")):  # Pillow would cut off what is above 255
+                raise ValueError("it has more than 8 bits per sample")
+            yield image
+    except Exception as error:  # Pillow raises almost anything on damaged files
+        reason = str(error) or type(error).__name__
+        raise ImageError(f"{file}: cannot be read as a picture ({reason}): mend or remove it") from error
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """The picture in colour, turned as its EXIF orientation says; of several frames the first."""
+    return ImageOps.exif_transpose(image).convert("RGB")

@@ -17,13 +17,15 @@ from torch import Tensor
 from diffcodec.config import ModelConfig, ScheduleConfig, TrainingConfig, UNetConfig
 from diffcodec.diffusion.denoiser import Denoiser
 from diffcodec.errors import ConfigError
+from diffcodec.evaluation.features import FeatureExtractor, Features
 from diffcodec.evaluation.records import Row
+from tests.evaluation.small_network import small_extractor
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))  # as for a script that is started there
 
 import ablation  # noqa: E402
-from objectives import measure  # noqa: E402
+from objectives import measure, quality  # noqa: E402
 from objectives.cells import Cell, all_cells, by_training, chosen_cells, paper_row  # noqa: E402
 from objectives.measure import Budget, Training, status, train  # noqa: E402
 from objectives.quality import RandomFeatures, frechet_random, random_moments  # noqa: E402
@@ -266,16 +268,25 @@ def test_pictures_of_other_sizes_are_no_test_images(arguments: list[str], tmp_pa
     assert "expected test images of 32 x 32 pixels in colour" in result.output
 
 
-def test_inception_is_asked_where_its_weights_are_given(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    images = pictures(6)
-    asked: list[Path] = []
+def test_inception_sees_the_real_images_once_for_all_cells(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    images, extractor = pictures(20), small_extractor()
+    seen: list[object] = []
 
-    def scores(samples: Tensor, reference: Tensor, weights: Path) -> dict[str, float]:
-        asked.append(weights)
-        return {"fid": float(len(samples)), "inception_score": float(len(reference))}
+    def load(weights: Path, *, device: str) -> FeatureExtractor:
+        seen.append(weights)
+        return extractor
 
-    monkeypatch.setattr(measure, "inception_scores", scores)
-    test = measure.SampleTest(6, 3, 0, images, random_moments(images), tmp_path / "weights.pth")
-    found = test.scores_of(images)
-    assert (found["fid"], found["inception_score"]) == (6, 6)
-    assert asked == [tmp_path / "weights.pth"]
+    look = FeatureExtractor.__call__
+
+    def features(self: FeatureExtractor, batch: Tensor) -> Features:
+        seen.append(len(batch))
+        return look(self, batch)
+
+    monkeypatch.setattr(quality, "load_inception", load)
+    monkeypatch.setattr(FeatureExtractor, "__call__", features)
+    inception = quality.InceptionTest(tmp_path / "weights.pth", images)
+    test = measure.SampleTest(6, 3, 0, 32, random_moments(images), inception)
+    same, fewer = test.scores_of(images), test.scores_of(images[:14])
+    assert seen == [tmp_path / "weights.pth", 20, 20, 14]
+    assert same["fid"] == pytest.approx(0, abs=1e-3 * fewer["fid"])
+    assert same["inception_score"] > 1

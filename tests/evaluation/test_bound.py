@@ -18,7 +18,8 @@ from diffcodec.config import ScheduleConfig
 from diffcodec.diffusion.denoiser import alpha_sigma
 from diffcodec.diffusion.schedule import NoiseSchedule
 from diffcodec.errors import ConfigError, ImageError
-from diffcodec.evaluation.bound import BoundMeasurement, evaluation_levels, measure_bound
+from diffcodec.evaluation.bound import evaluation_levels, measure_bound
+from diffcodec.evaluation.bound_measurement import BoundMeasurement
 from tests.conftest import smooth_pixels
 
 PAPER = NoiseSchedule(ScheduleConfig())

@@ -11,7 +11,8 @@ from diffcodec.config import ModelConfig, ScheduleConfig, TrainingConfig, UNetCo
 from diffcodec.diffusion.denoiser import Denoiser, alpha_sigma
 from diffcodec.diffusion.gaussian import GaussianDiffusion
 from diffcodec.diffusion.schedule import NoiseLevel, NoiseSchedule, forward_std, posterior
-from diffcodec.evaluation.bound import BoundMeasurement, measure_bound
+from diffcodec.evaluation.bound import measure_bound
+from diffcodec.evaluation.bound_measurement import BoundMeasurement
 from diffcodec.evaluation.bound_results import join
 from diffcodec.evaluation.summary_table import bound_line
 from diffcodec.training.losses import training_loss

@@ -11,7 +11,8 @@ import torch
 from diffcodec.checkpoint import Checkpoint
 from diffcodec.config import ScheduleConfig
 from diffcodec.diffusion.schedule import NoiseSchedule
-from diffcodec.evaluation.bound import BoundMeasurement, measure_bound
+from diffcodec.evaluation.bound import measure_bound
+from diffcodec.evaluation.bound_measurement import BoundMeasurement
 from diffcodec.evaluation.bound_results import attach_references, is_complete, join, wanted_steps, write_bound
 from diffcodec.evaluation.records import ResultFile
 from diffcodec.images import Picture

@@ -72,6 +72,14 @@ def test_grey_and_palette_pictures_become_rgb(tmp_path: Path) -> None:
     assert torch.equal(found, expected)
 
 
+def test_pictures_are_turned_upright(tmp_path: Path) -> None:
+    pixels, exif = noise(8, 16), Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90 degrees clockwise
+    Image.fromarray(pixels).save(tmp_path / "a.png", exif=exif)
+    found = load_images(str(tmp_path), size=8).permute(0, 2, 3, 1).numpy()
+    assert np.array_equal(found.reshape(16, 8, 3), np.rot90(pixels, -1))
+
+
 def test_missing_and_empty_sources_are_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no-such-folder: no such file or folder; pass an existing one, or `cifar10`"):
         load_images("no-such-folder")
@@ -122,6 +130,15 @@ def test_cifar10_is_torchvision_s_training_set(monkeypatch: pytest.MonkeyPatch) 
     found = load_images("cifar10", root="here")
     assert np.array_equal(found.permute(0, 2, 3, 1).numpy(), data)
     assert asked == [("here", True)]
+    with pytest.raises(ConfigError, match="cifar10: its images are 32 x 32, found --size 256: pass a folder"):
+        load_images("cifar10", size=256)
+
+
+def test_cifar10_may_be_one_of_several_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data, more = noise(32, 32, 1)[None], noise(32, 32, 2)
+    use_torchvision(monkeypatch, SimpleNamespace(CIFAR10=lambda root, train, download: SimpleNamespace(data=data)))
+    found = load_images(f"{save(tmp_path / 'a.png', more)},cifar10").permute(0, 2, 3, 1).numpy()
+    assert np.array_equal(found, np.stack([more, data[0]]))
 
 
 def test_pixels_are_mapped_onto_minus_one_to_one() -> None:

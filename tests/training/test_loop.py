@@ -1,10 +1,13 @@
 """The loop learns, ends when it should, and goes on after an interruption as if there had been none."""
 
+import errno
+import io
 import math
+import os
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 import torch
@@ -245,6 +248,25 @@ def test_a_diverged_run_says_so_and_keeps_its_last_state(tmp_path: Path) -> None
     assert not saved
 
 
+def test_weights_that_are_not_finite_are_not_saved_whatever_the_loss_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last step before saving may have had a finite loss, and gradients that were none."""
+    trainer = Trainer(MODEL, TRAINING, pictures())
+    saved: list[int] = []
+
+    objective = trainer.objective.forward
+
+    def forward(*arguments: Tensor) -> Tensor:
+        loss: Tensor = objective(*arguments)
+        if trainer.batches.drawn == 16:
+            loss.register_hook(lambda gradient: gradient * math.inf)
+        return loss
+
+    monkeypatch.setattr(trainer.objective, "forward", forward)
+    with pytest.raises(ConfigError, match="training diverged after 16 images"):
+        trainer.run(max_images=80, save=lambda: saved.append(trainer.batches.drawn), save_every_s=0.0)
+    assert saved == [8]
+
+
 def test_bfloat16_trains_float32_weights() -> None:
     rough, exact = (Trainer(MODEL, TRAINING, pictures(), precision=precision) for precision in ("bf16", "fp32"))
     assert run(rough, 24)[-1].loss == pytest.approx(run(exact, 24)[-1].loss, rel=0.02)
@@ -283,8 +305,11 @@ def test_a_weight_of_coarse_levels_changes_training_but_not_the_reported_loss() 
 def test_settings_that_do_not_fit_are_errors() -> None:
     with pytest.raises(ConfigError, match="precision: expected fp32 or bf16, found 'fp16'"):
         Trainer(MODEL, TRAINING, pictures(), precision="fp16")
-    with pytest.raises(ConfigError, match=r"sides must be multiples of 4, found \(8, 6\)"):
+    with pytest.raises(ConfigError, match="sides must be multiples of 4, found 8 x 6: pass another --size"):
         Trainer(MODEL, TRAINING, pictures()[:, :, :, :6])
+    grey = replace(MODEL, network=replace(MODEL.network, image_channels=1))
+    with pytest.raises(ConfigError, match="image_channels: training images have 3, found 1"):
+        Trainer(grey, TRAINING, pictures())
     with pytest.raises(ConfigError, match="batch_size: 8 cannot be shared by 3 processes"):
         Trainer(MODEL, TRAINING, pictures(), processes=Processes(0, 3))
 
@@ -292,7 +317,7 @@ def test_settings_that_do_not_fit_are_errors() -> None:
 def test_states_that_cannot_be_resumed_from_are_named(tmp_path: Path) -> None:
     path = tmp_path / "state.pt"
     trainer = Trainer(MODEL, TRAINING, pictures())
-    with pytest.raises(CheckpointError, match=r"state\.pt: cannot be resumed from"):
+    with pytest.raises(CheckpointError, match=r"state\.pt does not exist: start the run without --resume"):
         trainer.load_state(path)
     trainer.save_state(path)
     data = path.read_bytes()
@@ -300,7 +325,7 @@ def test_states_that_cannot_be_resumed_from_are_named(tmp_path: Path) -> None:
         path.write_bytes(content)
         with pytest.raises(CheckpointError, match=r"state\.pt: cannot be resumed from"):
             trainer.load_state(path)
-    for state in ([1, 2], {"model": MODEL.to_dict()}, {"model": 3}):
+    for state in ([1, 2], torch.zeros(3), {"model": MODEL.to_dict()}, {"model": 3}):
         torch.save(state, path)
         with pytest.raises((CheckpointError, ConfigError)):
             trainer.load_state(path)
@@ -319,3 +344,36 @@ def test_resuming_with_other_settings_is_refused_by_name(tmp_path: Path) -> None
     other = Trainer(MODEL, replace(TRAINING, learning_rate=0.125), pictures())
     with pytest.raises(CheckpointError, match="learning_rate"):
         other.load_state(tmp_path / "state.pt")
+
+
+def test_a_full_disk_is_one_line_and_the_old_state_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "state.pt"
+    trainer = Trainer(MODEL, TRAINING, pictures())
+    trainer.save_state(path)
+    before = path.read_bytes()
+    make = os.fdopen
+
+    def full(descriptor: int, mode: str) -> BinaryIO:
+        file = make(descriptor, mode, buffering=0)
+
+        class Full(io.BufferedWriter):
+            def write(self, data: Any) -> int:
+                if self.tell() + len(data) > 10_000:
+                    raise OSError(errno.ENOSPC, "No space left on device")
+                return super().write(data)
+
+        return Full(file)
+
+    monkeypatch.setattr(os, "fdopen", full)
+    with pytest.raises(ConfigError, match=r"state\.pt cannot be written \(.*No space left on device\): make room"):
+        trainer.save_state(path)
+    assert path.read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == ["state.pt"]
+
+
+def test_weights_to_start_from_mean_the_same_in_the_model() -> None:
+    config = replace(TRAINING, time="discrete")
+    other = Trainer(replace(MODEL, prediction="eps", variance="fixedlarge"), config, pictures())
+    other.load_weights(replace(other.model, variance="fixedsmall"), weights(other))
+    with pytest.raises(CheckpointError, match="predict v, and the model that is trained eps: pass the --model"):
+        other.load_weights(MODEL, weights(other))

@@ -194,6 +194,24 @@ def test_one_process_is_alone(monkeypatch: pytest.MonkeyPatch) -> None:
         assert alone.joined(module) is module
 
 
+def test_a_rank_that_another_tool_has_left_behind_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RANK", "3")
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    assert Processes.from_environment() == Processes()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        "[tcp/pair.cc:525] Connection closed by peer [10.0.0.2]:24567",
+        "[tcp/unbound_buffer.cc:78] Timed out waiting 600000ms for recv operation to complete",
+    ],
+)
+def test_a_process_that_is_left_alone_says_so(error: str) -> None:
+    with pytest.raises(ConfigError, match="process 1: another process has gone"), Processes(1, 2):
+        raise RuntimeError(error)
+
+
 def test_others_that_cannot_be_met_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", "0")

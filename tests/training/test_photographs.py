@@ -161,3 +161,24 @@ def test_options_that_do_not_fit_together_are_errors(folder: Path) -> None:
     with pytest.raises(ConfigError, match="missing: no such file or folder"):
         open_images(str(folder / "missing"), crop="random")
     assert torch.is_tensor(open_images(str(folder), size=8))
+
+
+def test_a_picture_with_more_than_8_bits_is_refused_before_training(tmp_path: Path) -> None:
+    """Pillow would turn all of it white."""
+    Image.fromarray(np.full((16, 16), 40_000, np.uint16)).save(tmp_path / "deep.png")
+    for crop in ("tiles", "random"):
+        with pytest.raises(ImageError, match=r"deep\.png: cannot be read .*more than 8 bits per sample"):
+            open_images(str(tmp_path), size=8, crop=crop)  # type: ignore[arg-type]
+
+
+def test_whatever_pillow_raises_names_the_file(tmp_path: Path) -> None:
+    """A chunk of a PNG without a name is a SyntaxError."""
+    path = save(tmp_path / "a.png", noise(200, 200))
+    data = bytearray(path.read_bytes())
+    place = data.rindex(b"IDAT")
+    data[place : place + 4] = b"\0\1\2\3"
+    path.write_bytes(data)
+    with pytest.raises(ImageError, match=r"a\.png: cannot be read as a picture \(broken PNG file.*mend or remove it$"):
+        Photographs([path], size=8, crop="random").take(torch.tensor([0]), torch.zeros(1, 2))
+    with pytest.raises(ImageError, match=r"a\.png: cannot be read as a picture \(broken PNG file.*mend or remove it$"):
+        open_images(str(path), size=8)

@@ -120,11 +120,11 @@ def test_a_time_limit_ends_the_command(place: Path) -> None:
     ("more", "message"),
     [
         ((), "training needs an end"),
-        (("--images", "8", "--resume"), "state.pt: cannot be resumed from"),
+        (("--images", "8", "--resume"), "state.pt does not exist: start the run without --resume"),
         (("--images", "8", "--set", "momentum=0.9"), "TrainingConfig: unknown key 'momentum'"),
         (("--images", "8", "--set", "batch_size=many"), "TrainingConfig.batch_size: expected int, found 'many'"),
         (("--images", "8", "--set", "batch_size"), "--set batch_size: expected KEY=VALUE"),
-        (("--images", "8", "--size", "10"), "sides must be multiples of 4, found (10, 10)"),
+        (("--images", "8", "--size", "10"), "sides must be multiples of 4, found 10 x 10"),
         (("--images", "8", "--size", "64"), "no picture of at least 64 x 64 pixels found"),
         (("--images", "8", "--data", "missing.webp"), "missing.webp: no such file or folder"),
         (("--images", "8", "--resize", "16"), "resize: tiles are cut from pictures as they are"),
@@ -197,9 +197,24 @@ def test_a_dry_run_writes_nothing_and_needs_no_folder(place: Path) -> None:
         assert f"\n{start}" in "\n" + result.output
     assert "a step of 4 images" in result.output
     assert {path.name for path in place.iterdir()} == before
-    result = CliRunner().invoke(main, [*arguments, "--images", "8"])
-    assert result.exit_code == 2
-    assert "Missing option '--out'" in result.output
+    for more in (["--images", "8"], ["--dry-run", "--resume"]):
+        result = CliRunner().invoke(main, [*arguments, *more])
+        assert result.exit_code == 2
+        assert "Missing option '--out'" in result.output
+
+
+def test_a_dry_run_fails_where_the_run_would(place: Path) -> None:
+    options = ["--dry-run", "--set", "batch_size=4"]
+    assert_one_line_error(train(place, *options, "--from", "missing"), "missing: neither a model file")
+    assert_one_line_error(train(place, *options, "--resume"), "state.pt does not exist")
+    assert not (place / "out").exists()
+
+
+@pytest.mark.parametrize(("loss", "shows_rate"), [("vlb", True), ("simple", False)])
+def test_a_loss_that_is_no_rate_is_not_shown_as_one(place: Path, loss: str, shows_rate: bool) -> None:
+    result = train(place, "--images", "8", "--set", "batch_size=8", "--set", f"loss={loss}")
+    assert result.exit_code == 0, result.output
+    assert ("bpd=" in result.output) == shows_rate
 
 
 def test_memory_is_checked_before_training(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

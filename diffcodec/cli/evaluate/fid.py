@@ -55,7 +55,7 @@ def command(
     # What may be missing is asked for before hours of work: weights, reference, pictures.
     extractor = load_inception(inception, device=check_device(device))
     real = open_dataset(data, root=root) if statistics is None else read_statistics(statistics)
-    name, total, batches = open_measured(pictures, count, root=root, device=device, batch_size=batch_size, **drawing)
+    measured = open_measured(pictures, count, root=root, device=device, batch_size=batch_size, **drawing)
     if isinstance(real, FeatureStatistics):
         reference = real
     else:
@@ -65,7 +65,8 @@ def command(
                 progress=lambda done: bar.update(done - bar.n),
                 warn=lambda text: click.echo(f"Warning: {text}", err=True),
             )  # fmt: skip
-    with tqdm(total=total, desc="features", unit=" pictures", disable=None) as bar:
+    batches = measured.batches()
+    with tqdm(total=measured.count, desc="features", unit=" pictures", disable=None) as bar:
         quality = measure_quality(
             batches, extractor, reference=reference, splits=splits, progress=lambda done: bar.update(done - bar.n)
         )
@@ -75,4 +76,4 @@ def command(
         "splits": splits,
         "extractor": extractor.digest,
     }
-    report_quality(json_file, force, name, quality, settings)
+    report_quality(json_file, force, measured.name, quality, settings)

@@ -32,7 +32,8 @@ def command(
     from diffcodec.evaluation.sample_quality import measure_quality
 
     extractor = load_inception(inception, device=check_device(device))
-    name, total, batches = open_measured(pictures, count, device=device, **drawing)
-    with tqdm(total=total, desc="features", unit=" pictures", disable=None) as bar:
+    measured = open_measured(pictures, count, device=device, **drawing)
+    batches = measured.batches()
+    with tqdm(total=measured.count, desc="features", unit=" pictures", disable=None) as bar:
         quality = measure_quality(batches, extractor, splits=splits, progress=lambda done: bar.update(done - bar.n))
-    report_quality(json_file, force, name, quality, {"splits": splits, "extractor": extractor.digest})
+    report_quality(json_file, force, measured.name, quality, {"splits": splits, "extractor": extractor.digest})

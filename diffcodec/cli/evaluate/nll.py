@@ -53,6 +53,8 @@ def command(
     denoiser = checkpoint.denoiser(where)
     each = evaluations_per_picture(denoiser.schedule, terms)
     total = each * len(dataset)
+    for note in dataset.notes:
+        click.echo(f"Note: {note}", err=True)
     click.echo(f"{len(dataset)} pictures of {dataset.name}, {each} network evaluations each: {total} in all", err=True)
     with tqdm(total=total, unit=" evaluations", disable=None) as bar:
         rows = measure_nll(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -74,11 +75,26 @@ def check_choice(pictures: str | None, count: int | None) -> None:
         raise click.UsageError("Pass either PICTURES, or --count N to draw samples of a model.")
 
 
+@dataclass(frozen=True)
+class Measured:
+    """Pictures that are to be measured.
+
+    Args:
+        name: as results are filed.
+        count: of the pictures.
+        batches: their pixels, uint8, (B, 3, H, W) each; samples are drawn when they are asked for.
+    """
+
+    name: str
+    count: int
+    batches: Callable[[], Iterable[Tensor]]
+
+
 def open_measured(
     pictures: str | None, count: int | None, *, limit: int | None, root: str, model: str | None, allow_pickle: bool,
     size: int, sampler: SamplerKind, steps: int | None, seed: int, device: str, batch_size: int,
-) -> tuple[str, int, Iterable[Tensor]]:  # fmt: skip
-    """Name and number of the pictures that are to be measured, and their pixels in batches; samples are drawn here."""
+) -> Measured:  # fmt: skip
+    """The pictures, or samples of a model: nothing that takes long yet, but all that may be missing."""
     import torch
     from tqdm import tqdm
 
@@ -89,7 +105,7 @@ def open_measured(
     if count is None:
         assert pictures is not None
         source = open_dataset(pictures, root=root, limit=limit)
-        return source.name, len(source), image_batches(source, batch_size)
+        return Measured(source.name, len(source), lambda: image_batches(source, batch_size))
 
     from diffcodec.devices import full_precision
     from diffcodec.diffusion.sampling import sample_images
@@ -97,13 +113,17 @@ def open_measured(
     checkpoint = load_checkpoint(model or DEFAULT_MODEL, allow_pickle=allow_pickle)
     denoiser = checkpoint.denoiser(device)
     levels = steps or (denoiser.schedule.steps if sampler == "ancestral" else None)
-    bar = tqdm(total=count * levels if levels else None, desc="drawing", unit=" evaluations", disable=None)
-    with bar, full_precision(torch.device(device)):
-        samples = sample_images(
-            denoiser, count, size=size, steps=steps, sampler=sampler, seed=seed, batch_size=batch_size,
-            progress=bar.update,
-        )  # fmt: skip
-    return f"samples-of-{checkpoint.card.name}", count, torch.split(samples, batch_size)
+
+    def draw() -> Iterable[Tensor]:
+        bar = tqdm(total=count * levels if levels else None, desc="drawing", unit=" evaluations", disable=None)
+        with bar, full_precision(torch.device(device)):
+            samples = sample_images(
+                denoiser, count, size=size, steps=steps, sampler=sampler, seed=seed, batch_size=batch_size,
+                progress=bar.update,
+            )  # fmt: skip
+        return torch.split(samples, batch_size)
+
+    return Measured(f"samples-of-{checkpoint.card.name}", count, draw)
 
 
 def report_quality(
