@@ -69,7 +69,8 @@ def levels_below(
         grid = schedule.log_snr[np.linspace(schedule.steps, 1, steps).round().astype(int)]
     else:
         grid = np.linspace(schedule.log_snr[-1], schedule.log_snr[1], steps)
-    cleaner = [NoiseLevel(float(log_snr)) for log_snr in grid if log_snr > start.log_snr + 1e-6]
+    # The levels at which files end are rounded (`tables.LOG_SNR_SCALE`): their own timestep is no level of its own.
+    cleaner = [NoiseLevel(float(log_snr)) for log_snr in grid if log_snr > start.log_snr + 1e-5]
     return [start, *cleaner, IMAGE]
 
 
