@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from scipy.fft import dctn
 
 from diffcodec import DiffusionCodec, Picture, write_picture
-from diffcodec.decoders import DecoderKind
+from diffcodec.decoders import Decoder, DecoderKind
 from diffcodec.sheets import grid
 from diffcodec.training.data import load_images
 
@@ -79,7 +79,7 @@ def measure(codec: DiffusionCodec, original: Pixels, timestep: int, steps: int |
     rows = []
     for decoder in DECODERS:
         with counted(codec) as pictures:
-            made = codec.decompress_batch(streams, decoder=decoder, decoder_steps=None if decoder == "mean" else steps)
+            made = codec.decompress_batch(streams, decoder=Decoder(decoder, None if decoder == "mean" else steps))
         pixels = np.stack([picture.pixels for picture in made])
         mse = np.mean((pixels.astype(np.float64) - original) ** 2)
         detail = {size: detail_energy(pixels, *span) / detail_energy(original, *span) for size, span in DETAILS.items()}

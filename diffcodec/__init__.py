@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from diffcodec.checkpoint import Checkpoint, load_checkpoint
     from diffcodec.codec import DiffusionCodec
+    from diffcodec.decoders import Decoder
     from diffcodec.images import Picture, read_picture, write_picture
     from diffcodec.results import Bitstream, Preview, Report
     from diffcodec.targets import Target
@@ -23,6 +24,7 @@ __version__ = "0.4.0"
 __all__ = [
     "Bitstream",
     "Checkpoint",
+    "Decoder",
     "DiffusionCodec",
     "Picture",
     "Preview",
@@ -39,6 +41,7 @@ def __getattr__(name: str) -> Any:
     """Public names are imported on first use: `import diffcodec` and `diffcodec --help` do not wait for torch."""
     modules = {
         "codec": ("DiffusionCodec",),
+        "decoders": ("Decoder",),
         "results": ("Bitstream", "Preview", "Report"),
         "checkpoint": ("Checkpoint", "load_checkpoint"),
         "images": ("Picture", "read_picture", "write_picture"),

@@ -263,9 +263,7 @@ class DiffusionCodec:
         stream: Bitstream | bytes,
         *,
         timestep: int | None = None,
-        decoder: DecoderKind = "mean",
-        decoder_seed: int = 0,
-        decoder_steps: int | None = None,
+        decoder: Decoder | DecoderKind = "mean",
         partial: bool = False,
         max_pixels: int = DEFAULT_MAX_PIXELS,
         name: str = "the stream",
@@ -277,18 +275,15 @@ class DiffusionCodec:
             ConfigError: if `timestep` is finer than the stream.
         """
         return self.restore(
-            stream, timestep=timestep, decoder=decoder, decoder_seed=decoder_seed, decoder_steps=decoder_steps,
-            partial=partial, max_pixels=max_pixels, name=name,
-        ).picture  # fmt: skip
+            stream, timestep=timestep, decoder=decoder, partial=partial, max_pixels=max_pixels, name=name
+        ).picture
 
     def restore(
         self,
         stream: Bitstream | bytes,
         *,
         timestep: int | None = None,
-        decoder: DecoderKind = "mean",
-        decoder_seed: int = 0,
-        decoder_steps: int | None = None,
+        decoder: Decoder | DecoderKind = "mean",
         partial: bool = False,
         max_pixels: int = DEFAULT_MAX_PIXELS,
         name: str = "the stream",
@@ -302,10 +297,8 @@ class DiffusionCodec:
                 A stored picture (t = 0) has none.
             decoder: what makes a picture of the noisy state x_t at the stream's end: `mean` is the network's estimate
                 of it, with the least error; `flow` (deterministic) and `ancestral` (random) denoise x_t level by level,
-                which looks more like a picture. Exact pixels (t = 0) are what they are with any of them.
-            decoder_seed: of `ancestral`, which makes the same picture of the same stream and seed.
-            decoder_steps: of `flow` and `ancestral`: noise levels from pure noise to t = 1, of which they visit those
-                below the stream's end; by default 100 and 250.
+                which looks more like a picture. A `Decoder` has steps and a seed, too. Exact pixels (t = 0) are what
+                they are with any of them.
             partial: if the stream is cut, restore its last complete step instead of raising.
             max_pixels: refuse to decode more.
             name: of the stream, for messages.
@@ -313,12 +306,12 @@ class DiffusionCodec:
 
         Raises:
             StreamError: if the stream is damaged, cut (without `partial`), or of another model.
-            ConfigError: if `timestep` is finer than the stream, or a decoder's option makes no sense. If `timestep` is
-                coarser than the first level, what the model makes of pure noise is returned.
+            ConfigError: if `timestep` is finer than the stream, or there is no such decoder. If `timestep` is coarser
+                than the first level, what the model makes of pure noise is returned.
         """
-        chosen = _decoder(decoder, decoder_seed, decoder_steps)
+        decoder = Decoder.of(decoder)
         incoming = self._incoming(bytes(stream), max_pixels, name, partial=partial)
-        previews = self._receiver([incoming], chosen, watch).previews(self._stop(timestep, incoming), every=False)
+        previews = self._receiver([incoming], decoder, watch).previews(self._stop(timestep, incoming), every=False)
         return next(previews)[0]
 
     def decompress_batch(
@@ -326,9 +319,7 @@ class DiffusionCodec:
         streams: Sequence[Bitstream | bytes],
         *,
         timestep: int | None = None,
-        decoder: DecoderKind = "mean",
-        decoder_seed: int = 0,
-        decoder_steps: int | None = None,
+        decoder: Decoder | DecoderKind = "mean",
         max_pixels: int = DEFAULT_MAX_PIXELS,
         names: Sequence[str] | None = None,
         watch: Stopwatch | None = None,
@@ -340,9 +331,8 @@ class DiffusionCodec:
             ConfigError: if `timestep` is finer than a stream.
         """
         previews = self.restore_batch(
-            streams, timestep=timestep, decoder=decoder, decoder_seed=decoder_seed, decoder_steps=decoder_steps,
-            max_pixels=max_pixels, names=names, watch=watch,
-        )  # fmt: skip
+            streams, timestep=timestep, decoder=decoder, max_pixels=max_pixels, names=names, watch=watch
+        )
         return [preview.picture for preview in previews]
 
     def restore_batch(
@@ -350,9 +340,7 @@ class DiffusionCodec:
         streams: Sequence[Bitstream | bytes],
         *,
         timestep: int | None = None,
-        decoder: DecoderKind = "mean",
-        decoder_seed: int = 0,
-        decoder_steps: int | None = None,
+        decoder: Decoder | DecoderKind = "mean",
         max_pixels: int = DEFAULT_MAX_PIXELS,
         names: Sequence[str] | None = None,
         watch: Stopwatch | None = None,
@@ -363,7 +351,7 @@ class DiffusionCodec:
         Args:
             streams: what `compress_batch` returned, or the bytes of .dfc files; any mixture.
             timestep: restore coarser versions, see `restore`.
-            decoder, decoder_seed, decoder_steps: see `restore`. Pictures do not depend on their company.
+            decoder: see `restore`. Pictures do not depend on their company.
             max_pixels: refuse to decode more in one picture.
             names: of the streams, for messages.
             watch: is given the times.
@@ -372,7 +360,7 @@ class DiffusionCodec:
             StreamError: if a stream is damaged, cut, or of another model.
             ConfigError: if `timestep` is finer than a stream.
         """
-        chosen = _decoder(decoder, decoder_seed, decoder_steps)
+        decoder = Decoder.of(decoder)
         names = names or [f"stream {number} of {len(streams)}" for number in range(1, len(streams) + 1)]
         incoming = [
             self._incoming(bytes(stream), max_pixels, name) for stream, name in zip(streams, names, strict=True)
@@ -382,7 +370,7 @@ class DiffusionCodec:
             alike.setdefault(each.kind, []).append(place)
         previews: dict[int, Preview] = {}
         for places in alike.values():
-            receiver = self._receiver([incoming[place] for place in places], chosen, watch)
+            receiver = self._receiver([incoming[place] for place in places], decoder, watch)
             restored = next(receiver.previews(self._stop(timestep, incoming[places[0]]), every=False))
             previews.update(zip(places, restored, strict=True))
         return [previews[place] for place in range(len(streams))]
@@ -391,9 +379,7 @@ class DiffusionCodec:
         self,
         stream: Bitstream | bytes,
         *,
-        decoder: DecoderKind = "mean",
-        decoder_seed: int = 0,
-        decoder_steps: int | None = None,
+        decoder: Decoder | DecoderKind = "mean",
         max_pixels: int = DEFAULT_MAX_PIXELS,
         name: str = "the stream",
     ) -> Iterator[Preview]:
@@ -401,17 +387,17 @@ class DiffusionCodec:
 
         Args:
             stream: what `compress` returned, or the bytes of a .dfc file.
-            decoder, decoder_seed, decoder_steps: see `restore`; other decoders than `mean` start anew at every step.
+            decoder: see `restore`; other decoders than `mean` start anew at every step.
             max_pixels: refuse to decode more.
             name: of the stream, for messages.
 
         Raises:
             StreamError: as `decompress`.
-            ConfigError: if a decoder's option makes no sense.
+            ConfigError: if there is no such decoder.
         """
-        chosen = _decoder(decoder, decoder_seed, decoder_steps)
+        decoder = Decoder.of(decoder)
         incoming = self._incoming(bytes(stream), max_pixels, name)
-        return (previews[0] for previews in self._receiver([incoming], chosen).previews(None, every=True))
+        return (previews[0] for previews in self._receiver([incoming], decoder).previews(None, every=True))
 
     def _incoming(self, data: bytes, max_pixels: int, name: str, *, partial: bool = False) -> Incoming:
         """A stream, checked.
@@ -472,13 +458,6 @@ def check_channels(checkpoint: Checkpoint) -> None:
     """
     if (channels := checkpoint.config.network.image_channels) != CHANNELS:
         raise CheckpointError(f"{checkpoint.card.name}: expected a model of 3 channels, RGB, found {channels}")
-
-
-def _decoder(kind: DecoderKind, seed: int, steps: int | None) -> Decoder:
-    (seed,) = _integers(decoder_seed=seed)
-    if steps is not None:
-        (steps,) = _integers(decoder_steps=steps)
-    return Decoder(kind, steps, seed)
 
 
 def _integers(**values: int) -> list[int]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from operator import index
+from typing import Literal, cast, get_args
 
 import torch
 from torch import Tensor
@@ -45,8 +46,18 @@ class Decoder:
             raise ConfigError(f"decoder: expected one of {', '.join(get_args(DecoderKind))}, found {self.kind!r}")
         if self.kind == "mean" and self.steps is not None:
             raise ConfigError("decoder steps: the decoder mean takes none; choose flow or ancestral")
+        for name, value in (("steps", self.steps or 0), ("seed", self.seed)):
+            try:
+                index(value)
+            except TypeError as error:
+                raise ConfigError(f"decoder {name}: expected an integer, found {value!r}") from error
         if self.seed < 0:
             raise ConfigError(f"decoder seed: expected at least 0, found {self.seed}")
+
+    @classmethod
+    def of(cls, decoder: Decoder | DecoderKind) -> Decoder:
+        """The decoder itself, or that of a name with its default steps and seed."""
+        return decoder if isinstance(decoder, cls) else cls(cast(DecoderKind, decoder))
 
     @torch.no_grad()
     def restore(self, walk: Walk, names: Sequence[int]) -> Tensor:

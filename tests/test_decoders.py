@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -60,7 +61,7 @@ def test_seeds_move_what_is_random_and_nothing_else(codec: DiffusionCodec, pictu
     stream = codec.compress(picture, timestep=300)
 
     def restore(decoder: str, seed: int) -> Picture:
-        return codec.decompress(stream, decoder=decoder, decoder_seed=seed)  # type: ignore[arg-type]
+        return codec.decompress(stream, decoder=Decoder(decoder, seed=seed))  # type: ignore[arg-type]
 
     torch.manual_seed(0)
     first = restore("ancestral", 1)
@@ -73,7 +74,7 @@ def test_seeds_move_what_is_random_and_nothing_else(codec: DiffusionCodec, pictu
 
 def test_more_steps_of_flow_come_closer_to_its_limit(codec: DiffusionCodec, picture: Picture) -> None:
     stream = codec.compress(picture, timestep=300)
-    found = [codec.decompress(stream, decoder="flow", decoder_steps=k) for k in (1, 10, 100, 1000)]
+    found = [codec.decompress(stream, decoder=Decoder("flow", k)) for k in (1, 10, 100, 1000)]
     assert_same_picture(found[0], codec.decompress(stream))  # the mean at once
     errors = [difference(each, found[-1]) for each in found[:-1]]
     assert errors[0] > 2 * errors[1] > 4 * errors[2]
@@ -88,12 +89,12 @@ def test_at_the_finest_state_there_is_nothing_left_to_draw(codec: DiffusionCodec
 def test_a_picture_does_not_depend_on_its_company(codec: DiffusionCodec) -> None:
     pictures = [Picture(smooth_pixels(10, 9, seed)) for seed in range(3)]
     streams = [codec.compress(each, timestep=t) for each, t in zip(pictures, (300, 300, 100), strict=True)]
-    options = {"decoder": "ancestral", "decoder_seed": 4}
-    together = codec.restore_batch(streams, **options)  # type: ignore[arg-type]
+    decoder = Decoder("ancestral", seed=4)
+    together = codec.restore_batch(streams, decoder=decoder)
     for stream, preview in zip(streams, together, strict=True):
         assert preview.decoder == "ancestral"
-        assert almost_equal(preview.picture, codec.decompress(stream, **options))  # type: ignore[arg-type]
-    for found, preview in zip(codec.decompress_batch(streams, **options), together, strict=True):  # type: ignore[arg-type]
+        assert almost_equal(preview.picture, codec.decompress(stream, decoder=decoder))
+    for found, preview in zip(codec.decompress_batch(streams, decoder=decoder), together, strict=True):
         assert_same_picture(found, preview.picture)
 
 
@@ -120,7 +121,7 @@ def test_what_is_known_of_grey_pictures_enters_every_estimate(
 
     monkeypatch.setattr(ReverseProcess, "estimate", watched)
     stream = codec.compress(Picture(np.ascontiguousarray(smooth_pixels(9, 7)[..., 0])), timestep=300)
-    codec.decompress(stream, decoder=decoder, decoder_steps=20)  # type: ignore[arg-type]
+    codec.decompress(stream, decoder=Decoder(decoder, 20))  # type: ignore[arg-type]
     assert len(seen) == 7  # t = 300, and the six of twenty levels that lie below
     for x_0 in seen:
         assert x_0.shape == (1, 3, 12, 8)
@@ -133,10 +134,10 @@ def test_coarser_versions_and_previews_are_drawn_from_their_own_states(codec: Di
     coarse = codec.restore(stream, timestep=200, decoder="flow")
     assert coarse.timestep == pytest.approx(200, abs=0.01)
     assert_same_picture(codec.decompress(codec.compress(picture, timestep=200), decoder="flow"), coarse.picture)
-    previews = list(codec.progressive(stream, decoder="ancestral", decoder_seed=1, decoder_steps=10))
+    previews = list(codec.progressive(stream, decoder=Decoder("ancestral", 10, 1)))
     assert [preview.step for preview in previews] == list(range(1, stream.report.steps + 1))
     assert all(preview.decoder == "ancestral" for preview in previews)
-    last = codec.decompress(stream, decoder="ancestral", decoder_seed=1, decoder_steps=10)
+    last = codec.decompress(stream, decoder=Decoder("ancestral", 10, 1))
     assert_same_picture(previews[-1].picture, last)
 
 
@@ -175,23 +176,27 @@ def test_lossless_files_are_exact_with_every_decoder(codec: DiffusionCodec, deco
 
 
 @pytest.mark.parametrize(
-    ("options", "words"),
+    ("values", "words"),
     [
-        ({"decoder": "median"}, "decoder: expected one of mean, flow, ancestral, found 'median'"),
-        ({"decoder_steps": 5}, "the decoder mean takes none"),
-        ({"decoder": "flow", "decoder_steps": 0}, "steps: expected 1 to the model's 1000, found 0"),
-        ({"decoder": "flow", "decoder_steps": 1001}, "steps: expected 1 to the model's 1000, found 1001"),
-        ({"decoder": "flow", "decoder_steps": 2.5}, "decoder_steps: expected an integer, found 2.5"),
-        ({"decoder": "ancestral", "decoder_seed": -1}, "seed: expected at least 0"),
+        (("median",), "decoder: expected one of mean, flow, ancestral, found 'median'"),
+        (("mean", 5), "the decoder mean takes none"),
+        (("flow", 2.5), "decoder steps: expected an integer, found 2.5"),
+        (("ancestral", 5, -1), "decoder seed: expected at least 0, found -1"),
     ],
 )
-def test_decoders_that_make_no_sense_are_refused(
-    codec: DiffusionCodec, picture: Picture, options: dict[str, object], words: str
-) -> None:
+def test_decoders_that_make_no_sense_are_refused(values: tuple[Any, ...], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        Decoder(*values)
+
+
+@pytest.mark.parametrize("steps", [0, 1001])
+def test_a_decoder_has_no_more_steps_than_the_model(codec: DiffusionCodec, picture: Picture, steps: int) -> None:
     stream = codec.compress(picture, timestep=300)
-    for restore in (codec.decompress, lambda data, **rest: codec.decompress_batch([data], **rest)):
-        with pytest.raises(ConfigError, match=words):
-            restore(stream, **options)  # type: ignore[operator]
+    for restore in (codec.decompress, lambda data, decoder: codec.decompress_batch([data], decoder=decoder)):
+        with pytest.raises(ConfigError, match=f"steps: expected 1 to the model's 1000, found {steps}"):
+            restore(stream, decoder=Decoder("flow", steps))
+        with pytest.raises(ConfigError, match="expected one of mean, flow, ancestral"):
+            restore(stream, decoder="median")  # type: ignore[arg-type]
 
 
 def test_damaged_weights_are_named(tiny_checkpoint: Checkpoint, picture: Picture) -> None:
@@ -221,7 +226,7 @@ def restored() -> dict[str, NDArray[np.float64]]:
     found = {"original": pixels.astype(float)}
     for decoder in ("mean", *DRAWN):
         steps = None if decoder == "mean" else 50
-        made = codec.decompress_batch(streams, decoder=decoder, decoder_steps=steps)  # type: ignore[arg-type]
+        made = codec.decompress_batch(streams, decoder=Decoder(decoder, steps))  # type: ignore[arg-type]
         found[decoder] = np.stack([picture.pixels for picture in made]).astype(float)
     return found
 

@@ -80,7 +80,7 @@ def command(
     from diffcodec.devices import check_device
     from diffcodec.images import check_mode, picture_format, write_picture
 
-    Decoder(decoder, decoder_steps, decoder_seed)  # complains once, not once for every file
+    maker = Decoder(decoder, decoder_steps, decoder_seed)
     where = check_device(device)
     limit = max_pixels or DEFAULT_MAX_PIXELS
     codecs: dict[bytes, DiffusionCodec] = {}
@@ -120,14 +120,10 @@ def command(
         if partial:
             return [
                 codec.restore(
-                    streams[0], timestep=timestep, decoder=decoder, decoder_seed=decoder_seed,
-                    decoder_steps=decoder_steps, partial=True, max_pixels=limit, name=names[0],
+                    streams[0], timestep=timestep, decoder=maker, partial=True, max_pixels=limit, name=names[0]
                 )
-            ]  # fmt: skip
-        return codec.restore_batch(
-            streams, timestep=timestep, decoder=decoder, decoder_seed=decoder_seed, decoder_steps=decoder_steps,
-            max_pixels=limit, names=names,
-        )  # fmt: skip
+            ]
+        return codec.restore_batch(streams, timestep=timestep, decoder=maker, max_pixels=limit, names=names)
 
     def write(item: Item[bytes], preview: Preview) -> None:
         source, target, picture = item.source, item.target, preview.picture
