@@ -119,6 +119,19 @@ def check_writable(name: str, force: bool, source: str = STANDARD) -> None:
         raise ConfigError(f"{name} exists: pass --force to overwrite it, or another name with --out")
 
 
+def check_folder(name: str) -> None:
+    """Fail before the work, not after it, if there is no folder for a result, or one that takes no files.
+
+    Raises:
+        ConfigError: if so.
+    """
+    folder = os.path.dirname(name) or "."
+    if not os.path.isdir(folder):
+        raise ConfigError(f"{name} cannot be written: the directory {folder} does not exist; make it first")
+    if not os.access(folder, os.W_OK):
+        raise ConfigError(f"{name} cannot be written: you may not write in the directory {folder}")
+
+
 def write_output(name: str, force: bool, write: Callable[[BinaryIO], object], *, make_folder: bool = False) -> None:
     """Write a file whole or not at all, or standard output.
 

@@ -342,6 +342,7 @@ def test_states_are_told_on_the_way() -> None:
         ({"eta": 0.5}, "only the sampler flow"),
         ({"kind": "flow", "variance": "fixedlarge"}, "only the sampler ancestral"),
         ({"kind": "langevin", "updates": 0}, "updates: expected at least 1"),
+        ({"kind": "flow", "updates": 2}, "only the sampler langevin"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(options: dict[str, object], words: str) -> None:
