@@ -52,6 +52,11 @@ def expand(inputs: Sequence[str], suffixes: Iterable[str]) -> list[str]:
     return files
 
 
+def names_folder(name: str) -> bool:
+    """Whether a name stands for a folder: there is one, or it ends in a slash."""
+    return os.path.isdir(name) or name.endswith(("/", os.sep))
+
+
 def outputs(files: Sequence[str], out: str | None, suffix: str, many: bool) -> list[str]:
     """Where the result of every file goes.
 
@@ -64,8 +69,7 @@ def outputs(files: Sequence[str], out: str | None, suffix: str, many: bool) -> l
     Raises:
         ConfigError: if two results would be the same file, or `out` does not fit the inputs.
     """
-    folder_named = out is not None and (os.path.isdir(out) or out.endswith(("/", os.sep)))
-    if out is not None and not many and not folder_named:
+    if out is not None and not many and not names_folder(out):
         return [out]
     if many and (out == STANDARD or STANDARD in files):
         raise ConfigError("standard input and output (-) go with exactly one input")
