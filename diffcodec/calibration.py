@@ -15,7 +15,7 @@ from torch import Tensor
 from diffcodec.bitstream.lengths import DEFAULT_WEIGHTS, fit_weights, histogram
 from diffcodec.channel import TrellisChannel
 from diffcodec.checkpoint import Checkpoint
-from diffcodec.codec import DiffusionCodec
+from diffcodec.codec import DiffusionCodec, check_channels
 from diffcodec.diffusion.denoiser import Denoiser
 from diffcodec.diffusion.schedule import NoiseLevel, NoiseSchedule
 from diffcodec.errors import ConfigError
@@ -270,10 +270,16 @@ def make_variances(curve: ErrorCurve) -> Variances:
     )
 
 
+def list_lengths(schedule: NoiseSchedule, *, between: bool = True) -> list[int]:
+    """STEPS, as far as the schedule has levels; `between` as for `candidate_levels`."""
+    most = len(candidate_levels(schedule, between=between))
+    return sorted({min(steps, most) for steps in STEPS})
+
+
 def make_level_lists(
     curve: ErrorCurve, schedule: NoiseSchedule, *, between: bool = True, effort: int = 12
 ) -> tuple[LevelList, ...]:
-    """Lists of all numbers of levels for every size class; `between` as for `candidate_levels`."""
+    """Lists of all `list_lengths` for every size class; `between` as for `candidate_levels`."""
     log_snr = np.array([-math.inf, *candidate_levels(schedule, between=between)])
     lists = []
     for max_pixels, side in zip(SIZE_CLASSES, CLASS_SIDES, strict=True):
@@ -281,7 +287,7 @@ def make_level_lists(
         divergence = expected_divergence(curve, log_snr, counts)
         ends = end_weights(schedule, log_snr)
         planner = LevelPlanner(log_snr, divergence, int(counts.sum()), ends, effort=effort)
-        for steps in STEPS:
+        for steps in list_lengths(schedule, between=between):
             lists.append(LevelList(max_pixels, tuple(make_level(value) for value in planner.plan(steps)), ()))
     return tuple(lists)
 
@@ -303,7 +309,9 @@ def calibrate(
 
     Raises:
         ConfigError: if there are no images, they do not fit the network, or there are no lists of so many levels.
+        CheckpointError: if the model is not one of colour pictures.
     """
+    check_channels(checkpoint)
     if len(images) == 0:
         raise ConfigError("calibration needs pictures")
     if any(side % (stride := checkpoint.config.network.stride) for side in images.shape[2:]):
@@ -312,10 +320,14 @@ def calibrate(
         raise ConfigError(f"steps: expected one of {', '.join(map(str, STEPS))}, found {default_steps}")
     denoiser = checkpoint.denoiser()
     schedule = denoiser.schedule
+    between = checkpoint.config.network.conditioning == "log_snr"
+    lengths_of_lists = list_lengths(schedule, between=between)
+    if default_steps not in lengths_of_lists:
+        known = ", ".join(map(str, lengths_of_lists))
+        raise ConfigError(f"steps: the model's schedule is for lists of {known} levels, found {default_steps}")
     progress("error curve")
     curve = measure_error_curve(denoiser, images, points=points)
     progress("level lists")
-    between = checkpoint.config.network.conditioning == "log_snr"
     lists = make_level_lists(curve, schedule, between=between, effort=effort)
     timesteps = tuple(make_level(float(value)) for value in schedule.log_snr[1:])
     progress("lossless model")
@@ -332,7 +344,9 @@ def calibrate(
     lengths = [
         message.wanted
         for steps in (8, default_steps, 32)
+        if steps in lengths_of_lists
         for timestep in LENGTH_TIMESTEPS
+        if timestep <= schedule.steps
         for message in codec.transmit(pictures, timestep=timestep, channel=channel, steps=steps).messages
     ]
     weights = fit_weights(histogram(lengths))

@@ -118,7 +118,7 @@ class Checkpoint:
             model = Denoiser(self.config)
             model.load_state_dict(weights)
         except (RuntimeError, ValueError, ArithmeticError) as error:
-            reason = "; ".join(line.strip() for line in str(error).splitlines()[:2])
+            reason = str(error).splitlines()[:2][-1].strip()  # torch has a heading before the first of its reasons
             raise CheckpointError(f"{self.card.name}: the weights do not fit the configuration ({reason})") from error
         model = model.eval().requires_grad_(False)
         return model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
@@ -129,7 +129,12 @@ class Checkpoint:
 
     def ready(self) -> Checkpoint:
         """The model as files are made with it: with its own tables, or with those that fit networks in general."""
-        return self if self.tables else self.with_tables(uncalibrated_tables(self.config.schedule))
+        if self.tables:
+            return self
+        tables = uncalibrated_tables(self.config.schedule)
+        # They are in no file: as if the first release that makes such tables had written them.
+        written = {"config": self._description()["config"], "tables": tables.essence()}
+        return replace(self, tables=tables, written=written)
 
     def to_bytes(self) -> bytes:
         """The safetensors file, whose metadata holds configuration, card and tables as JSON."""

@@ -69,8 +69,7 @@ class DiffusionCodec:
     def __init__(
         self, checkpoint: Checkpoint, *, device: str | torch.device = "cpu", denoiser: Denoiser | None = None
     ) -> None:
-        if (channels := checkpoint.config.network.image_channels) != CHANNELS:
-            raise CheckpointError(f"{checkpoint.card.name}: expected a model of 3 channels, RGB, found {channels}")
+        check_channels(checkpoint)
         self.is_calibrated = checkpoint.tables is not None
         self.checkpoint = checkpoint.ready()
         assert self.checkpoint.tables is not None
@@ -449,6 +448,16 @@ class DiffusionCodec:
         """Geometry of pictures of this size and colour mode."""
         colour = ColourMode.L if picture.pixels.ndim == 2 else ColourMode.RGB
         return Plane(colour, picture.width, picture.height, self.checkpoint.config.network.stride)
+
+
+def check_channels(checkpoint: Checkpoint) -> None:
+    """Whether a model is one of colour pictures.
+
+    Raises:
+        CheckpointError: if not.
+    """
+    if (channels := checkpoint.config.network.image_channels) != CHANNELS:
+        raise CheckpointError(f"{checkpoint.card.name}: expected a model of 3 channels, RGB, found {channels}")
 
 
 def _integers(**values: int) -> list[int]:

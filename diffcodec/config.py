@@ -17,6 +17,9 @@ LossKind = Literal["simple", "vlb"]
 TimeKind = Literal["continuous", "discrete"]
 OptimizerKind = Literal["adamw", "muon"]
 
+LEAST_BETA = 1e-30
+"""Far below any schedule's, and far enough above 0 for the first timestep to have a finite SNR."""
+
 
 class JsonConfig:
     """Mixin for frozen dataclasses: `to_dict` and a `from_dict` that rejects what it does not know."""
@@ -30,7 +33,7 @@ class JsonConfig:
         kept = {}
         for field in dataclasses.fields(self):  # type: ignore[arg-type]
             if (value := getattr(self, field.name)) != field.default:
-                kept[field.name] = value.essence() if isinstance(value, JsonConfig) else value
+                kept[field.name] = _essence(value)
         return kept
 
     @classmethod
@@ -56,6 +59,13 @@ class JsonConfig:
         if missing:
             raise ConfigError(f"{cls.__name__}: missing key {missing[0]!r}")
         return cls(**{key: _convert(value, hints[key], f"{cls.__name__}.{key}") for key, value in data.items()})
+
+
+def _essence(value: Any) -> Any:
+    """A value of a configuration, the configurations in it without what is as by default."""
+    if isinstance(value, tuple):
+        return tuple(map(_essence, value))
+    return value.essence() if isinstance(value, JsonConfig) else value
 
 
 def _convert(value: Any, hint: Any, where: str) -> Any:
@@ -116,8 +126,8 @@ class ScheduleConfig(JsonConfig):
         )
         given = self.steps if self.kind == "betas" else 0
         _require(len(self.betas) == given, f"betas: expected {given} for {self.kind!r}, found {len(self.betas)}")
-        for beta in self.betas:
-            _require(0 < beta < 1, f"betas: expected numbers between 0 and 1, found {beta}")
+        for beta in (self.beta_start, *self.betas):
+            _require(LEAST_BETA <= beta < 1, f"betas: expected numbers between {LEAST_BETA:g} and 1, found {beta}")
 
 
 @dataclasses.dataclass(frozen=True)

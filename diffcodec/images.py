@@ -156,19 +156,22 @@ def check_mode(mode: str, format: str, name: str = "the picture") -> None:
         raise ImageError(f"{name}: {format} cannot hold {mode} pictures; write PNG instead")
 
 
-def write_picture(picture: Picture, target: str | Path | BinaryIO, format: str | None = None) -> None:
+def write_picture(
+    picture: Picture, target: str | Path | BinaryIO, format: str | None = None, *, name: str | None = None
+) -> None:
     """Writes a picture: exactly in all formats but JPEG. A path's file is replaced.
 
     Args:
         picture: what to write.
         target: a path or an open binary file.
         format: PNG, TIFF, WEBP, BMP, PPM or JPEG; by default what the path's extension says, for a file PNG.
+        name: of the file, for messages; by default the path.
 
     Raises:
         ImageError: if the format is unknown or cannot hold the mode, or the file cannot be written.
     """
     path = Path(target) if isinstance(target, str | Path) else None
-    name = str(path) if path else str(getattr(target, "name", "the picture"))
+    name = name or (str(path) if path else "the picture")
     if format is None:
         format = picture_format(path) if path else "PNG"
     check_mode(picture.mode, format, name)

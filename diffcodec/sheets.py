@@ -8,6 +8,7 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from diffcodec.errors import ImageError
 from diffcodec.images import Picture, picture_to_pil
 
 GAP = 2
@@ -45,11 +46,18 @@ def write_animation(frames: Sequence[Picture], file: BinaryIO, format: str, seco
         file: open for writing.
         format: PNG or WEBP.
         seconds: from the first to the last frame.
+
+    Raises:
+        ImageError: if the format cannot hold it.
     """
     first, *others = [picture_to_pil(frame) for frame in frames]
     each = max(20, round(1000 * seconds / max(1, len(others))))
     options = {"lossless": True} if format == "WEBP" else {}
-    first.save(
-        file, format, save_all=True, append_images=others, loop=0,
-        duration=[each] * len(others) + [round(1000 * seconds)], **options,
-    )  # fmt: skip
+    try:
+        first.save(
+            file, format, save_all=True, append_images=others, loop=0,
+            duration=[each] * len(others) + [round(1000 * seconds)], **options,
+        )  # fmt: skip
+    except (RuntimeError, ValueError) as error:  # Pillow's of a picture too large for the format
+        size = f"{first.width} x {first.height}"
+        raise ImageError(f"a {format} animation of {size} pixels cannot be written: {error}") from error

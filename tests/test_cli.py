@@ -524,3 +524,15 @@ def test_targets_out_of_reach_are_named_with_the_picture_and_the_others_go_on(ti
                  stdin=(tmp_path / "opaque.png").read_bytes())  # fmt: skip
     fails(result, "standard input: no PSNR of 70 dB: the finest noisy state, t = 1, gives ", "t = 0 is lossless")
     assert not (tmp_path / "a.dfc").exists()
+
+
+@pytest.mark.parametrize("command", [("sample",), ("import", "none"), ("calibrate", "none")])
+def test_folders_that_do_not_exist_are_told_before_the_work(command: tuple[str, ...], tmp_path: Path) -> None:
+    arguments = ("--model", "none") if command == ("sample",) else ()
+    result = run(*command, *arguments, "-o", tmp_path / "nowhere" / "a.png")
+    fails(result, "a.png cannot be written: the directory", "nowhere does not exist; make it first")
+
+
+def test_folders_that_take_no_files_are_told_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.access", lambda path, mode: False)  # for root there is no such folder
+    fails(run("import", "none", "-o", tmp_path / "a.safetensors"), "you may not write in the directory")

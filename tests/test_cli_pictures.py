@@ -11,7 +11,10 @@ from click.testing import CliRunner, Result
 from numpy.typing import NDArray
 from PIL import Image
 
+from diffcodec.checkpoint import Checkpoint, ModelCard
 from diffcodec.cli import main
+from diffcodec.config import ModelConfig, UNetConfig
+from diffcodec.diffusion.denoiser import Denoiser
 from diffcodec.sheets import GAP
 from tests.conftest import make_tiny_checkpoint, smooth_pixels
 
@@ -227,6 +230,46 @@ def test_pictures_of_two_sizes_need_one(model: Path, image: Path, tmp_path: Path
     assert not out.exists()
     succeeds(run("interpolate", image, other, *options, "--size", 8))
     assert len(cells(pixels(out), 8, 8)[0]) == 4
+
+
+def checkpoint_of(channels: int) -> Checkpoint:
+    """Untrained, for pictures of so many channels."""
+    config = ModelConfig(
+        UNetConfig(image_channels=channels, channels=8, multipliers=(1,), blocks=1, embedding_channels=8)
+    )
+    return Checkpoint(config, ModelCard("untrained"), dict(Denoiser(config).named_parameters()))
+
+
+def test_models_of_grey_pictures_make_grey_pictures(image: Path, tmp_path: Path) -> None:
+    model = tmp_path / "grey.safetensors"
+    model.write_bytes(checkpoint_of(1).to_bytes())
+    options = ("--model", model, "--sampler", "flow", "--steps", 2)
+    made = []
+    for name, arguments in {
+        "sample": ("sample", "-n", 2, "--size", 8),
+        "shared": ("sample", "-n", 2, "--share-from", image, "-t", 5),
+        "between": ("interpolate", image, image, "-n", 2, "-t", 5),
+    }.items():
+        out = tmp_path / f"{name}.png"
+        succeeds(run(*arguments, "-o", out, *options))
+        made.append(pixels(out))
+        assert (np.ptp(made[-1], axis=2) == 0).all()
+    with Image.open(image) as original:
+        grey = np.asarray(original.convert("L"))
+    for sheet in made[1:]:
+        assert np.array_equal(cells(sheet, *grey.shape)[0][0][..., 0], grey)
+
+
+def test_models_of_what_is_no_picture_are_refused(tmp_path: Path) -> None:
+    model = tmp_path / "four.safetensors"
+    model.write_bytes(checkpoint_of(4).to_bytes())
+    fails(run("sample", "--model", model, "-o", tmp_path / "a.png"), "untrained: expected a model of 1 or 3 channels")
+
+
+def test_pictures_too_large_for_their_format_are_named(model: Path, tmp_path: Path) -> None:
+    options = ("--model", model, "--steps", 1, "--size", 4, "--zoom", 64, "-n", 64, "--columns", 64)
+    fails(run("sample", "-o", tmp_path / "wide.webp", *options), "wide.webp cannot be written")
+    assert not (tmp_path / "wide.webp").exists()
 
 
 def test_what_is_not_a_picture_is_named(model: Path, image: Path, tmp_path: Path) -> None:

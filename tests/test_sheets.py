@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from diffcodec.errors import ImageError
 from diffcodec.images import Picture
 from diffcodec.sheets import GAP, grid, write_animation
 from tests.conftest import smooth_pixels
@@ -49,3 +50,9 @@ def test_an_animation_holds_every_frame_exactly(format: str) -> None:
             assert np.array_equal(np.asarray(image.convert("RGB")), frame.pixels)
             image.load()
             assert image.info["duration"] == (1000 if place < 2 else 2000)
+
+
+def test_animations_too_large_for_their_format_are_refused() -> None:
+    frames = [Picture(np.zeros((4, 17_000, 3), np.uint8))] * 2
+    with pytest.raises(ImageError, match="a WEBP animation of 17000 x 4 pixels cannot be written"):
+        write_animation(frames, io.BytesIO(), "WEBP")

@@ -52,6 +52,11 @@ def expand(inputs: Sequence[str], suffixes: Iterable[str]) -> list[str]:
     return files
 
 
+def names_folder(name: str) -> bool:
+    """Whether a name stands for a folder: there is one, or it ends in a slash."""
+    return os.path.isdir(name) or name.endswith(("/", os.sep))
+
+
 def outputs(files: Sequence[str], out: str | None, suffix: str, many: bool) -> list[str]:
     """Where the result of every file goes.
 
@@ -64,8 +69,7 @@ def outputs(files: Sequence[str], out: str | None, suffix: str, many: bool) -> l
     Raises:
         ConfigError: if two results would be the same file, or `out` does not fit the inputs.
     """
-    folder_named = out is not None and (os.path.isdir(out) or out.endswith(("/", os.sep)))
-    if out is not None and not many and not folder_named:
+    if out is not None and not many and not names_folder(out):
         return [out]
     if many and (out == STANDARD or STANDARD in files):
         raise ConfigError("standard input and output (-) go with exactly one input")
@@ -117,6 +121,19 @@ def check_writable(name: str, force: bool, source: str = STANDARD) -> None:
         raise ConfigError(f"{name} is the input itself: pass another name with --out")
     if not force:
         raise ConfigError(f"{name} exists: pass --force to overwrite it, or another name with --out")
+
+
+def check_folder(name: str) -> None:
+    """Fail before the work, not after it, if there is no folder for a result, or one that takes no files.
+
+    Raises:
+        ConfigError: if so.
+    """
+    folder = os.path.dirname(name) or "."
+    if not os.path.isdir(folder):
+        raise ConfigError(f"{name} cannot be written: the directory {folder} does not exist; make it first")
+    if not os.access(folder, os.W_OK):
+        raise ConfigError(f"{name} cannot be written: you may not write in the directory {folder}")
 
 
 def write_output(name: str, force: bool, write: Callable[[BinaryIO], object], *, make_folder: bool = False) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from diffcodec.cli.batch import check_writable
+from diffcodec.cli.batch import check_folder, check_writable
 from diffcodec.cli.options import allow_pickle_option
 from diffcodec.errors import ConfigError
 
@@ -44,6 +44,7 @@ def command(
     Another calibration is another model: files made with the old one need the old one.
     """
     check_writable(str(out), force)
+    check_folder(str(out))
 
     from diffcodec.calibration import calibrate
     from diffcodec.checkpoint import load_checkpoint

@@ -128,8 +128,9 @@ def command(
     def write(item: Item[bytes], preview: Preview) -> None:
         source, target, picture = item.source, item.target, preview.picture
         write_output(
-            target, force, lambda file: write_picture(picture, file, format_of(target)), make_folder=target != out
-        )
+            target, force, lambda file: write_picture(picture, file, format_of(target), name=target),
+            make_folder=target != out,
+        )  # fmt: skip
         if not preview.verified:
             lost = read_header(item.content).alpha_bytes is not None and picture.alpha is None
             click.echo(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from diffcodec.cli.batch import check_writable
+from diffcodec.cli.batch import check_folder, check_writable
 from diffcodec.cli.options import allow_pickle_option
 
 
@@ -21,6 +21,7 @@ def command(model: str, out: Path, allow_pickle: bool, force: bool) -> None:
     MODEL is a pipeline folder, or hf:NAME of one on the Hugging Face Hub. The weights keep every bit.
     """
     check_writable(str(out), force)
+    check_folder(str(out))
 
     from diffcodec.checkpoint import load_checkpoint
     from diffcodec.files import atomic_write

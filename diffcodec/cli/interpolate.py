@@ -19,7 +19,7 @@ from diffcodec.errors import ImageError
     multiple=True,
     type=click.IntRange(1, 4095),
     default=(500,),
-    show_default="500",
+    show_default=True,
     help="How much noise both get before they are mixed; each makes a row.",
 )
 @click.option(

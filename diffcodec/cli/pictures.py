@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
@@ -11,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from diffcodec.cli.batch import STANDARD, check_writable, write_output
+from diffcodec.cli.batch import STANDARD, check_folder, check_writable, write_output
 from diffcodec.cli.options import allow_pickle_option, model_option
-from diffcodec.errors import ConfigError, ImageError
+from diffcodec.errors import CheckpointError, ImageError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,6 +23,9 @@ if TYPE_CHECKING:
     from diffcodec.diffusion.denoiser import Denoiser
     from diffcodec.diffusion.samplers import Sampler, SamplerKind
     from diffcodec.images import Picture
+
+MODES = {1: "L", 3: "RGB"}
+"""Pillow's names for the pictures of networks of so many channels."""
 
 Progress = Callable[[int], None]
 """Takes what has been done since."""
@@ -37,7 +39,7 @@ class SamplingOptions:
     steps: int | None
     variance: VarianceKind | None
     eta: float
-    updates: int
+    updates: int | None
     spacing: Literal["timestep", "log-snr"] | None
     seed: int
     zoom: int
@@ -58,12 +60,19 @@ class SamplingOptions:
         return Sampler(self.sampler_kind, self.steps, self.variance, self.eta, self.updates, spacing)
 
     def denoiser(self) -> Denoiser:
-        """The network of the model, which need not be calibrated."""
+        """The network of the model, which need not be calibrated.
+
+        Raises:
+            CheckpointError: if there is no such model, or not one of pictures in grey or colour.
+        """
         from diffcodec.checkpoint import DEFAULT_MODEL, load_checkpoint
         from diffcodec.devices import check_device
 
         device = check_device(self.device)
-        return load_checkpoint(self.model or DEFAULT_MODEL, allow_pickle=self.allow_pickle).denoiser(device)
+        checkpoint = load_checkpoint(self.model or DEFAULT_MODEL, allow_pickle=self.allow_pickle)
+        if (channels := checkpoint.config.network.image_channels) not in MODES:
+            raise CheckpointError(f"{checkpoint.card.name}: expected a model of 1 or 3 channels, found {channels}")
+        return checkpoint.denoiser(device)
 
     @contextmanager
     def at_work(self, sampler: Sampler, denoiser: Denoiser, timesteps: Sequence[int], count: int) -> Iterator[Progress]:
@@ -121,9 +130,7 @@ def sampling_options(function: Callable[..., None]) -> Callable[..., None]:
             show_default=True,
             help="Of flow: 0 is deterministic, 1 is ancestral.",
         ),
-        click.option(
-            "--updates", type=click.IntRange(1), default=4, show_default=True, help="Of langevin, at every level."
-        ),
+        click.option("--updates", type=click.IntRange(1), help="Of langevin, at every level.  [default: 4]"),
         click.option(
             "--spacing",
             type=click.Choice(["timestep", "log-snr"]),
@@ -142,7 +149,7 @@ def sampling_options(function: Callable[..., None]) -> Callable[..., None]:
 
 
 def read_image(name: str, denoiser: Denoiser, size: int | None) -> Tensor:
-    """A picture file for a network: uint8, (3, H, W). Grey becomes colour, and alpha is left out.
+    """A picture file for a network: uint8, (C, H, W), grey or in colour as the network's are, without alpha.
 
     Args:
         name: of the file.
@@ -158,20 +165,21 @@ def read_image(name: str, denoiser: Denoiser, size: int | None) -> Tensor:
 
     from diffcodec.images import picture_to_pil, read_picture
 
-    image = picture_to_pil(read_picture(name)).convert("RGB")
+    network = denoiser.config.network
+    image = picture_to_pil(read_picture(name)).convert(MODES[network.image_channels])
     if size is not None:
         image = ImageOps.fit(image, (size, size), Image.Resampling.LANCZOS)
-    stride = denoiser.config.network.stride
+    stride = network.stride
     if image.width % stride or image.height % stride:
         raise ImageError(
             f"{name}: expected sides that are multiples of the network's {stride} pixels, found {image.width} x "
             f"{image.height}: pass --size, a multiple of {stride}, to crop and scale"
         )
-    return torch.from_numpy(np.array(image)).permute(2, 0, 1)
+    return torch.from_numpy(np.atleast_3d(np.array(image))).permute(2, 0, 1)
 
 
 def to_array(images: Tensor) -> NDArray[np.uint8]:
-    """uint8 images, (N, 3, H, W), as an array (N, H, W, 3)."""
+    """uint8 images, (N, C, H, W), as an array (N, H, W, C)."""
     array: NDArray[np.uint8] = images.permute(0, 2, 3, 1).contiguous().numpy()
     return array
 
@@ -195,9 +203,8 @@ def check_target(target: str, force: bool, *, own_format: bool = False, makes_fo
         from diffcodec.images import picture_format
 
         picture_format(target)
-    folder = os.path.dirname(target) or "."
-    if not makes_folder and not os.path.isdir(folder):
-        raise ConfigError(f"{target} cannot be written: the directory {folder} does not exist; make it first")
+    if not makes_folder:
+        check_folder(target)
 
 
 def write_sheet(picture: Picture, target: str, force: bool, *, make_folder: bool = False) -> None:
@@ -205,4 +212,6 @@ def write_sheet(picture: Picture, target: str, force: bool, *, make_folder: bool
     from diffcodec.images import picture_format, write_picture
 
     file_format = "PNG" if target == STANDARD else picture_format(target)
-    write_output(target, force, lambda file: write_picture(picture, file, file_format), make_folder=make_folder)
+    write_output(
+        target, force, lambda file: write_picture(picture, file, file_format, name=target), make_folder=make_folder
+    )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from diffcodec.cli.batch import STANDARD, write_output
+from diffcodec.cli.batch import STANDARD, names_folder, write_output
 from diffcodec.cli.pictures import (
     SamplingOptions,
     check_target,
@@ -75,17 +75,18 @@ def command(
         raise click.UsageError("--share-from and -t go together.")
     if share_from and (progressive or columns):
         raise click.UsageError("--share-from goes with neither --progressive nor --columns.")
-    folder = out != STANDARD and (os.path.isdir(out) or out.endswith(("/", os.sep)))
+    folder = out != STANDARD and names_folder(out)
     if folder and (share_from or progressive or columns):
         raise click.UsageError(f"{out} is a folder; --share-from, --progressive and --columns make one picture.")
-    animated = progressive and Path(out).suffix.lower() in (".apng", ".webp")
+
+    from diffcodec.sheets import ANIMATED_FORMATS, grid, write_animation
+
+    suffix = Path(out).suffix.lower()
+    animated = progressive and suffix in ANIMATED_FORMATS
     count = count or (6 if progressive or share_from else 16)
     targets = [os.path.join(out, f"sample-{number:04d}.png") for number in range(count)] if folder else [out]
     for target in targets:
         check_target(target, options.force, own_format=animated, makes_folder=folder)
-
-    from diffcodec.sheets import ANIMATED_FORMATS, grid, write_animation
-
     if share_from:
         pictures = to_array(shared_rows(share_from, timesteps, count, size, batch_size, options))
         write_sheet(grid(pictures, count + 2, options.zoom), out, options.force)
@@ -95,8 +96,7 @@ def command(
     square = columns or math.isqrt(count - 1) + 1
     if animated:
         sheets = [grid(to_array(estimate), square, options.zoom) for estimate in estimates]
-        file_format = ANIMATED_FORMATS[Path(out).suffix.lower()]
-        write_output(out, options.force, lambda file: write_animation(sheets, file, file_format))
+        write_output(out, options.force, lambda file: write_animation(sheets, file, ANIMATED_FORMATS[suffix]))
     elif progressive:
         write_sheet(grid(to_array(estimates.transpose(0, 1).flatten(0, 1)), frames, options.zoom), out, options.force)
     elif folder:

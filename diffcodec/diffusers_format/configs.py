@@ -88,6 +88,19 @@ VARIANCES: dict[str, VarianceKind] = {
     "fixed_small_log": "fixedsmall",
     "fixed_large_log": "fixedlarge",
 }
+THEIR_KEYS = {
+    "image_channels": "in_channels",
+    "channels": "block_out_channels",
+    "multipliers": "block_out_channels, as multiples of the first",
+    "blocks": "layers_per_block",
+    "embedding_channels": "time_embedding_dim",
+    "norm_groups": "norm_num_groups",
+    "attention_head_channels": "attention_head_dim",
+    "frequency_shift": "freq_shift",
+    "steps": "num_train_timesteps",
+}
+"""What our configurations call values, and theirs."""
+
 DOWN_BLOCKS = {"DownBlock2D": False, "AttnDownBlock2D": True}
 UP_BLOCKS = {"UpBlock2D": False, "AttnUpBlock2D": True}
 MODULATIONS: dict[str, Literal["add", "scale_shift"]] = {"default": "add", "scale_shift": "scale_shift"}
@@ -104,7 +117,7 @@ def read_model(network_path: Path, scheduler_path: Path) -> ModelConfig:
     try:
         unet = _network(network)
     except ConfigError as error:
-        raise CheckpointError(f"{network_path}: {error}") from error
+        raise _in_their_words(error, network_path) from error
     scheduler.require("_class_name", *SCHEDULER_CLASSES)
     # Zero SNR at the last timestep: what the network sees there says nothing, and eps nothing about the image.
     scheduler.require("rescale_betas_zero_snr", False)
@@ -125,7 +138,13 @@ def read_model(network_path: Path, scheduler_path: Path) -> ModelConfig:
             log_snr_min=float(log_snr[-1]), log_snr_max=float(log_snr[0]),
         )  # fmt: skip
     except ConfigError as error:
-        raise CheckpointError(f"{scheduler_path}: {error}") from error
+        raise _in_their_words(error, scheduler_path) from error
+
+
+def _in_their_words(error: ConfigError, path: Path) -> CheckpointError:
+    """What our configuration says about a value of theirs."""
+    name, _, reason = str(error).partition(": ")
+    return CheckpointError(f"{path}: {THEIR_KEYS.get(name, name)}: {reason}")
 
 
 def _schedule(settings: Settings) -> ScheduleConfig:

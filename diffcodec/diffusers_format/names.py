@@ -104,7 +104,8 @@ def to_ours(theirs: Mapping[str, Tensor], config: UNetConfig) -> dict[str, Tenso
                 raise CheckpointError(f"the weights lack {missing[0]!r}, which the configuration calls for")
             parts = [left.pop(name) for name in names]
             if len({part.shape for part in parts}) > 1 or not parts[0].ndim:
-                raise CheckpointError(f"{names[0]}: expected a weight like {names[-1]}, found another shape")
+                shapes = ", ".join(str(list(part.shape)) for part in parts)
+                raise CheckpointError(f"{', '.join(names)}: expected weights of one shape, found {shapes}")
             value = parts[0] if len(parts) == 1 else torch.cat(parts)
             found[f"{layer.ours}.{kind}"] = value[:, :, None, None] if layer.pointwise and value.ndim == 2 else value
     if left:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -117,8 +118,10 @@ def _read_weights(folder: Path, allow_pickle: bool) -> dict[str, Tensor]:
     else:
         raise CheckpointError(f"{folder}: no weights: expected {WEIGHTS}")
     for name, value in tensors.items():
-        if value.dtype not in (torch.float16, torch.bfloat16, torch.float32) or not torch.isfinite(value).all():
-            raise CheckpointError(f"{path}: {name}: expected finite numbers of 16 or 32 bits, found {value.dtype}")
+        if value.dtype not in (torch.float16, torch.bfloat16, torch.float32):
+            raise CheckpointError(f"{path}: {name}: expected floats of 16 or 32 bits, found {value.dtype}")
+        if not torch.isfinite(value).all():
+            raise CheckpointError(f"{path}: {name}: holds what are not finite numbers: the weights are damaged")
     return tensors
 
 
@@ -138,15 +141,22 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
         with safe_open(path, framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
     except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path}: not a safetensors file ({error})") from error
+        raise CheckpointError(f"{path}: cannot be read as safetensors ({error})") from error
 
 
 def _read_pickle(path: Path) -> dict[str, Tensor]:
     try:
         found: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, OSError, RuntimeError, ValueError, LookupError, TypeError, EOFError) as error:
+    except (
+        pickle.UnpicklingError, struct.error, OSError, RuntimeError, ValueError, LookupError, TypeError, EOFError,
+    ) as error:  # fmt: skip
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise CheckpointError(f"{path}: not the weights of a network ({reason})") from error
-    if not isinstance(found, dict) or not all(isinstance(value, Tensor) for value in found.values()):
+    if not isinstance(found, dict) or not all(_is_plain(value) for value in found.values()):
         raise CheckpointError(f"{path}: not the weights of a network")
     return {str(name): value for name, value in found.items()}
+
+
+def _is_plain(value: object) -> bool:
+    """Whether this is a tensor whose numbers are all there: pickles also hold sparse ones, and ones of shapes alone."""
+    return isinstance(value, Tensor) and value.layout == torch.strided and value.device.type == "cpu"

@@ -89,7 +89,7 @@ class Settings:
         """
         value = self.get(key, str)
         if value not in meanings:
-            raise self.unsupported(key, " or ".join(map(repr, meanings)))
+            raise self.unsupported(key, " or ".join(map(json.dumps, meanings)))
         return meanings[value]
 
     def choose_each(self, key: str, meanings: Mapping[str, Meaning]) -> list[Meaning]:

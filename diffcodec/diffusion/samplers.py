@@ -26,6 +26,9 @@ Noise = Callable[[], Tensor]
 SamplerKind = Literal["ancestral", "flow", "langevin"]
 Spacing = Literal["timestep", "log_snr"]
 
+UPDATES = 4
+"""Of Langevin dynamics at every level, where no other number is given."""
+
 IMAGE = NoiseLevel(math.inf)
 """The level at which every walk to an image ends."""
 
@@ -69,7 +72,8 @@ def levels_below(
         grid = schedule.log_snr[np.linspace(schedule.steps, 1, steps).round().astype(int)]
     else:
         grid = np.linspace(schedule.log_snr[-1], schedule.log_snr[1], steps)
-    cleaner = [NoiseLevel(float(log_snr)) for log_snr in grid if log_snr > start.log_snr + 1e-6]
+    # The levels at which files end are rounded (`tables.LOG_SNR_SCALE`): their own timestep is no level of its own.
+    cleaner = [NoiseLevel(float(log_snr)) for log_snr in grid if log_snr > start.log_snr + 1e-5]
     return [start, *cleaner, IMAGE]
 
 
@@ -129,7 +133,7 @@ def flow(
 
 def langevin(
     diffusion: GaussianDiffusion, x_t: Tensor, levels: Sequence[NoiseLevel], noise: Noise,
-    *, updates: int = 4, step_size: float = 0.2,
+    *, updates: int = UPDATES, step_size: float = 0.2,
 ) -> Iterator[State]:  # fmt: skip
     """Annealed Langevin dynamics (Song & Ermon 2019, algorithm 1) with the score of q(x_t) that eps gives.
 
@@ -172,7 +176,7 @@ class Sampler:
             ancestral sampling, and 100 for the others.
         variance: of ancestral steps; None: what the model was trained for.
         eta: of flow: 0 is deterministic, 1 is ancestral.
-        updates: of Langevin dynamics, at every level; each is an evaluation of the network.
+        updates: of Langevin dynamics, at every level, by default 4; each is an evaluation of the network.
         spacing: of the levels; by default in log SNR for Langevin dynamics, as in Song & Ermon (2019), and in timesteps
             for the others.
 
@@ -184,7 +188,7 @@ class Sampler:
     steps: int | None = None
     variance: VarianceKind | None = None
     eta: float = 0.0
-    updates: int = 4
+    updates: int | None = None
     spacing: Spacing | None = None
 
     def __post_init__(self) -> None:
@@ -196,7 +200,9 @@ class Sampler:
             raise ConfigError(f"eta: only the sampler flow has it, found {self.eta} for {self.kind}")
         if self.variance and self.kind != "ancestral":
             raise ConfigError(f"variance: only the sampler ancestral has one, found {self.variance} for {self.kind}")
-        if self.updates < 1:
+        if self.updates is not None and self.kind != "langevin":
+            raise ConfigError(f"updates: only the sampler langevin has them, found {self.updates} for {self.kind}")
+        if self.updates is not None and self.updates < 1:
             raise ConfigError(f"updates: expected at least 1, found {self.updates}")
 
     def levels(self, schedule: NoiseSchedule, start: NoiseLevel | None = None) -> list[NoiseLevel]:
@@ -221,4 +227,4 @@ class Sampler:
             case "flow":
                 return flow(process, x_t, levels, noise, eta=self.eta)
             case "langevin":
-                return langevin(process, x_t, levels, noise, updates=self.updates)
+                return langevin(process, x_t, levels, noise, updates=self.updates or UPDATES)

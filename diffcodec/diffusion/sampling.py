@@ -117,7 +117,7 @@ def sample_images(
         progress: told after every level how many samples have passed it.
 
     Returns:
-        (count, 3, size, size), uint8.
+        (count, C, size, size), uint8.
 
     Raises:
         ConfigError: if an option makes no sense.
@@ -142,7 +142,7 @@ def sample_progressively(
         seed, batch_size, progress: as for `sample_images`.
 
     Returns:
-        (frames, count, 3, H, W), uint8.
+        (frames, count, C, H, W), uint8.
 
     Raises:
         ConfigError: if an option makes no sense.
@@ -166,13 +166,13 @@ def sample_shared(
 
     Args:
         denoiser, sampler: the model, and how to sample from it.
-        image: x_0, (3, H, W), uint8.
+        image: x_0, (C, H, W), uint8.
         timestep: t, 1 to T.
         count: number of samples.
         seed, batch_size, progress: as for `sample_images`.
 
     Returns:
-        x_t, clipped to pixels, (3, H, W), and the samples, (count, 3, H, W); uint8.
+        x_t, clipped to pixels, (C, H, W), and the samples, (count, C, H, W); uint8.
 
     Raises:
         ConfigError: if an option makes no sense.
@@ -203,13 +203,13 @@ def interpolate(
 
     Args:
         denoiser, sampler: the model, and how to sample from it.
-        first, second: (3, H, W), uint8.
+        first, second: (C, H, W), uint8.
         timestep: t, 1 to T: the larger, the less is left of either.
         weights: of the second picture in every mixture; 0 and 1 give what is left of the pictures themselves.
         seed, progress: as for `sample_images`.
 
     Returns:
-        (weights, 3, H, W), uint8.
+        (weights, C, H, W), uint8.
 
     Raises:
         ConfigError: if an option makes no sense.
@@ -264,7 +264,9 @@ def _finish(
 
 
 def _on_device(process: ReverseProcess, image: Tensor) -> Tensor:
-    """uint8 (3, H, W) as x_0 (1, 3, H, W), of a size that the network takes."""
+    """uint8 (C, H, W) as x_0 (1, C, H, W), of a shape that the network takes."""
+    if image.shape[0] != (channels := process.denoiser.config.network.image_channels):
+        raise ConfigError(f"expected a picture of the network's {channels} channels, found {image.shape[0]}")
     check_size(process.denoiser, *image.shape[1:])
     return (image.float() / 127.5 - 1)[None].to(process.device)
 

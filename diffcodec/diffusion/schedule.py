@@ -127,9 +127,7 @@ class NoiseSchedule:
 
     def before(self, log_snr: float) -> NoiseLevel:
         """The first timestep that is cleaner than a log SNR: t - 1 for that of t, and the image after t = 1."""
-        # A level that float32 has rounded is still that of its timestep.
-        t = math.ceil(self.timestep(log_snr) - 1e-3)
-        return NoiseLevel(math.inf) if log_snr > self.log_snr[1] else self.level(t - 1)
+        return self.level(math.ceil(self.timestep_nearby(log_snr)) - 1)
 
     def timestep(self, log_snr: float) -> float:
         """The (fractional) timestep of a log SNR, clipped to 1...T: what imported networks are told."""

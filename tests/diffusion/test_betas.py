@@ -100,9 +100,11 @@ def test_schedules_are_named_in_model_configurations() -> None:
         ({"kind": "sigmoid"}, r"kind: expected one of 'linear', 'scaled_linear', 'cosine', 'betas', found 'sigmoid'"),
         ({"betas": [0.1]}, r"betas: expected 0 for 'linear', found 1"),
         ({"kind": "betas", "steps": 2, "betas": [0.1]}, r"betas: expected 2 for 'betas', found 1"),
-        ({"kind": "betas", "steps": 1, "betas": [0.0]}, r"numbers between 0 and 1, found 0\.0"),
-        ({"kind": "betas", "steps": 1, "betas": [1.0]}, r"numbers between 0 and 1, found 1\.0"),
-        ({"kind": "betas", "steps": 1, "betas": [float("nan")]}, r"numbers between 0 and 1, found nan"),
+        ({"kind": "betas", "steps": 1, "betas": [0.0]}, r"numbers between 1e-30 and 1, found 0\.0"),
+        ({"kind": "betas", "steps": 1, "betas": [1e-300]}, r"numbers between 1e-30 and 1, found 1e-300"),
+        ({"beta_start": 1e-300}, r"numbers between 1e-30 and 1, found 1e-300"),
+        ({"kind": "betas", "steps": 1, "betas": [1.0]}, r"numbers between 1e-30 and 1, found 1\.0"),
+        ({"kind": "betas", "steps": 1, "betas": [float("nan")]}, r"numbers between 1e-30 and 1, found nan"),
     ],
 )
 def test_schedules_that_make_no_sense_are_rejected(data: dict[str, object], message: str) -> None:

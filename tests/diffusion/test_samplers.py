@@ -18,6 +18,7 @@ from diffcodec.diffusion.gaussian import GaussianDiffusion
 from diffcodec.diffusion.samplers import IMAGE, Noise, Sampler, Spacing, State, ancestral, flow, langevin, levels_below
 from diffcodec.diffusion.schedule import NoiseLevel, NoiseSchedule
 from diffcodec.errors import ConfigError
+from diffcodec.tables import LOG_SNR_SCALE
 from tests.diffusion.closed_forms import GaussianData, MixtureData, as_samples
 
 SCHEDULE = NoiseSchedule(ScheduleConfig())
@@ -307,6 +308,12 @@ def test_levels_between_timesteps_start_a_walk_too() -> None:
     assert levels_below(SCHEDULE, beyond) == [beyond, IMAGE]
 
 
+def test_walks_from_the_rounded_levels_of_files_do_not_visit_their_start_twice() -> None:
+    for t in range(1, 1001):
+        rounded = NoiseLevel(round(SCHEDULE.level(t).log_snr * LOG_SNR_SCALE) / LOG_SNR_SCALE)
+        assert levels_below(SCHEDULE, rounded)[1:] == levels_below(SCHEDULE, SCHEDULE.level(t))[1:]
+
+
 def test_short_schedules_have_as_many_levels_as_they_have() -> None:
     short = NoiseSchedule(ScheduleConfig(7, 0.05, 0.4))
     assert len(levels_below(short, short.level(7))) == 8
@@ -335,6 +342,7 @@ def test_states_are_told_on_the_way() -> None:
         ({"eta": 0.5}, "only the sampler flow"),
         ({"kind": "flow", "variance": "fixedlarge"}, "only the sampler ancestral"),
         ({"kind": "langevin", "updates": 0}, "updates: expected at least 1"),
+        ({"kind": "flow", "updates": 2}, "only the sampler langevin"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(options: dict[str, object], words: str) -> None:

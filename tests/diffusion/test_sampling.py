@@ -109,6 +109,13 @@ def test_sizes_that_the_network_does_not_take_are_refused(denoiser: Denoiser) ->
         sample_shared(denoiser, FEW, picture(8, 6), 100, 1)
 
 
+def test_pictures_of_other_channels_are_refused(denoiser: Denoiser) -> None:
+    with pytest.raises(ConfigError, match="expected a picture of the network's 3 channels, found 1"):
+        sample_shared(denoiser, FEW, picture()[:1], 100, 1)
+    with pytest.raises(ConfigError, match="expected a picture of the network's 3 channels, found 1"):
+        interpolate(denoiser, FEW, picture()[:1], picture()[:1], 100, [0.5])
+
+
 def test_learned_variances_are_asked_of_those_who_have_them(denoiser: Denoiser) -> None:
     with pytest.raises(ConfigError, match="has not learned its variances"):
         sample_progressively(denoiser, Sampler(variance="learned"), 1, size=(8, 8), frames=1)

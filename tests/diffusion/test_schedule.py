@@ -151,6 +151,29 @@ def test_levels_between_timesteps_lie_between_their_numbers(t: int, share: float
     assert PAPER.timestep(float(above + share * (below - above))) == pytest.approx(t + share, abs=1e-6)
 
 
+@pytest.mark.parametrize(
+    "config",
+    [
+        ScheduleConfig(),
+        ScheduleConfig(kind="cosine"),
+        ScheduleConfig(1000, 8.5e-4, 0.012, "scaled_linear"),
+        ScheduleConfig(4000, 2.5e-5, 5e-3),
+    ],
+)
+def test_levels_that_files_and_floats_have_rounded_keep_their_timestep(config: ScheduleConfig) -> None:
+    schedule = NoiseSchedule(config)
+    for t in range(1, schedule.steps + 1):
+        rounded = float(np.float32(round(schedule.level(t).log_snr * 65536) / 65536))
+        assert schedule.timestep_nearby(rounded) == t
+        assert schedule.before(rounded) == schedule.level(t - 1)
+
+
+def test_what_lies_before_a_level_is_the_next_cleaner_timestep() -> None:
+    between = (PAPER.log_snr[7] + PAPER.log_snr[8]) / 2
+    assert PAPER.before(between) == PAPER.level(7)
+    assert PAPER.before(PAPER.log_snr[1] + 1) == NoiseLevel(math.inf)
+
+
 def test_timesteps_are_clipped_to_the_schedule() -> None:
     assert PAPER.timestep(math.inf) == PAPER.timestep(20.0) == 1
     assert PAPER.timestep(-math.inf) == PAPER.timestep(-20.0) == 1000

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import click
 
-from diffcodec.cli.batch import STANDARD, check_writable, write_output
-from diffcodec.errors import ConfigError
+from diffcodec.cli.batch import STANDARD, check_folder, check_writable, write_output
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -66,8 +64,7 @@ def check_report(json_file: str | None, force: bool) -> None:
     if json_file is None:
         return
     check_writable(json_file, force)
-    if not os.path.isdir(folder := os.path.dirname(json_file) or "."):
-        raise ConfigError(f"{json_file} cannot be written: the directory {folder} does not exist; make it first")
+    check_folder(json_file)
 
 
 def report(json_file: str | None, force: bool, document: Mapping[str, Any], text: str) -> None:
