@@ -203,7 +203,7 @@ def test_a_cut_file_that_loses_its_alpha_plane_says_so(tiny_model: Path, tmp_pat
 
 
 def test_training_on_a_device_that_is_not_there_is_explained(tmp_path: Path) -> None:
-    fails(run("train", "--device", "warp", "--out", tmp_path / "run"), "warp", "--device cpu")
+    fails(run("train", "--device", "warp", "--images", 8, "--out", tmp_path / "run"), "warp", "--device cpu")
     assert not (tmp_path / "run").exists()
 
 
