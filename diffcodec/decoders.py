@@ -13,7 +13,8 @@ from torch import Tensor
 from diffcodec.devices import full_precision
 from diffcodec.diffusion.samplers import Sampler
 from diffcodec.diffusion.sampling import ReverseProcess, own_noise
-from diffcodec.errors import CheckpointError, ConfigError
+from diffcodec.diffusion.windows import check_numbers
+from diffcodec.errors import ConfigError
 from diffcodec.walk import Walk
 
 DecoderKind = Literal["mean", "flow", "ancestral"]
@@ -86,6 +87,5 @@ class Decoder:
         with walk.watch.network(), full_precision(walk.device):
             for state in sampler.walk(process, walk.x_t, sampler.levels(schedule, start), noise):
                 picture = state.x_t
-        if bool(picture.isnan().any()):
-            raise CheckpointError("the model's network returns what are not numbers: its weights are damaged")
+        check_numbers(picture)
         return picture

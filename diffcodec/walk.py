@@ -19,8 +19,7 @@ from diffcodec.channel import Channel, StreamKey, delivered_bits, kl_bits, share
 from diffcodec.devices import full_precision
 from diffcodec.diffusion.denoiser import Denoiser
 from diffcodec.diffusion.schedule import NoiseLevel, posterior
-from diffcodec.diffusion.windows import predict_x_0
-from diffcodec.errors import CheckpointError
+from diffcodec.diffusion.windows import check_numbers, predict_x_0
 from diffcodec.plane import Plane
 from diffcodec.prior import BandVariances, EqualVariances, StepPrior
 from diffcodec.results import Stopwatch
@@ -99,8 +98,7 @@ class Walk:
             # Pure noise has no finite log SNR; the network answers for the noisiest level it knows.
             log_snr = max(self.level.log_snr, self.denoiser.config.log_snr_min)
             estimate = self.plane.with_what_is_known(predict_x_0(self.denoiser, self.x_t, log_snr))
-        if bool(estimate.isnan().any()):
-            raise CheckpointError("the model's network returns what are not numbers: its weights are damaged")
+        check_numbers(estimate)
         self._estimate = estimate
         return estimate
 

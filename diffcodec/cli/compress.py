@@ -22,7 +22,7 @@ from diffcodec.cli.batch import (
     read_input,
     write_output,
 )
-from diffcodec.cli.options import allow_pickle_option, model_option
+from diffcodec.cli.options import allow_pickle_option, channel_option, device_option, effort_option, model_option
 from diffcodec.errors import ConfigError, TargetError
 from diffcodec.targets import Target
 
@@ -68,20 +68,8 @@ PICTURE_SUFFIXES = (
 )
 @model_option("the bundled one")
 @allow_pickle_option
-@click.option(
-    "--channel",
-    type=click.Choice(["trellis", "poisson"]),
-    default="trellis",
-    show_default=True,
-    help="Channel simulation.",
-)
-@click.option(
-    "--effort",
-    type=click.IntRange(8, 16),
-    default=12,
-    show_default=True,
-    help="Search effort: each step doubles the coding time and saves about 1 %.",
-)
+@channel_option
+@effort_option
 @click.option(
     "--steps",
     type=click.IntRange(1),
@@ -96,7 +84,7 @@ PICTURE_SUFFIXES = (
     show_default=True,
     help="Of the shared randomness; other than 0 it costs 8 bytes.",
 )
-@click.option("--device", default="cpu", show_default=True, help="Where the network runs: cpu or cuda.")
+@device_option
 @click.option("--force", is_flag=True, help="Overwrite existing files.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per picture.")
 def command(

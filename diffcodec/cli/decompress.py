@@ -18,7 +18,7 @@ from diffcodec.cli.batch import (
     read_input,
     write_output,
 )
-from diffcodec.cli.options import allow_pickle_option, model_option
+from diffcodec.cli.options import allow_pickle_option, device_option, model_option
 
 if TYPE_CHECKING:
     from diffcodec.decoders import DecoderKind
@@ -59,7 +59,7 @@ if TYPE_CHECKING:
 @model_option("the bundled one that made the file")
 @allow_pickle_option
 @click.option("--max-pixels", type=click.IntRange(1), help="Refuse larger pictures.  [default: 89478485]")
-@click.option("--device", default="cpu", show_default=True, help="Where the network runs: cpu or cuda.")
+@device_option
 @click.option("--force", is_flag=True, help="Overwrite existing files.")
 def command(
     files: tuple[str, ...], out: str | None, timestep: int | None, decoder: DecoderKind, decoder_steps: int | None,

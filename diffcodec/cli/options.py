@@ -14,6 +14,38 @@ allow_pickle_option = click.option(
     is_flag=True,
     help="Read the weights of a pipeline folder that has them only as a Python pickle (.bin).",
 )
+channel_option = click.option(
+    "--channel",
+    type=click.Choice(["trellis", "poisson"]),
+    default="trellis",
+    show_default=True,
+    help="Channel simulation.",
+)
+effort_option = click.option(
+    "--effort",
+    type=click.IntRange(8, 16),
+    default=12,
+    show_default=True,
+    help="Search effort: each step doubles the coding time and saves about 1 %.",
+)
+device_option = click.option("--device", default="cpu", show_default=True, help="Where the network runs: cpu or cuda.")
+
+
+def sampler_option(name: str, explanation: str) -> Callable[[Function], Function]:
+    """--sampler, which names a way to draw samples.
+
+    Args:
+        name: of the command's argument.
+        explanation: for --help.
+    """
+    return click.option(
+        "--sampler",
+        name,
+        type=click.Choice(["ancestral", "flow", "langevin"]),
+        default="ancestral",
+        show_default=True,
+        help=explanation,
+    )
 
 
 def model_option(default: str) -> Callable[[Function], Function]:

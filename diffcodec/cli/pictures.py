@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from diffcodec.cli.batch import STANDARD, check_folder, check_writable, write_output
-from diffcodec.cli.options import allow_pickle_option, model_option
+from diffcodec.cli.options import allow_pickle_option, device_option, model_option, sampler_option
 from diffcodec.errors import CheckpointError, ImageError
 
 if TYPE_CHECKING:
@@ -103,13 +103,8 @@ def sampling_options(function: Callable[..., None]) -> Callable[..., None]:
         function(options=options, **values)
 
     added = [
-        click.option(
-            "--sampler",
-            "sampler_kind",
-            type=click.Choice(["ancestral", "flow", "langevin"]),
-            default="ancestral",
-            show_default=True,
-            help="The paper's random steps, DDIM's deterministic ones, or annealed Langevin dynamics.",
+        sampler_option(
+            "sampler_kind", "The paper's random steps, DDIM's deterministic ones, or annealed Langevin dynamics."
         ),
         click.option(
             "--steps",
@@ -140,7 +135,7 @@ def sampling_options(function: Callable[..., None]) -> Callable[..., None]:
         click.option("--zoom", type=click.IntRange(1, 64), default=1, show_default=True, help="Enlarge every pixel."),
         model_option("the bundled one"),
         allow_pickle_option,
-        click.option("--device", default="cpu", show_default=True, help="Where the network runs: cpu or cuda."),
+        device_option,
         click.option("--force", is_flag=True, help="Overwrite existing files."),
     ]
     for option in reversed(added):

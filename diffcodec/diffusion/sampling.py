@@ -17,8 +17,8 @@ from diffcodec.diffusion.denoiser import Denoiser, Estimate
 from diffcodec.diffusion.gaussian import GaussianDiffusion
 from diffcodec.diffusion.samplers import Noise, Sampler, SamplerKind
 from diffcodec.diffusion.schedule import NoiseLevel
-from diffcodec.diffusion.windows import estimate
-from diffcodec.errors import CheckpointError, ConfigError
+from diffcodec.diffusion.windows import check_numbers, estimate
+from diffcodec.errors import ConfigError
 
 
 def clip(x_0: Tensor) -> Tensor:
@@ -95,8 +95,7 @@ def to_pixels(x: Tensor) -> Tensor:
     Raises:
         CheckpointError: if they hold what are not numbers.
     """
-    if bool(x.isnan().any()):
-        raise CheckpointError("the model's network returns what are not numbers: its weights are damaged")
+    check_numbers(x)
     return ((x + 1) * 127.5).round().clamp(0, 255).to("cpu", torch.uint8)
 
 

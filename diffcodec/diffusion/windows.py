@@ -14,6 +14,7 @@ from torch import Tensor
 
 from diffcodec.config import UNetConfig
 from diffcodec.diffusion.denoiser import Denoiser, Estimate
+from diffcodec.errors import CheckpointError
 
 MAX_WINDOW_PIXELS = 1 << 20
 """Canvases up to this size, and windows with their margins, are evaluated as a whole; so many pixels at once."""
@@ -100,6 +101,16 @@ def _in_windows(evaluate: Callable[[Tensor], Tensor], x_t: Tensor, network: UNet
                 :, :, top - upper : bottom - upper, left - outer_left : right - outer_left
             ]
     return result
+
+
+def check_numbers(images: Tensor) -> None:
+    """What was made from a network's estimates must be numbers.
+
+    Raises:
+        CheckpointError: if it is not.
+    """
+    if bool(images.isnan().any()):
+        raise CheckpointError("the model's network returns what are not numbers: its weights are damaged")
 
 
 @lru_cache(maxsize=1)

@@ -7,12 +7,11 @@ import click
 from diffcodec.cli.evaluate.options import (
     check_report,
     data_options,
-    device_option,
     report,
     report_options,
     seed_option,
 )
-from diffcodec.cli.options import allow_pickle_option, model_option
+from diffcodec.cli.options import allow_pickle_option, device_option, model_option
 
 
 @click.command("nll")

@@ -41,7 +41,6 @@ data_options = together(
 seed_option = click.option(
     "--seed", type=click.IntRange(0, 2**64 - 1), default=0, show_default=True, help="Of all noise."
 )
-device_option = click.option("--device", default="cpu", show_default=True, help="Where networks run: cpu or cuda.")
 report_options = together(
     click.option(
         "--json",

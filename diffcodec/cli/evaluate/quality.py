@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from diffcodec.cli.evaluate.options import (
-    device_option,
     limit_option,
     report,
     report_options,
@@ -18,7 +17,7 @@ from diffcodec.cli.evaluate.options import (
     seed_option,
     together,
 )
-from diffcodec.cli.options import allow_pickle_option, model_option
+from diffcodec.cli.options import allow_pickle_option, device_option, model_option, sampler_option
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,13 +33,7 @@ quality_options = together(
     model_option("the bundled one"),
     allow_pickle_option,
     click.option("--size", type=click.IntRange(4, 1024), default=32, show_default=True, help="Side of a sample."),
-    click.option(
-        "--sampler",
-        type=click.Choice(["ancestral", "flow", "langevin"]),
-        default="ancestral",
-        show_default=True,
-        help="As for `sample`.",
-    ),
+    sampler_option("sampler", "As for `sample`."),
     click.option(
         "--steps",
         type=click.IntRange(1),

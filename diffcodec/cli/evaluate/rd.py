@@ -9,11 +9,10 @@ import click
 from diffcodec.cli.evaluate.options import (
     check_report,
     data_options,
-    device_option,
     report,
     report_options,
 )
-from diffcodec.cli.options import model_option
+from diffcodec.cli.options import channel_option, device_option, effort_option, model_option
 
 
 @click.command("rd")
@@ -26,14 +25,8 @@ from diffcodec.cli.options import model_option
     help="Noise levels at which files end, joined by commas; 0 is lossless.",
 )
 @model_option("the bundled one")
-@click.option(
-    "--channel",
-    type=click.Choice(["trellis", "poisson"]),
-    default="trellis",
-    show_default=True,
-    help="Channel simulation.",
-)
-@click.option("--effort", type=click.IntRange(8, 16), default=12, show_default=True, help="Search effort.")
+@channel_option
+@effort_option
 @click.option(
     "--seed", type=click.IntRange(0, 2**64 - 1), default=0, show_default=True, help="Of the shared randomness."
 )
