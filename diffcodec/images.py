@@ -5,7 +5,7 @@ import warnings
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from diffcodec.errors import CorruptStreamError, ImageError
+from diffcodec.metadata import Metadata
 
 DEFAULT_MAX_PIXELS = 89_478_485
 """Most pixels that are read unless the caller asks for more: the number above which Pillow warns."""
@@ -56,6 +57,7 @@ class Picture:
     Args:
         pixels: uint8, shape (H, W, 3) for colour or (H, W) for grey.
         alpha: uint8, shape (H, W); None if opaque throughout.
+        metadata: what was read along with the pixels and is to be kept; empty if nothing.
 
     Raises:
         ImageError: if shapes or types are others, or there are no pixels.
@@ -63,6 +65,7 @@ class Picture:
 
     pixels: NDArray[np.uint8]
     alpha: NDArray[np.uint8] | None = None
+    metadata: Metadata = field(default_factory=Metadata)
 
     def __post_init__(self) -> None:
         shape = self.pixels.shape
