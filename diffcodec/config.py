@@ -20,6 +20,9 @@ OptimizerKind = Literal["adamw", "muon"]
 LEAST_BETA = 1e-30
 """Far below any schedule's, and far enough above 0 for the first timestep to have a finite SNR."""
 
+SMALL_PICTURE_MARGIN = 2.0
+"""How far below `ModelConfig.half_resolution_below` a network is trained, in nats."""
+
 
 class JsonConfig:
     """Mixin for frozen dataclasses: `to_dict` and a `from_dict` that rejects what it does not know."""
@@ -257,8 +260,10 @@ class ModelConfig(JsonConfig):
         data_std: `v` refers to a process whose data have unit variance: pixels in [-1, 1] divided by
             this. With it the raw output has unit variance at every noise level (as in EDM,
             Karras et al. 2022); 1 is the plain v.
-        log_snr_min, log_snr_max: range of noise levels that the network is trained on, in nats; it is never
-            asked about a level outside (beyond these ends nothing changes that it could tell).
+        log_snr_min, log_snr_max: range of noise levels that the model is asked about, in nats; never about one
+            outside (beyond these ends nothing changes that it could tell).
+        half_resolution_below: log SNR below which pictures are estimated at half their resolution, where the log SNR is
+            larger by ln 4, and again as long as it is below this (`diffusion.pyramid`); None: never.
     """
 
     network: UNetConfig
@@ -268,6 +273,7 @@ class ModelConfig(JsonConfig):
     data_std: float = 1.0
     log_snr_min: float = -8.5
     log_snr_max: float = 9.6
+    half_resolution_below: float | None = None
 
     def __post_init__(self) -> None:
         _require(1e-6 <= self.data_std <= 1e6, f"data_std: expected a positive number, found {self.data_std}")
@@ -275,6 +281,25 @@ class ModelConfig(JsonConfig):
             -64 <= self.log_snr_min < self.log_snr_max <= 64,
             f"log_snr: expected min < max within 64 of zero, found {self.log_snr_min} and {self.log_snr_max}",
         )
+        if self.half_resolution_below is not None:
+            _require(
+                self.log_snr_min <= self.half_resolution_below < self.log_snr_max,
+                f"half_resolution_below: expected a log SNR of the model's range, found {self.half_resolution_below}",
+            )
+            _require(
+                self.network.conditioning == "log_snr" and self.variance != "learned",
+                "half_resolution_below: needs a network that is told the log SNR, and variances that are not learned",
+            )
+
+    @property
+    def network_log_snr_min(self) -> float:
+        """The noisiest level that the network itself is trained on, in nats.
+
+        Pictures that are too small to be halved again come below `half_resolution_below`, by a little.
+        """
+        if self.half_resolution_below is None:
+            return self.log_snr_min
+        return max(self.log_snr_min, self.half_resolution_below - SMALL_PICTURE_MARGIN)
 
 
 @dataclasses.dataclass(frozen=True)

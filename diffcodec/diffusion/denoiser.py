@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from diffcodec.config import ModelConfig
+from diffcodec.diffusion.pyramid import double, halve, padded
 from diffcodec.diffusion.schedule import NoiseLevel, NoiseSchedule, posterior
 from diffcodec.diffusion.unet import UNet
 
@@ -97,7 +99,31 @@ class Denoiser(nn.Module):
         return self.estimate(x_t, log_snr).x_0
 
     def estimate(self, x_t: Tensor, log_snr: Tensor) -> Estimate:
-        """The same with what the network says of variances, if it learns them: one evaluation gives both."""
+        """The same with what the network says of variances, if it learns them: one evaluation gives both.
+
+        At lower resolution where the model does so.
+        """
+        if self.config.half_resolution_below is None:
+            return self.evaluate(x_t, log_snr)
+        halved = torch.tensor([self.is_halved(x_t.shape, value) for value in log_snr.tolist()], device=x_t.device)
+        if len(halved) > 1 and halved.any() != halved.all():
+            x_0 = torch.empty_like(x_t, dtype=torch.float32)
+            for part in (halved, ~halved):
+                x_0[part] = self.estimate(x_t[part], log_snr[part]).x_0
+            return Estimate(x_0)
+        if not halved.any():
+            return self.evaluate(x_t, log_snr)
+        half, higher = halve(x_t, log_snr)
+        x_0 = self.estimate(padded(half, self.config.network.stride), higher).x_0
+        return Estimate(double(x_0[:, :, : half.shape[2], : half.shape[3]]))
+
+    def is_halved(self, shape: Sequence[int], log_snr: float) -> bool:
+        """Whether pictures (B, C, H, W) at a log SNR are estimated at half their resolution."""
+        below = self.config.half_resolution_below
+        return below is not None and log_snr < below and min(shape[2:]) >= 2 * self.config.network.stride
+
+    def evaluate(self, x_t: Tensor, log_snr: Tensor) -> Estimate:
+        """`estimate` at the resolution of the pictures: what is trained."""
         scale, from_x_t, from_raw = self.coefficients(log_snr)
         raw = self._raw(scale * x_t, log_snr)
         mix = None
@@ -136,7 +162,7 @@ class Denoiser(nn.Module):
         return self.predict_x_0(x_t, torch.full((len(x_t),), level.log_snr, device=x_t.device)).clamp(-1, 1)
 
     def _raw(self, x: Tensor, log_snr: Tensor) -> Tensor:
-        condition = log_snr.clamp(self.config.log_snr_min, self.config.log_snr_max)
+        condition = log_snr.clamp(self.config.network_log_snr_min, self.config.log_snr_max)
         if self.config.network.conditioning == "timestep":
             # The paper's network is told t - 1: the only place with its 0-based index.
             steps = [self.schedule.timestep_nearby(value) - 1 for value in log_snr.tolist()]

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from diffcodec.config import UNetConfig
 from diffcodec.diffusion.denoiser import Denoiser, Estimate
+from diffcodec.diffusion.pyramid import double, halve, padded
 from diffcodec.errors import CheckpointError
 
 MAX_WINDOW_PIXELS = 1 << 20
@@ -61,6 +62,10 @@ def predict_x_0(denoiser: Denoiser, x_t: Tensor, log_snr: float) -> Tensor:
     Returns:
         (B, C, H, W), float32.
     """
+    if denoiser.is_halved(x_t.shape, log_snr):
+        half, higher = halve(x_t, torch.tensor([log_snr], device=x_t.device))
+        x_0 = predict_x_0(denoiser, padded(half, denoiser.config.network.stride), float(higher))
+        return double(x_0[:, :, : half.shape[2], : half.shape[3]])
     condition = torch.full((1,), log_snr, device=x_t.device)
     return _in_windows(lambda part: denoiser.predict_x_0(part, condition), x_t, denoiser.config.network, x_t.shape[1])
 

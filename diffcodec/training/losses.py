@@ -42,7 +42,7 @@ def bits_per_loss(model: ModelConfig, training: TrainingConfig) -> float:
     """
     if training.loss == "simple":
         return math.nan
-    nats = 0.5 * (model.log_snr_max - model.log_snr_min) if training.time == "continuous" else 1.0
+    nats = 0.5 * (model.log_snr_max - model.network_log_snr_min) if training.time == "continuous" else 1.0
     return nats / math.log(2)
 
 
@@ -57,7 +57,7 @@ def draw_log_snr(config: TrainingConfig, count: int, denoiser: Denoiser) -> tupl
     """
     places = (torch.arange(count) + torch.rand(())) / count
     if in_continuous_time(config):
-        low, high = denoiser.config.log_snr_min, denoiser.config.log_snr_max
+        low, high = denoiser.config.network_log_snr_min, denoiser.config.log_snr_max
         log_snr = low + (high - low) * places
     else:
         steps = denoiser.schedule.steps
@@ -83,7 +83,7 @@ def training_loss(denoiser: Denoiser, config: TrainingConfig, x_0: Tensor, log_s
     """
     alpha, sigma = alpha_sigma(log_snr)
     x_t = alpha * x_0 + sigma * eps
-    estimate = denoiser.estimate(x_t, log_snr)
+    estimate = denoiser.evaluate(x_t, log_snr)
     if in_continuous_time(config):
         return eps_error(estimate, x_0, log_snr)
     if config.loss == "vlb":

@@ -1,0 +1,61 @@
+"""Noisy pictures at lower resolution: where noise drowns all detail, a quarter of the pixels holds what can be known.
+
+The mean of 2 x 2 noisy pixels has the same signal, averaged, with half the noise. Twice the mean is therefore, up to a
+factor, x_t of the smaller picture, at a log SNR that is larger by ln 4. Photographs look alike at all scales, so that
+the same network may be asked there: for a quarter of the cost, and with twice the reach.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+HALVING_GAIN = math.log(4)
+"""What halving the resolution adds to the log SNR, in nats."""
+
+
+def halve(x_t: Tensor, log_snr: Tensor) -> tuple[Tensor, Tensor]:
+    """The state of the picture of half the size that a noisy state determines.
+
+    Args:
+        x_t: alpha x_0 + sigma eps, (B, C, H, W), even sides.
+        log_snr: (B,) or (1,), in nats.
+
+    Returns:
+        The state, (B, C, H / 2, W / 2), of the picture of which every pixel is the mean of 2 x 2 pixels of x_0, and its
+        log SNR, of the shape that was given. The noise is again standard normal, and independent from pixel to pixel.
+    """
+    higher = log_snr + HALVING_GAIN
+    # The sum of four is 4 alpha mean(x_0) + 2 sigma eps: what brings the noise to the new sigma does for alpha, too.
+    factor = torch.sigmoid(-higher).sqrt() / torch.sigmoid(-log_snr).sqrt()
+    return 2 * factor[:, None, None, None] * functional.avg_pool2d(x_t, 2), higher
+
+
+def double(x_0: Tensor) -> Tensor:
+    """A picture of twice the size, (B, C, H, W) -> (B, C, 2 H, 2 W), whose means of 2 x 2 pixels are those given.
+
+    Inside a pixel it slopes as its neighbours do.
+    """
+    for dim in (2, 3):
+        last = x_0.shape[dim] - 1
+        before = torch.cat([x_0.narrow(dim, 0, 1), x_0.narrow(dim, 0, last)], dim)
+        after = torch.cat([x_0.narrow(dim, 1, last), x_0.narrow(dim, last, 1)], dim)
+        slope = (after - before) / 8
+        x_0 = torch.stack([x_0 - slope, x_0 + slope], dim + 1).flatten(dim, dim + 1)
+    return x_0
+
+
+def padded(x_t: Tensor, stride: int) -> Tensor:
+    """Noisy pictures whose sides are multiples of a stride, mirrored right and below where these are missing.
+
+    Args:
+        x_t: (B, C, H, W), sides of at least the stride.
+        stride: of the network.
+    """
+    height, width = x_t.shape[2:]
+    if height % stride == width % stride == 0:
+        return x_t
+    return functional.pad(x_t, (0, -width % stride, 0, -height % stride), mode="reflect")
