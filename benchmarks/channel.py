@@ -82,7 +82,7 @@ def measure(channel: TrellisChannel, steps: Sequence[Step], clock: Callable[[], 
     """Seconds on `clock` that all steps take to encode and to decode."""
     encode = decode = 0.0
     for number, step in enumerate(steps):
-        key, ports = StreamKey(0, number), [Bits() for _ in step.lengths]
+        key, ports = [StreamKey(0, number)], [Bits() for _ in step.lengths]
         start = clock()
         sent = channel.encode(step.mean, step.groups, step.lengths, key, ports)
         middle = clock()

@@ -115,7 +115,7 @@ def measure_heavy_tails(effort: int, kl: float = 600.0, dims: int = 3072, count:
         m = m.astype(np.float32)
         lengths = [channel.length_for(float(bits), dims) for bits in kl_bits(m, 1.0)]
         writers = [SymbolWriter() for _ in range(count)]
-        y = channel.encode(m, None, lengths, StreamKey(0, 0), writers)
+        y = channel.encode(m, None, lengths, [StreamKey(0, 0)], writers)
         paid = sum(writer.information_bits for writer in writers)
         result[name] = float(paid / delivered_bits(y, m, 1.0).sum())
     return result

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.optimize import isotonic_regression
 from torch import Tensor
 
-from diffcodec.bitstream.lengths import DEFAULT_WEIGHTS, fit_weights, histogram
+from diffcodec.bitstream.lengths import DEFAULT_WEIGHTS, fit_weights
 from diffcodec.channel import TrellisChannel
 from diffcodec.checkpoint import Checkpoint
 from diffcodec.codec import DiffusionCodec, check_channels
@@ -49,6 +49,9 @@ DEFAULT_STEPS = 16
 
 END_WEIGHTS = {1: 1.0, 20: 0.3, 50: 0.2, 100: 0.2, 300: 0.1}
 """Timesteps at which files may end, and how much their length, relative to its least, counts in a level list."""
+
+LONGEST_STEP = 1.5
+"""Most that a step adds to the log SNR of large pictures, in nats."""
 
 FIT_PICTURES = 400
 """Pictures to which the lossless model is fitted."""
@@ -176,11 +179,13 @@ class LevelPlanner:
         dims: coded coordinates of a typical picture.
         ends: index in `log_snr` at which files may end, and its weight.
         effort: of the trellis.
+        longest_step: most that a step may add to the log SNR, in nats; the first step leads at most so far beyond the
+            noisiest candidate.
     """
 
     def __init__(
         self, log_snr: NDArray[np.float64], divergence: NDArray[np.float64], dims: int, ends: Mapping[int, float],
-        *, effort: int = 12,
+        *, effort: int = 12, longest_step: float = math.inf,
     ) -> None:  # fmt: skip
         self.log_snr = log_snr
         paid = _paid_bits(TrellisChannel(effort), divergence, dims) + SIDE_BITS
@@ -195,10 +200,19 @@ class LevelPlanner:
             cut = later & (np.arange(nodes)[:, None] < end) & (np.arange(nodes) > end)
             part = np.where(whole, paid, 0.0) + np.where(cut, paid[:, [end]], 0.0)
             self._cost += weight / least[end] * part
+        starts = np.maximum(log_snr, log_snr[1])
+        self._cost[starts - starts[:, None] > longest_step + 1e-9] = math.inf
+        hops = [0]
+        while hops[-1] < nodes - 1:
+            hops.append(int(np.flatnonzero(np.isfinite(self._cost[hops[-1]]))[-1]))
+        self.fewest = len(hops) - 1
+        """Steps that a list has at least."""
 
     def plan(self, steps: int) -> list[float]:
-        """The best list of so many levels: log SNRs, rising. Fewer if there are not as many candidates."""
+        """The best list of so many levels, `fewest` or more: log SNRs, rising. Fewer if there are not as many
+        candidates."""
         nodes = len(self.log_snr)
+        assert steps >= self.fewest
         steps = min(steps, nodes - 1)
         best = np.full(nodes, math.inf)
         best[0] = 0.0
@@ -237,11 +251,13 @@ def _paid_bits(channel: TrellisChannel, kl: NDArray[np.float64], dims: int) -> N
     return np.interp(np.maximum(kl, 0.0), grid, paid)
 
 
-def end_weights(schedule: NoiseSchedule, log_snr: NDArray[np.float64]) -> dict[int, float]:
-    """END_WEIGHTS by the index of the nearest level."""
+def end_weights(
+    schedule: NoiseSchedule, log_snr: NDArray[np.float64], weights: Mapping[int, float] = END_WEIGHTS
+) -> dict[int, float]:
+    """Weights of timesteps, by the index of the nearest level."""
     return {
         int(np.abs(log_snr - schedule.log_snr[t]).argmin()): weight
-        for t, weight in END_WEIGHTS.items()
+        for t, weight in weights.items()
         if t <= schedule.steps
     }
 
@@ -277,23 +293,30 @@ def list_lengths(schedule: NoiseSchedule, *, between: bool = True) -> list[int]:
 
 
 def make_level_lists(
-    curve: ErrorCurve, schedule: NoiseSchedule, *, between: bool = True, effort: int = 12
-) -> tuple[LevelList, ...]:
-    """Lists of all `list_lengths` for every size class; `between` as for `candidate_levels`."""
+    curve: ErrorCurve, schedule: NoiseSchedule, *, between: bool = True, effort: int = 12,
+    weights: Mapping[int, float] = END_WEIGHTS, longest_step: float = math.inf,
+) -> tuple[LevelList, ...]:  # fmt: skip
+    """Lists of all `list_lengths` that can be for every size class; `between` as for `candidate_levels`.
+
+    `weights` says how much files that end at a timestep count, as END_WEIGHTS does; for the rest see `LevelPlanner`.
+    """
     log_snr = np.array([-math.inf, *candidate_levels(schedule, between=between)])
     lists = []
     for max_pixels, side in zip(SIZE_CLASSES, CLASS_SIDES, strict=True):
         counts = np.array(BlockTransform(3, side, side).counts)
         divergence = expected_divergence(curve, log_snr, counts)
-        ends = end_weights(schedule, log_snr)
-        planner = LevelPlanner(log_snr, divergence, int(counts.sum()), ends, effort=effort)
+        ends = end_weights(schedule, log_snr, weights)
+        planner = LevelPlanner(log_snr, divergence, int(counts.sum()), ends, effort=effort, longest_step=longest_step)
         for steps in list_lengths(schedule, between=between):
+            if steps < planner.fewest:
+                continue
             lists.append(LevelList(max_pixels, tuple(make_level(value) for value in planner.plan(steps)), ()))
     return tuple(lists)
 
 
 def calibrate(
-    checkpoint: Checkpoint, images: Tensor, *, default_steps: int = DEFAULT_STEPS, points: int = 96,
+    checkpoint: Checkpoint, images: Tensor, *, default_steps: int = DEFAULT_STEPS,
+    weights: Mapping[int, float] = END_WEIGHTS, tile_side: int = 0, points: int = 96,
     length_pictures: int = 48, effort: int = 12, progress: Callable[[str], None] = lambda stage: None,
 ) -> Checkpoint:  # fmt: skip
     """The checkpoint with tables measured on images.
@@ -302,6 +325,8 @@ def calibrate(
         checkpoint: the model; tables that it has are replaced.
         images: (N, 3, H, W), uint8, pictures like those to be compressed, not those of the benchmark.
         default_steps: levels of the list that is taken where none is asked for, one of STEPS.
+        weights: timesteps at which files may end, and how much their length counts in a level list.
+        tile_side: of the parts of a picture that are sent as messages of their own, see `CodecTables`.
         points: of the error curve, see `measure_error_curve`.
         length_pictures: pictures that are compressed to fit the code for step lengths.
         effort: of the trellis for which the lists are planned.
@@ -328,26 +353,41 @@ def calibrate(
     progress("error curve")
     curve = measure_error_curve(denoiser, images, points=points)
     progress("level lists")
-    lists = make_level_lists(curve, schedule, between=between, effort=effort)
+    # A model with lower resolutions is one of large pictures, whose parts differ. The table's variances are those of
+    # the average part; what another part is told in too large a step is not what it lacks.
+    longest_step = math.inf if checkpoint.config.half_resolution_below is None else LONGEST_STEP
+    lists = make_level_lists(
+        curve, schedule, between=between, effort=effort, weights=weights, longest_step=longest_step
+    )
+    if default_steps not in {len(levels.levels) for levels in lists}:
+        known = ", ".join(str(len(levels.levels)) for levels in lists if levels.max_pixels == 0)
+        raise ConfigError(f"steps: the model is for lists of {known} levels, found {default_steps}")
     timesteps = tuple(make_level(float(value)) for value in schedule.log_snr[1:])
     progress("lossless model")
     fit_timesteps = [t for t in FIT_TIMESTEPS if t <= schedule.steps]
     lossless = fit_lossless(denoiser, images[:FIT_PICTURES], timesteps=fit_timesteps)
     tables = CodecTables(
-        timesteps, lists, DEFAULT_WEIGHTS, mean_colour(images), lossless, make_variances(curve), default_steps
+        timesteps,
+        lists,
+        DEFAULT_WEIGHTS,
+        mean_colour(images),
+        lossless,
+        make_variances(curve),
+        default_steps,
+        tile_side,
     )
     progress("step lengths")
     codec = DiffusionCodec(checkpoint.with_tables(tables), denoiser=denoiser)
     pictures = [Picture(image.permute(1, 2, 0).numpy(), None) for image in images[:length_pictures]]
     channel = TrellisChannel(effort)
     # Once over the fewest steps, once over many: lengths scatter more where steps are few.
-    lengths = [
-        message.wanted
+    counts = [
+        message.lengths.counts
         for steps in (8, default_steps, 32)
-        if steps in lengths_of_lists
+        if steps in {len(levels.levels) for levels in lists}
         for timestep in LENGTH_TIMESTEPS
         if timestep <= schedule.steps
         for message in codec.transmit(pictures, timestep=timestep, channel=channel, steps=steps).messages
     ]
-    weights = fit_weights(histogram(lengths))
+    weights = fit_weights(np.sum(counts, axis=0))
     return checkpoint.with_tables(replace(tables, length_weights=weights))

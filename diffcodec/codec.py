@@ -442,12 +442,16 @@ class DiffusionCodec:
             raise CorruptStreamError(f"{name}: level list {header.level_list}, timestep {header.timestep} do not exist")
 
     def _plane(self, header: Header) -> Plane:
-        return Plane(header.colour, header.width, header.height, self.checkpoint.config.network.stride)
+        return Plane(
+            header.colour, header.width, header.height, self.checkpoint.config.network.stride, self.tables.tile_side
+        )
 
     def plane_for(self, picture: Picture) -> Plane:
         """Geometry of pictures of this size and colour mode."""
         colour = ColourMode.L if picture.pixels.ndim == 2 else ColourMode.RGB
-        return Plane(colour, picture.width, picture.height, self.checkpoint.config.network.stride)
+        return Plane(
+            colour, picture.width, picture.height, self.checkpoint.config.network.stride, self.tables.tile_side
+        )
 
 
 def check_channels(checkpoint: Checkpoint) -> None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from diffcodec.bitstream.container import Container
 from diffcodec.bitstream.entropy import PrefixReader, SymbolReader
 from diffcodec.bitstream.lengths import LengthCoder
-from diffcodec.channel import Channel, Groups, StreamKey
+from diffcodec.channel import Channel
 from diffcodec.decoders import Decoder
 from diffcodec.diffusion.denoiser import Denoiser
 from diffcodec.errors import ConfigError, CorruptStreamError, TruncatedStreamError
@@ -23,10 +23,9 @@ from diffcodec.last_step import LastStep
 from diffcodec.lossless.payload import LosslessPayload, pixel_checksum
 from diffcodec.lossless.stored import restore
 from diffcodec.plane import Plane
-from diffcodec.prior import StepPrior
 from diffcodec.results import Preview, Stopwatch
 from diffcodec.tables import CodecTables, Level
-from diffcodec.walk import Walk, expected_length, max_length
+from diffcodec.walk import TileBatch, Walk, expected_length, max_length
 
 
 @dataclass(frozen=True)
@@ -162,13 +161,12 @@ class Receiver:
             # A cut file is read before the network runs: what is not there need not be predicted.
             try:
                 with self.watch.coding():
-                    prior = walk.prior(step)
-                    groups, sample = self._receive(prior, walk.key(step), lengths, readers)
+                    displacement = self._receive(walk, step, lengths, readers)
             except TruncatedStreamError:
                 break
             estimate = walk.estimate()
             with self.watch.coding():
-                walk.advance(step, stop, estimate, prior.displacement(sample, groups))
+                walk.advance(step, stop, estimate, displacement)
             done = step + 1
             if every:
                 yield preview(done)
@@ -178,17 +176,42 @@ class Receiver:
             yield preview(done)
 
     def _receive(
-        self, prior: StepPrior, key: StreamKey, coders: Sequence[LengthCoder], readers: Sequence[SymbolReader]
-    ) -> tuple[Groups | None, NDArray[np.float32]]:
-        """Read the lengths and samples of one step."""
-        expected, lengths = expected_length(prior, self.channel), []
+        self, walk: Walk, step: int, coders: Sequence[LengthCoder], readers: Sequence[SymbolReader]
+    ) -> NDArray[np.float32]:
+        """Read the lengths and samples of one step; returns the displacements from the mean of p, (N, C, H, W)."""
+        before, plane = walk.division, self.plane
+        batches = walk.batches(step)
+        walk.divide(coders, before)
+        lengths = [self._receive_lengths(batch, coders, readers) for batch in batches]
+        displacement = np.empty((len(readers), plane.coded_channels, plane.height, plane.width), np.float32)
+        for batch, of_batch in zip(batches, lengths, strict=True):
+            done, dims = 0, plane.coded_channels * batch.size
+            for part in batch.parts(len(readers)):
+                own = [each for row in of_batch for each in row[done : done + len(part.tiles)]]
+                done += len(part.tiles)
+                groups = part.prior.groups([self.channel.information_in(length) for length in own])
+                sources = [reader for reader in readers for _ in part.tiles]
+                with named(", ".join(stream.name for stream in self.streams)):
+                    sample = self.channel.decode(dims, groups, own, part.keys_for(len(readers)), sources)
+                part.paste(part.prior.displacement(sample, groups), displacement)
+        return displacement
+
+    def _receive_lengths(
+        self, batch: TileBatch, coders: Sequence[LengthCoder], readers: Sequence[SymbolReader]
+    ) -> list[list[int]]:
+        """Read the lengths of a batch, those of every picture."""
+        expected = expected_length(batch.prior, self.channel)
+        longest = max_length(self.channel, self.plane.coded_channels * batch.size)
+        lengths = []
         for stream, coder, reader in zip(self.streams, coders, readers, strict=True):
             with named(stream.name):
-                lengths.append(coder.decode(expected, reader))
-                check_length(lengths[-1], self.plane, self.channel)
-        groups = prior.groups([self.channel.information_in(length) for length in lengths])
-        with named(", ".join(stream.name for stream in self.streams)):
-            return groups, self.channel.decode(self.plane.dims, groups, lengths, key, readers)
+                row = [coder.decode(expected, reader, tile.number) for tile in batch.tiles]
+                # A length that no encoder writes must not make the decoder allocate.
+                if max(row) > longest:
+                    bits = max(row) * self.channel.bits_per_length
+                    raise CorruptStreamError(f"a step claims {bits} path bits for {batch.size} pixels")
+                lengths.append(row)
+        return lengths
 
     def _stops(self, stream: Incoming) -> list[Level]:
         """The levels that a stream visits."""
@@ -243,17 +266,6 @@ class Receiver:
                     )
                 found.append(pixels)
         return found
-
-
-def check_length(length: int, plane: Plane, channel: Channel) -> None:
-    """A length that no encoder writes must not make the decoder allocate.
-
-    Raises:
-        CorruptStreamError: if it is one.
-    """
-    if length > max_length(channel, plane.dims):
-        bits = length * channel.bits_per_length
-        raise CorruptStreamError(f"a step claims {bits} path bits for {plane.dims} subpixels")
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from diffcodec.bitstream.container import ColourMode
 from diffcodec.images import from_unit, to_unit
-from diffcodec.transform import BlockTransform
+from diffcodec.tiling import Tiling
 
 CHANNELS = 3
 
@@ -32,12 +32,14 @@ class Plane:
         colour: colour mode of the picture.
         width, height: of the picture, in pixels.
         stride: the canvas has the next multiples of this.
+        tile_side: of the finest tiles, about; see `Tiling`.
     """
 
     colour: ColourMode
     width: int
     height: int
     stride: int
+    tile_side: int = 0
 
     @property
     def canvas_shape(self) -> tuple[int, int, int]:
@@ -47,14 +49,19 @@ class Plane:
         return CHANNELS, rows, columns
 
     @property
+    def coded_channels(self) -> int:
+        """Coded coordinates of a pixel."""
+        return 1 if self.colour is ColourMode.L else CHANNELS
+
+    @property
     def dims(self) -> int:
         """Number of coded coordinates of a picture."""
-        return self.width * self.height * (1 if self.colour is ColourMode.L else CHANNELS)
+        return self.width * self.height * self.coded_channels
 
     @cached_property
-    def transform(self) -> BlockTransform:
-        """The transform of the coded coordinates."""
-        return BlockTransform(1 if self.colour is ColourMode.L else CHANNELS, self.width, self.height)
+    def tiling(self) -> Tiling:
+        """The divisions of the picture."""
+        return Tiling(self.width, self.height, self.tile_side)
 
     @property
     def is_all_coded(self) -> bool:
@@ -90,14 +97,14 @@ class Plane:
         return estimate
 
     def coded(self, canvas: Tensor) -> NDArray[np.float32]:
-        """Coded coordinates of canvases (N, 3, H, W): (N, dims), in an orthonormal basis.
+        """Coded coordinates of canvases (N, 3, H, W), in an orthonormal basis: (N, coded channels, height, width).
 
         For a grey picture that is the normalised sum of the channels.
         """
         picture = canvas[:, :, : self.height, : self.width]
         if self.colour is ColourMode.L:
-            picture = picture.sum(dim=1) / math.sqrt(CHANNELS)
-        coordinates: NDArray[np.float32] = picture.reshape(len(canvas), self.dims).cpu().numpy()
+            picture = picture.sum(dim=1, keepdim=True) / math.sqrt(CHANNELS)
+        coordinates: NDArray[np.float32] = picture.cpu().numpy()
         return coordinates
 
     def with_coded(self, noise: NDArray[Any] | None, coordinates: NDArray[np.float32]) -> Tensor:
@@ -105,20 +112,19 @@ class Plane:
 
         Args:
             noise: (3, H, W), standard normal, the same for all; None if every number is coded.
-            coordinates: (N, dims).
+            coordinates: (N, coded channels, height, width).
 
         Returns:
             (N, 3, H, W), float32.
         """
         values = torch.from_numpy(np.ascontiguousarray(coordinates, dtype=np.float32))
         if noise is None:
-            return values.reshape(-1, *self.canvas_shape)
+            return values
         canvas = torch.from_numpy(np.asarray(noise, np.float32)).repeat(len(values), 1, 1, 1)
         corner = canvas[:, :, : self.height, : self.width]
         if self.colour is ColourMode.L:
             # The sum over channels is replaced, the differences between them stay.
-            values = values.reshape(-1, 1, self.height, self.width) / math.sqrt(CHANNELS)
-            corner += values - corner.mean(dim=1, keepdim=True)
+            corner += values / math.sqrt(CHANNELS) - corner.mean(dim=1, keepdim=True)
         else:
-            corner.copy_(values.reshape(corner.shape))
+            corner.copy_(values)
         return canvas

@@ -138,14 +138,14 @@ class BandVariances:
         return gap_octaves(self.levels.start_of(self.step), self.end)
 
     @cached_property
-    def _groups(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    def _groups(self) -> tuple[NDArray[np.int64], NDArray[np.uint16]]:
         """log2(g v) of every group, ascending, in 1 / OCTAVE_STEPS; and the group of every band."""
         octaves = np.array(self.variances.at(self.levels.start_of(self.step)), np.int64) + self._gap_octaves
         of_groups, of_bands = np.unique(octaves, return_inverse=True)
-        return of_groups, of_bands.astype(np.int64)
+        return of_groups, of_bands.astype(np.uint16)
 
     @cached_property
-    def _of(self) -> NDArray[np.int64]:
+    def _of(self) -> NDArray[np.uint16]:
         """The group of every coefficient, shape (dims,)."""
         return self._groups[1][self.transform.band]
 

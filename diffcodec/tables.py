@@ -290,6 +290,8 @@ class CodecTables(JsonConfig):
         variances: of p by band; without them p has the variance of q everywhere.
         default_steps: number of levels of the list that is taken where none is asked for; 0 where each size class has
             but one list.
+        tile_side: of the parts of a picture that are sent as messages of their own, about, in pixels
+            (`tiling.Tiling`); 0: every picture is one message a step.
     """
 
     timesteps: tuple[Level, ...]
@@ -299,10 +301,13 @@ class CodecTables(JsonConfig):
     lossless: LosslessTables | None = None
     variances: Variances | None = None
     default_steps: int = 0
+    tile_side: int = 0
 
     def __post_init__(self) -> None:
         if self.start is not None and (len(self.start) != 3 or not 0 <= min(self.start) <= max(self.start) <= 32640):
             raise ConfigError("tables: the start is a colour of three values")
+        if self.tile_side and not 32 <= self.tile_side <= 1 << 16:
+            raise ConfigError(f"tables: expected a tile side of at least 32, or 0 for none, found {self.tile_side}")
         if not 1 <= len(self.lists) <= MAX_LISTS:
             raise ConfigError(f"tables: expected 1 to {MAX_LISTS} level lists, found {len(self.lists)}")
         if self.variances is None and not all(levels.mse for levels in self.lists):

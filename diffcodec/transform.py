@@ -46,12 +46,12 @@ class BlockTransform:
     height: int
 
     @cached_property
-    def band(self) -> NDArray[np.int64]:
+    def band(self) -> NDArray[np.uint16]:
         """The band of every coefficient, (dims,): 100 times colour, 10 times class of the vertical frequency, and that
         of the horizontal one."""
-        of_block = CLASSES * _classes(self.height)[:, None] + _classes(self.width)
-        bands = CLASSES * CLASSES * np.arange(self.channels)[:, None, None] + of_block
-        return bands.reshape(-1).astype(np.int64)
+        of_block = np.uint16(CLASSES) * _classes(self.height)[:, None] + _classes(self.width)
+        bands = CLASSES * CLASSES * np.arange(self.channels, dtype=np.uint16)[:, None, None] + of_block
+        return bands.reshape(-1)
 
     @cached_property
     def counts(self) -> tuple[int, ...]:
@@ -94,8 +94,8 @@ def _stretches(side: int) -> list[tuple[slice, int]]:
     return [(part, length) for part, length in stretches if part.stop > part.start]
 
 
-def _classes(side: int) -> NDArray[np.int64]:
+def _classes(side: int) -> NDArray[np.uint16]:
     """Class of the frequency of every coefficient along a side."""
     within = [np.arange(part.stop - part.start) % length * BLOCK // length for part, length in _stretches(side)]
-    classes: NDArray[np.int64] = np.array(CLASS_OF_FREQUENCY, np.int64)[np.concatenate(within)]
+    classes: NDArray[np.uint16] = np.array(CLASS_OF_FREQUENCY, np.uint16)[np.concatenate(within)]
     return classes

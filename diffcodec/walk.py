@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from copy import copy, deepcopy
 from dataclasses import dataclass, field, replace
 
@@ -23,11 +23,67 @@ from diffcodec.diffusion.windows import check_numbers, predict_x_0
 from diffcodec.plane import Plane
 from diffcodec.prior import BandVariances, EqualVariances, StepPrior
 from diffcodec.results import Stopwatch
-from diffcodec.tables import LOG_SNR_SCALE, CodecTables, Level
+from diffcodec.tables import BITS_SCALE, LOG_SNR_SCALE, CodecTables, Level
+from diffcodec.tiling import Tile, by_shape
+from diffcodec.transform import BlockTransform
 
 # Shared normals outside of the channel take step numbers that no step has.
 START_NOISE_STEP = 1 << 32
 REST_NOISE_STEP = 1 << 33
+
+TILE_NUMBER_BITS = 34
+"""Step numbers and those of other noise lie below 2 to this; above is the number of the tile."""
+
+LEAST_TILE_BITS = 200
+"""A picture is divided while a step is expected to say so much about a tile."""
+
+MOST_TILE_DIMS = 1 << 22
+"""A picture is divided, whatever a step says, while its tiles have more coordinates than that."""
+
+PIXELS_AT_ONCE = 1 << 18
+"""Tiles of so many pixels go through the channel together: it takes some 600 bytes for each."""
+
+
+@dataclass(frozen=True)
+class TileBatch:
+    """Messages of a step that are alike: those of tiles of one shape.
+
+    Args:
+        tiles: where they are.
+        prior: what the receiver knows of each.
+        keys: one for each.
+    """
+
+    tiles: Sequence[Tile]
+    prior: StepPrior
+    keys: Sequence[StreamKey]
+
+    @property
+    def size(self) -> int:
+        """Pixels of a tile."""
+        return math.prod(self.tiles[0].shape)
+
+    def parts(self, pictures: int) -> Iterator[TileBatch]:
+        """The same in parts that bound the memory of a batch of pictures. Nobody else can tell."""
+        at_once = max(1, PIXELS_AT_ONCE // (self.size * pictures))
+        for start in range(0, len(self.tiles), at_once):
+            some = slice(start, start + at_once)
+            yield TileBatch(self.tiles[some], self.prior, self.keys[some])
+
+    def cut(self, planes: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Coordinates of the tiles: from (N, C, H, W) to (N tiles, dims), picture by picture."""
+        cut = np.stack([planes[:, :, tile.rows, tile.columns] for tile in self.tiles], axis=1)
+        return cut.reshape(len(planes) * len(self.tiles), -1)
+
+    def paste(self, coordinates: NDArray[np.float32], planes: NDArray[np.float32]) -> None:
+        """Undo `cut`, in place."""
+        shape = len(planes), len(self.tiles), planes.shape[1], *self.tiles[0].shape
+        for index, tile in enumerate(self.tiles):
+            planes[:, :, tile.rows, tile.columns] = coordinates.reshape(shape)[:, index]
+
+    def keys_for(self, pictures: int) -> list[StreamKey]:
+        """Keys of the messages of a batch of pictures, which share them: one if all have the same."""
+        return list(self.keys) * (pictures if len(self.keys) > 1 else 1)
 
 
 class Walk:
@@ -53,6 +109,7 @@ class Walk:
         self.stops = self.levels.steps_to(end)
         self.device = next(denoiser.parameters()).device
         self.level = NoiseLevel(-math.inf)
+        self.division = 0
         size = math.prod(plane.canvas_shape)
         noise = shared_normals(StreamKey(seed, START_NOISE_STEP), 0, size).reshape(plane.canvas_shape)
         self.x_t = torch.from_numpy(noise).repeat(count, 1, 1, 1).to(self.device)
@@ -73,17 +130,50 @@ class Walk:
         for step, stop in enumerate(self.stops):
             yield step, NoiseLevel(stop.log_snr / LOG_SNR_SCALE)
 
-    def key(self, step: int) -> StreamKey:
-        """Names the shared randomness of a step."""
-        return StreamKey(self.seed, step)
-
-    def prior(self, step: int) -> StepPrior:
-        """What the receiver knows of the step's outcome; the walk stands where it starts."""
+    def batches(self, step: int) -> list[TileBatch]:
+        """The messages of a step, in the order in which they are sent; the walk stands where it starts."""
         end = self.stops[step]
+        self.division = self._division(step, end)
+        return [
+            TileBatch(tiles, self._prior(step, end, tiles[0]), [self._key(step, tile) for tile in tiles])
+            for tiles in by_shape(self.plane.tiling.tiles(self.division))
+        ]
+
+    def divide(self, coders: Iterable[LengthCoder], before: int) -> None:
+        """Makes coders go on with the present tiles, where `before` was the division until now."""
+        if before != self.division:
+            parents = self.plane.tiling.parents(before, self.division)
+            for coder in coders:
+                coder.divide(parents)
+
+    def _key(self, step: int, tile: Tile) -> StreamKey:
+        """Names the shared randomness of a message."""
+        return StreamKey(self.seed, step + (tile.number << TILE_NUMBER_BITS))
+
+    def _prior(self, step: int, end: Level, tile: Tile) -> StepPrior:
+        """What the receiver knows of the step's outcome in a tile."""
         gap = NoiseLevel(end.log_snr / LOG_SNR_SCALE).snr - self.level.snr
+        channels = self.plane.coded_channels
         if self.tables.variances is None:
-            return EqualVariances(self.levels, step, end, gap, self.plane.dims)
-        return BandVariances(self.plane.transform, self.tables.variances, self.levels, step, end, gap)
+            return EqualVariances(self.levels, step, end, gap, channels * tile.height * tile.width)
+        transform = BlockTransform(channels, tile.width, tile.height)
+        return BandVariances(transform, self.tables.variances, self.levels, step, end, gap)
+
+    def _division(self, step: int, end: Level) -> int:
+        """The finest division whose messages are long enough to be worth their lengths; never one coarser than before.
+
+        From integers only, as all that is parsed depends on it.
+        """
+        tiling = self.plane.tiling
+        if self.division == tiling.depth:
+            return tiling.depth
+        shapes = by_shape(tiling.tiles(tiling.depth))
+        expected = sum(len(tiles) * self._prior(step, end, tiles[0]).expected_bits for tiles in shapes)
+        for division in range(tiling.depth, self.division, -1):
+            tiles = math.prod(tiling.counts(division))
+            if expected >= tiles * LEAST_TILE_BITS * BITS_SCALE or 4 * self.plane.dims > tiles * MOST_TILE_DIMS:
+                return division
+        return self.division
 
     @torch.no_grad()
     def estimate(self) -> Tensor:
@@ -103,7 +193,7 @@ class Walk:
         return estimate
 
     def advance(self, step: int, stop: NoiseLevel, estimate: Tensor, displacement: NDArray[np.float32]) -> None:
-        """x_s = mean of p + std of q * displacement, (N, dims) where coded, with shared noise elsewhere."""
+        """x_s = mean of p + std of q * displacement, (N, coded channels, H, W) where coded, shared noise elsewhere."""
         coefficients = posterior(self.level, stop)
         rest = None
         if not self.plane.is_all_coded:
@@ -121,13 +211,11 @@ class Message:
     Args:
         lengths: code of the step lengths.
         writer: takes all symbols.
-        wanted: for every step, the length that was wanted and the one that was expected.
         side_bits, path_bits, ideal_bits, delivered_bits: see `Report`.
     """
 
     lengths: LengthCoder
     writer: SymbolWriter = field(default_factory=SymbolWriter)
-    wanted: list[tuple[int, int]] = field(default_factory=list)
     side_bits: float = 0.0
     path_bits: float = 0.0
     ideal_bits: float = 0.0
@@ -135,7 +223,7 @@ class Message:
 
     def copy(self) -> Message:
         """The message as it is now; either may grow without the other."""
-        return replace(self, lengths=deepcopy(self.lengths), writer=self.writer.copy(), wanted=list(self.wanted))
+        return replace(self, lengths=deepcopy(self.lengths), writer=self.writer.copy())
 
 
 @dataclass(frozen=True)
@@ -181,35 +269,71 @@ def take_step(
     """Send one step of pictures (N, 3, H, W), and move the walk."""
     estimate = walk.estimate()
     with walk.watch.coding():
-        prior = walk.prior(step)
-        displacement = _send_step(walk, step, prior, walk.plane.coded(x_0 - estimate), channel, messages)
+        displacement = _send_step(walk, step, walk.plane.coded(x_0 - estimate), channel, messages)
         walk.advance(step, stop, estimate, displacement)
 
 
 def _send_step(
-    walk: Walk, step: int, prior: StepPrior, error: NDArray[np.float32], channel: Channel, messages: list[Message]
+    walk: Walk, step: int, error: NDArray[np.float32], channel: Channel, messages: list[Message]
 ) -> NDArray[np.float32]:
-    """Write the lengths and samples of one step; returns the displacements from the mean of p, (N, dims)."""
-    dims = walk.plane.dims
-    expected = expected_length(prior, channel)
-    errors = prior.coefficients(error)
+    """Write the lengths and samples of one step for errors of the estimate, (N, coded channels, H, W).
+
+    Returns:
+        The displacements from the mean of p, which take the place of the errors.
+    """
+    before = walk.division
+    batches = walk.batches(step)
+    walk.divide([message.lengths for message in messages], before)
+    lengths = [_send_lengths(batch, error, channel, messages) for batch in batches]
+    for batch, of_batch in zip(batches, lengths, strict=True):
+        done = 0
+        for part in batch.parts(len(messages)):
+            own = [each for row in of_batch for each in row[done : done + len(part.tiles)]]
+            done += len(part.tiles)
+            _send_samples(part, error, own, channel, messages)
+    return error
+
+
+def _send_lengths(
+    batch: TileBatch, error: NDArray[np.float32], channel: Channel, messages: list[Message]
+) -> list[list[int]]:
+    """Write the lengths of a batch; returns those of every picture."""
+    dims = error.shape[1] * batch.size
+    expected, longest = expected_length(batch.prior, channel), max_length(channel, dims)
+    divergences = [
+        batch.prior.divergence(batch.prior.coefficients(part.cut(error))).reshape(len(messages), -1)
+        for part in batch.parts(len(messages))
+    ]
     lengths = []
-    for message, kl in zip(messages, prior.divergence(errors), strict=True):
+    for message, row in zip(messages, np.concatenate(divergences, axis=1).tolist(), strict=True):
         before = message.writer.information_bits
-        wanted = min(channel.length_for(float(kl), dims), max_length(channel, dims))
-        message.wanted.append((wanted, expected))
-        lengths.append(message.lengths.encode(wanted, expected, message.writer))
+        wanted = [min(channel.length_for(kl, dims), longest) for kl in row]
+        lengths.append([
+            message.lengths.encode(length, expected, message.writer, tile.number)
+            for tile, length in zip(batch.tiles, wanted, strict=True)
+        ])  # fmt: skip
         message.side_bits += message.writer.information_bits - before
-        message.path_bits -= message.writer.information_bits
+    return lengths
+
+
+def _send_samples(
+    part: TileBatch, error: NDArray[np.float32], lengths: list[int], channel: Channel, messages: list[Message]
+) -> None:
+    """Write the samples of some tiles, and put the displacements where their errors were."""
+    prior, tiles = part.prior, len(part.tiles)
+    writers = [message.writer for message in messages for _ in range(tiles)]
+    errors = prior.coefficients(part.cut(error))
     groups = prior.groups([channel.information_in(length) for length in lengths])
     mean, std = prior.mean(errors, groups), 1.0 if groups is None else groups.each_std
-    sample = channel.encode(mean, groups, lengths, walk.key(step), [message.writer for message in messages])
-    costs = zip(messages, kl_bits(mean, std), delivered_bits(sample, mean, std), strict=True)
-    for message, kl, arrived in costs:
-        message.path_bits += message.writer.information_bits
-        message.ideal_bits += float(kl)
-        message.delivered_bits += float(arrived)
-    return prior.displacement(sample, groups)
+    before = [message.writer.information_bits for message in messages]
+    sample = channel.encode(mean, groups, lengths, part.keys_for(len(messages)), writers)
+    kl = kl_bits(mean, std).reshape(-1, tiles).sum(axis=1)
+    arrived = delivered_bits(sample, mean, std).reshape(-1, tiles).sum(axis=1)
+    for index, message in enumerate(messages):
+        message.path_bits += message.writer.information_bits - before[index]
+        message.ideal_bits += float(kl[index])
+        message.delivered_bits += float(arrived[index])
+    part.paste(prior.displacement(sample, groups), error)
 
 
 def expected_length(prior: StepPrior, channel: Channel) -> int:

@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "diffcodec"
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors",),
     ("config", "transform", "metadata"),
-    ("diffusion", "channel", "bitstream", "images", "files", "tables", "targets", "devices"),
+    ("diffusion", "channel", "bitstream", "images", "files", "tables", "targets", "tiling", "devices"),
     ("plane", "prior", "diffusers_format", "uncalibrated", "results", "lossless", "device_search", "sheets"),
     ("checkpoint", "diffusers_model"),
     ("walk",),

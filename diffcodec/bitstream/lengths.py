@@ -6,7 +6,8 @@ that is coarse because a length that is a little off costs next to nothing: the 
 """
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from copy import copy
 
 import numpy as np
 from numpy.typing import NDArray
@@ -111,8 +112,13 @@ class LengthPredictor:
 class LengthCoder:
     """Codes the lengths of one file's steps, in order; encoder and decoder each have one.
 
+    A step may have several messages, one for each tile of the picture; each tile has a past of its own.
+
     Args:
         weights: the model's tables, see `LengthWeights`.
+
+    Attributes:
+        counts: how often each symbol was coded, (contexts, 2 REACH + 2): what `fit_weights` takes.
 
     Raises:
         ConfigError: if there are not as many tables, or weights in them, as there have to be.
@@ -125,15 +131,25 @@ class LengthCoder:
                 f"not {[len(table) for table in weights]}: calibrate the model again"
             )
         self._weights = [np.array(table, np.int64) for table in weights]
-        self._predictor = LengthPredictor()
+        self._predictors = [LengthPredictor()]
+        self.counts = np.zeros((len(weights), ESCAPE + 1), np.int64)
 
-    def encode(self, length_wanted: int, expected: int, writer: SymbolWriter) -> int:
+    def divide(self, parents: Sequence[int]) -> None:
+        """Goes on with other tiles, each with the past of one of those until now.
+
+        Args:
+            parents: for every new tile, the number of the old one.
+        """
+        self._predictors = [copy(self._predictors[parent]) for parent in parents]
+
+    def encode(self, length_wanted: int, expected: int, writer: SymbolWriter, tile: int = 0) -> int:
         """Writes the grid value nearest to a length.
 
         Args:
             length_wanted: in bits, 0 to MAX_LENGTH.
             expected: in units of 1 / LENGTH_SCALE bits.
             writer: takes the symbol.
+            tile: number of the tile.
 
         Returns:
             The length that was sent, in bits: the one to use.
@@ -142,53 +158,35 @@ class LengthCoder:
             ValueError: if an argument is out of range.
         """
         index = quantise(length_wanted)
-        predicted, context = self._predictor.predict(expected)
+        predictor = self._predictors[tile]
+        predicted, context = predictor.predict(expected)
         symbol = _symbol(index, predicted)
+        self.counts[context, symbol] += 1
         writer.write_symbols(np.array([symbol]), self._weights[context])
         if symbol == ESCAPE:
             writer.write_uniform(index, len(GRID))
-        self._predictor.update(GRID[index], expected)
+        predictor.update(GRID[index], expected)
         return GRID[index]
 
-    def decode(self, expected: int, reader: SymbolReader) -> int:
+    def decode(self, expected: int, reader: SymbolReader, tile: int = 0) -> int:
         """Reads the length that `encode` returned.
 
         Raises:
             ValueError: if `expected` is negative.
             CorruptStreamError: if the length is not on the grid.
         """
-        predicted, context = self._predictor.predict(expected)
+        predictor = self._predictors[tile]
+        predicted, context = predictor.predict(expected)
         symbol = int(reader.read_symbols(1, self._weights[context])[0])
         index = reader.read_uniform(len(GRID)) if symbol == ESCAPE else predicted + symbol - REACH
         if not 0 <= index < len(GRID):
             raise CorruptStreamError(f"a step's length is outside of the grid (index {index})")
-        self._predictor.update(GRID[index], expected)
+        predictor.update(GRID[index], expected)
         return GRID[index]
 
 
-def histogram(files: Iterable[Iterable[tuple[int, int]]]) -> NDArray[np.int64]:
-    """Counts the symbols of the length code, for calibration.
-
-    Args:
-        files: for each file, for each step in order: the wanted length in bits, and the expected one in units
-            of 1 / LENGTH_SCALE bits.
-
-    Returns:
-        Counts, shape (contexts, 2 REACH + 2).
-    """
-    counts = np.zeros((len(DEFAULT_WEIGHTS), ESCAPE + 1), np.int64)
-    for steps in files:
-        predictor = LengthPredictor()
-        for length_wanted, expected in steps:
-            index = quantise(length_wanted)
-            predicted, context = predictor.predict(expected)
-            counts[context, _symbol(index, predicted)] += 1
-            predictor.update(GRID[index], expected)
-    return counts
-
-
 def fit_weights(counts: NDArray[np.int64]) -> LengthWeights:
-    """Tables for a model from the counts of `histogram`.
+    """Tables for a model from the counts of its coders.
 
     The default tables are the floor, with the weight of some 24 observations in each context, so that rare
     symbols and contexts stay codable.

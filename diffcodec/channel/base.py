@@ -67,7 +67,7 @@ class Groups:
         ValueError: if shapes disagree or a value is out of range.
     """
 
-    of: NDArray[np.int64]
+    of: NDArray[np.integer[Any]]
     std: NDArray[np.float64]
     weights: NDArray[np.int64]
 
@@ -133,7 +133,7 @@ class Channel(Protocol):
         mean: FloatArray,
         groups: Groups | None,
         lengths: Sequence[int],
-        key: StreamKey,
+        keys: Sequence[StreamKey],
         writers: Sequence[SymbolWriter],
     ) -> NDArray[np.float32]:
         """Send one sample for each image.
@@ -142,8 +142,8 @@ class Channel(Protocol):
             mean: m, shape (N, D).
             groups: the std of every coefficient; None if s = 1 for all.
             lengths: N message lengths, see `length_for`; the receiver must learn them by other means.
-            key: names the shared randomness.
-            writers: N writers, one for each image.
+            keys: name the shared randomness: one for all images, or one for each.
+            writers: N writers, one for each image; they are written to in order, so that one may take several.
 
         Returns:
             The samples y, shape (N, D).
@@ -157,7 +157,7 @@ class Channel(Protocol):
         dims: int,
         groups: Groups | None,
         lengths: Sequence[int],
-        key: StreamKey,
+        keys: Sequence[StreamKey],
         readers: Sequence[SymbolReader],
     ) -> NDArray[np.float32]:
         """Receive the samples that `encode` returned, shape (N, dims)."""
@@ -183,7 +183,9 @@ def delivered_bits(y: FloatArray, mean: FloatArray, std: Std) -> NDArray[np.floa
     return total
 
 
-def check_request(dims: int, groups: Groups | None, lengths: Sequence[int], ports: int) -> None:
+def check_request(
+    dims: int, groups: Groups | None, lengths: Sequence[int], keys: Sequence[StreamKey], ports: int
+) -> None:
     """Check what every channel is given; `ports` is the number of readers or writers.
 
     Raises:
@@ -193,6 +195,8 @@ def check_request(dims: int, groups: Groups | None, lengths: Sequence[int], port
         raise ValueError(f"need at least one dimension, got {dims}")
     if len(lengths) != ports:
         raise ValueError(f"need one length for each reader or writer, got {len(lengths)} lengths for {ports}")
+    if len(keys) not in (1, ports):
+        raise ValueError(f"need one key, or one for each image, got {len(keys)} for {ports}")
     if any(length < 0 for length in lengths):
         raise ValueError(f"lengths must not be negative, got {min(lengths)}")
     if groups is not None and (groups.of.shape != (dims,) or len(groups.std) != ports):

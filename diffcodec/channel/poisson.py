@@ -8,12 +8,13 @@ index, and 72 % of the information arrives.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
-from itertools import pairwise
+from itertools import pairwise, repeat
 from math import ceil
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -113,15 +114,15 @@ class PoissonChannel:
         mean: FloatArray,
         groups: Groups | None,
         lengths: Sequence[int],
-        key: StreamKey,
+        keys: Sequence[StreamKey],
         writers: Sequence[SymbolWriter],
     ) -> NDArray[np.float32]:
         """Send one sample for each image, see `Channel.encode`."""
         count, dims = check_mean(mean, len(writers))
-        check_request(dims, groups, lengths, len(writers))
+        check_request(dims, groups, lengths, keys, len(writers))
         samples = np.empty((count, dims), np.float32)
-        shuffle = _Shuffle(dims, key, None if groups is None else groups.of)
-        for i, (length, writer) in enumerate(zip(lengths, writers, strict=True)):
+        shuffles = _shuffles(dims, keys, groups)
+        for i, (length, writer, shuffle) in enumerate(zip(lengths, writers, shuffles, strict=False)):
             signs, quadratic = shuffle.signs, None
             if groups is not None:
                 precision = (1.0 / np.square(groups.std[i]))[shuffle.of]
@@ -131,7 +132,7 @@ class PoissonChannel:
             chosen = []
             for chunk in chunks:
                 score = _log_weights(chunk, linear, quadratic)
-                score -= _log_arrivals(key, chunk.number)
+                score -= _log_arrivals(shuffle.key, chunk.number)
                 chosen.append(int(score.argmax()))
             if chosen:
                 writer.write_symbols(np.array(chosen, np.int64), zipf_weights())
@@ -143,14 +144,14 @@ class PoissonChannel:
         dims: int,
         groups: Groups | None,
         lengths: Sequence[int],
-        key: StreamKey,
+        keys: Sequence[StreamKey],
         readers: Sequence[SymbolReader],
     ) -> NDArray[np.float32]:
         """Receive the samples that `encode` returned, see `Channel.decode`."""
-        check_request(dims, groups, lengths, len(readers))
+        check_request(dims, groups, lengths, keys, len(readers))
         samples = np.empty((len(lengths), dims), np.float32)
-        shuffle = _Shuffle(dims, key, None if groups is None else groups.of)
-        for i, (length, reader) in enumerate(zip(lengths, readers, strict=True)):
+        shuffles = _shuffles(dims, keys, groups)
+        for i, (length, reader, shuffle) in enumerate(zip(lengths, readers, shuffles, strict=False)):
             chunks = shuffle.chunks(int(length), None if groups is None else groups.weights[i])
             chosen = reader.read_symbols(len(chunks), zipf_weights()).tolist() if chunks else []
             samples[i] = shuffle.sample(chunks, chosen)
@@ -190,7 +191,7 @@ class _Shuffle:
         of: the group of every coefficient, shape (D,); None if all are in one.
     """
 
-    def __init__(self, dims: int, key: StreamKey, of: NDArray[np.int64] | None) -> None:
+    def __init__(self, dims: int, key: StreamKey, of: NDArray[np.integer[Any]] | None) -> None:
         self.dims, self.key = dims, key
         self.order = shared_order(key, dims)
         self.signs = shared_signs(key, 0, dims)
@@ -231,6 +232,15 @@ class _Shuffle:
         sample = np.empty(self.dims, np.float32)
         sample[self.order] = shuffled * self.signs
         return sample
+
+
+def _shuffles(dims: int, keys: Sequence[StreamKey], groups: Groups | None) -> Iterator[_Shuffle]:
+    """One for each image, without end if all share one."""
+    of = None if groups is None else groups.of
+    if len(keys) == 1:
+        yield from repeat(_Shuffle(dims, keys[0], of))
+    for key in keys:
+        yield _Shuffle(dims, key, of)
 
 
 def _log_weights(

@@ -8,6 +8,9 @@ mixed.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.fft import dct, idct
@@ -22,21 +25,26 @@ class Rotation:
     Args:
         of: the group of every coefficient, shape (D,); None if all are in one.
         dims: D.
-        key: names the shared randomness.
+        keys: of the shared randomness: one for all vectors, or one for each.
     """
 
-    def __init__(self, of: NDArray[np.int64] | None, dims: int, key: StreamKey) -> None:
-        signs = shared_signs(key, 0, 2 * dims)
-        self._signs_in, self._signs_out = signs[:dims], signs[dims:]
+    def __init__(self, of: NDArray[np.integer[Any]] | None, dims: int, keys: Sequence[StreamKey]) -> None:
+        signs = np.stack([shared_signs(key, 0, 2 * dims) for key in keys])
+        self._signs_in, self._signs_out = signs[:, :dims], signs[:, dims:]
         # Index arrays of shape (groups, size), one for each size of group; None stands for all dims.
         self._members: list[NDArray[np.int64]] | None = None
-        self._order: NDArray[np.int64] | None = None
-        self.of = of
-        """The group of every rotated coefficient, in its new place, shape (D,); None if all are in one."""
+        self._order: NDArray[np.int64] | None = None  # (keys, D)
+        self._of = of
         if of is not None:
             self._members = [members for members in _members(of) if members.shape[1] > 1]
-            self._order = shared_order(key, dims)
-            self.of = of[self._order]
+            self._order = np.stack([shared_order(key, dims) for key in keys])
+
+    def groups_of(self, vector: int) -> NDArray[np.integer[Any]]:
+        """The group of every rotated coefficient of a vector, in its new place, shape (D,)."""
+        assert self._of is not None
+        assert self._order is not None
+        groups: NDArray[np.integer[Any]] = self._of[self._order[min(vector, len(self._order) - 1)]]
+        return groups
 
     def forward(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
         """Rotate vectors, shape (N, D). A vector gets the same digits alone and beside others."""
@@ -47,7 +55,7 @@ class Rotation:
             for members in self._members:
                 z[:, members] = dct(z[:, members], norm="ortho", axis=-1)
         z *= self._signs_out
-        return z if self._order is None else z[:, self._order]
+        return z if self._order is None else np.take_along_axis(z, self._order, axis=1)
 
     def inverse(self, z: NDArray[np.float32]) -> NDArray[np.float32]:
         """Undo `forward`."""
@@ -55,7 +63,7 @@ class Rotation:
             x = z * self._signs_out
         else:
             x = np.empty_like(z)
-            x[:, self._order] = z
+            np.put_along_axis(x, self._order, z, axis=1)
             x *= self._signs_out
         if self._members is None:
             x = idct(x, norm="ortho", axis=-1)
@@ -66,7 +74,7 @@ class Rotation:
         return x
 
 
-def _members(of: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+def _members(of: NDArray[np.integer[Any]]) -> list[NDArray[np.int64]]:
     """Indices of the coefficients of each group, one array (groups, size) for each size that occurs, ascending."""
     counts = np.bincount(of)
     order = np.argsort(of, kind="stable")

@@ -92,13 +92,13 @@ class TrellisChannel:
         mean: FloatArray,
         groups: Groups | None,
         lengths: Sequence[int],
-        key: StreamKey,
+        keys: Sequence[StreamKey],
         writers: Sequence[SymbolWriter],
     ) -> NDArray[np.float32]:
         """Send one sample for each image, see `Channel.encode`."""
         _, dims = check_mean(mean, len(writers))
-        check_request(dims, groups, lengths, len(writers))
-        rotation = Rotation(None if groups is None else groups.of, dims, key)
+        check_request(dims, groups, lengths, keys, len(writers))
+        rotation = Rotation(None if groups is None else groups.of, dims, keys)
         layouts = self._layouts(rotation, groups, lengths, dims)
         rotated = rotation.forward(mean.astype(np.float32))
         tasks: list[Task] = []
@@ -106,10 +106,10 @@ class TrellisChannel:
             if not lanes:
                 continue
             linear, quadratic = rotated[i], None
-            if rotation.of is not None and groups is not None:
-                precision = 1.0 / np.square(groups.std[i])
-                linear = linear * precision.astype(np.float32)[rotation.of]
-                quadratic = (0.5 * (precision - 1.0)).astype(np.float32)[rotation.of]
+            if groups is not None:
+                precision, of = 1.0 / np.square(groups.std[i]), rotation.groups_of(i)
+                linear = linear * precision.astype(np.float32)[of]
+                quadratic = (0.5 * (precision - 1.0)).astype(np.float32)[of]
             for lane in lanes:
                 own = slice(lane.start, lane.stop)
                 tasks.append(Task(lane, linear[own], None if quadratic is None else quadratic[own]))
@@ -118,35 +118,37 @@ class TrellisChannel:
         for message, writer in zip(messages, writers, strict=True):
             if len(message):
                 writer.write_bits(message)
-        return _samples(rotation, layouts, groups, messages, dims, key)
+        return _samples(rotation, layouts, groups, messages, dims, keys)
 
     def decode(
         self,
         dims: int,
         groups: Groups | None,
         lengths: Sequence[int],
-        key: StreamKey,
+        keys: Sequence[StreamKey],
         readers: Sequence[SymbolReader],
     ) -> NDArray[np.float32]:
         """Receive the samples that `encode` returned, see `Channel.decode`."""
-        check_request(dims, groups, lengths, len(readers))
-        rotation = Rotation(None if groups is None else groups.of, dims, key)
+        check_request(dims, groups, lengths, keys, len(readers))
+        rotation = Rotation(None if groups is None else groups.of, dims, keys)
         layouts = self._layouts(rotation, groups, lengths, dims)
         messages = [
             reader.read_bits(int(length)) if length else np.empty(0, np.uint8)
             for length, reader in zip(lengths, readers, strict=True)
         ]
-        return _samples(rotation, layouts, groups, messages, dims, key)
+        return _samples(rotation, layouts, groups, messages, dims, keys)
 
     def _layouts(
         self, rotation: Rotation, groups: Groups | None, lengths: Sequence[int], dims: int
     ) -> list[list[Lane]]:
         """The lanes of each image's message; none where it is empty."""
-        weights = [None] * len(lengths) if groups is None else [each[rotation.of] for each in groups.weights]
+
+        def weights(i: int) -> NDArray[np.int64] | None:
+            return None if groups is None else groups.weights[i][rotation.groups_of(i)]
+
         # Plain integers: numpy's could overflow in the layout.
         return [
-            lanes_of(int(length), dims, self.effort, own) if length else []
-            for length, own in zip(lengths, weights, strict=True)
+            lanes_of(int(length), dims, self.effort, weights(i)) if length else [] for i, length in enumerate(lengths)
         ]
 
 
@@ -156,7 +158,7 @@ def _samples(
     groups: Groups | None,
     messages: Sequence[NDArray[np.uint8]],
     dims: int,
-    key: StreamKey,
+    keys: Sequence[StreamKey],
 ) -> NDArray[np.float32]:
     """The samples that messages stand for, (N, dims). Both sides call it, hence the law.
 
@@ -166,14 +168,14 @@ def _samples(
         groups: see `Channel.encode`.
         messages: bits of each image.
         dims: D.
-        key: names the shared randomness.
+        keys: see `Channel.encode`.
     """
     rotated = np.zeros((len(messages), dims), np.float32)
     for i, (lanes, bits) in enumerate(zip(layouts, messages, strict=True)):
         floor = 0.0
-        if groups is not None and rotation.of is not None:
+        if groups is not None and lanes:
             each = 0.5 * (np.square(groups.std[i]) - 1.0) - np.log(groups.std[i])
-            floor = float(np.mean(each[rotation.of])) / LOG_2
+            floor = float(np.mean(each[rotation.groups_of(i)])) / LOG_2
         done = 0
         for lane in lanes:
             own = rotated[i, lane.start : lane.stop]
@@ -183,7 +185,7 @@ def _samples(
     samples = rotation.inverse(rotated)
     for i, lanes in enumerate(layouts):
         if not lanes:
-            samples[i] = shared_normals(key, 0, dims)
+            samples[i] = shared_normals(keys[min(i, len(keys) - 1)], 0, dims)
     return samples
 
 

@@ -89,7 +89,7 @@ def measure_true_sampling(
     for index, (picture, message, canvas) in enumerate(zip(pictures, sent.messages, sent.estimate, strict=True)):
         rows.append({
             "image": index, "width": picture.width, "height": picture.height,
-            "timestep": timestep, "steps": len(message.wanted),
+            "timestep": timestep, "steps": sent.steps,
             "ideal_bits": message.ideal_bits, "ideal_bpd": message.ideal_bits / picture.pixels.size,
             "delivered_bits": message.delivered_bits, "reference_bits": None,
             **distortion_columns(picture.pixels, plane.pixels(canvas)),

@@ -41,7 +41,7 @@ class TrueSampling:
         mean: FloatArray,
         groups: Groups | None,
         lengths: Sequence[int],
-        key: StreamKey,
+        keys: Sequence[StreamKey],
         writers: Sequence[SymbolWriter],
     ) -> NDArray[np.float32]:
         """True samples, shape (N, D)."""
@@ -53,7 +53,7 @@ class TrueSampling:
         dims: int,
         groups: Groups | None,
         lengths: Sequence[int],
-        key: StreamKey,
+        keys: Sequence[StreamKey],
         readers: Sequence[SymbolReader],
     ) -> NDArray[np.float32]:
         """There is no message.
