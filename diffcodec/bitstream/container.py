@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from diffcodec.bitstream.header import MAX_SIDE, ColourMode, Cut, Header
 from diffcodec.bitstream.layout import BLOCK_BYTES, CRC_BYTES, StreamInfo, plan, read_header, write_varint
-from diffcodec.errors import CorruptStreamError, ImageTooLargeError, TruncatedStreamError
+from diffcodec.errors import CorruptStreamError, ImageTooLargeError, StreamError, TruncatedStreamError
 
 __all__ = [
     "DEFAULT_MAX_PIXELS",
@@ -25,6 +25,7 @@ __all__ = [
     "read_container",
     "read_header",
     "read_partial",
+    "what_is_wrong",
     "write_container",
     "write_varint",
 ]
@@ -171,6 +172,15 @@ def read_partial(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS, name: str
             f"{max_pixels}: raise the limit if you trust the file"
         )
     return reading
+
+
+def what_is_wrong(data: bytes) -> str | None:
+    """Says for a person what is damaged or missing in a .dfc file; None if nothing is."""
+    try:
+        problem = read_partial(data, max_pixels=MAX_SIDE * MAX_SIDE, name="it").problem
+    except StreamError as error:
+        return str(error)
+    return problem and f"it {problem}"
 
 
 def _read_plain(data: bytes, info: StreamInfo, name: str) -> Reading:

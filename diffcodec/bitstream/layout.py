@@ -197,9 +197,7 @@ def read_header(data: bytes, *, name: str = "the stream") -> StreamInfo:
     info = StreamInfo(header, source.position, payload_bytes, alpha_bytes, metadata_bytes, has_blocks)
     # Files of earlier releases have no blocks, whatever their size.
     if has_blocks and info.content_bytes <= BLOCKS_ABOVE:
-        raise CorruptStreamError(
-            f"{name} is damaged: it announces blocks and has {info.content_bytes} bytes of content"
-        )
+        raise CorruptStreamError(f"{name} is damaged: it announces blocks for {info.content_bytes} bytes")
     return info
 
 

@@ -55,9 +55,7 @@ if TYPE_CHECKING:
     "[default: 100 for flow, 250 for ancestral]",
 )
 @click.option("--decoder-seed", type=click.IntRange(0), default=0, show_default=True, help="Of the decoder ancestral.")
-@click.option(
-    "--partial", is_flag=True, help="Restore what comes before the place where a file is cut or damaged."
-)
+@click.option("--partial", is_flag=True, help="Restore what comes before the place where a file is cut or damaged.")
 @model_option("the bundled one that made the file")
 @allow_pickle_option
 @click.option("--max-pixels", type=click.IntRange(1), help="Refuse larger pictures.  [default: 89478485]")
