@@ -226,7 +226,7 @@ class Receiver:
 
     def _stored(self, stream: Incoming) -> Preview:
         if not stream.complete:
-            state = "damaged" if stream.reading.verified else "cut"
+            state = "cut" if stream.reading.is_short else "damaged"
             raise TruncatedStreamError(f"{stream.name} is {state}, and stores its picture as a whole: fetch it again")
         container, payload = stream.container, stream.lossless
         mode = container.header.colour.name + ("A" if stream.reading.info.alpha_bytes is not None else "")

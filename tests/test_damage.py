@@ -12,6 +12,7 @@ from diffcodec.bitstream.container import read_container, read_header, read_part
 from diffcodec.codec import DiffusionCodec
 from diffcodec.errors import CorruptStreamError, StreamError, TruncatedStreamError
 from diffcodec.images import Picture
+from diffcodec.last_step import LastStep
 from diffcodec.metadata import Metadata
 from diffcodec.results import Bitstream, Preview
 from tests.conftest import assert_same_picture, smooth_pixels
@@ -104,3 +105,20 @@ def test_damaged_files_are_salvaged(codec: DiffusionCodec, large: Bitstream) -> 
     mended = codec.truncate(alone, 10**6, partial=True)
     assert read_container(mended).payload == read_container(data).payload
     assert read_container(mended).metadata is None
+
+
+def test_a_damaged_stored_picture_is_not_restored(codec: DiffusionCodec, monkeypatch: pytest.MonkeyPatch) -> None:
+    """But one that is whole is, its alpha plane included, if what is damaged is only its empty alpha packet."""
+    monkeypatch.setattr(LastStep, "starts", lambda self: set())
+    noise = np.random.default_rng(0).integers(0, 256, (44, 40, 4), np.uint8)
+    picture = Picture(noise[..., :3].copy(), noise[..., 3].copy())
+    data = codec.compress(picture, timestep=0).data
+    assert_same_picture(codec.decompress(data), picture)
+    damaged = data[:3000] + b"????" + data[3004:]
+    with pytest.raises(TruncatedStreamError, match=r"photo\.dfc is damaged, and stores its picture as a whole"):
+        codec.restore(damaged, partial=True, name="photo.dfc")
+    with pytest.raises(TruncatedStreamError, match=r"photo\.dfc is cut, and stores its picture as a whole"):
+        codec.restore(data[:3000], partial=True, name="photo.dfc")
+    found = codec.restore(data[:-1] + bytes([data[-1] ^ 1]), partial=True)
+    assert_same_picture(found.picture, picture)
+    assert "the alpha plane" in str(found.problem)

@@ -285,7 +285,7 @@ def test_headers_are_validated(field: str, value: object) -> None:
 
 @given(st.binary(max_size=60))
 def test_random_bytes_raise_ours(data: bytes) -> None:
-    for body in (data, b"\xdfc" + data, b"\xdfc\x10" + data, with_crc(b"\xdfc\x13" + data)):
+    for body in (data, b"\xdfc" + data, b"\xdfc\x10" + data, b"\xdfc\x1f\x03" + data, with_crc(b"\xdfc\x13" + data)):
         for read in (read_container, read_partial, read_header):
             with contextlib.suppress(StreamError):
                 read(body)
