@@ -95,7 +95,7 @@ class Sent:
         )  # fmt: skip
         for (step, stop), (sample, groups) in zip(walk.steps(), self.channel.sent, strict=True):
             own = groups and Groups(groups.of, groups.std[chosen], groups.weights[chosen])
-            (batch,) = walk.batches(step)
+            (batch,) = walk.plan.batches(step, walk.stops[step])
             displacement = np.empty((len(chosen), *walk.plane.canvas_shape), np.float32)
             batch.paste(batch.prior.displacement(sample[chosen], own), displacement)
             walk.advance(step, stop, walk.estimate(), displacement)

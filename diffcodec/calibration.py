@@ -389,5 +389,4 @@ def calibrate(
         if timestep <= schedule.steps
         for message in codec.transmit(pictures, timestep=timestep, channel=channel, steps=steps).messages
     ]
-    weights = fit_weights(np.sum(counts, axis=0))
-    return checkpoint.with_tables(replace(tables, length_weights=weights))
+    return checkpoint.with_tables(replace(tables, length_weights=fit_weights(np.sum(counts, axis=0))))

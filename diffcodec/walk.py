@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from copy import copy, deepcopy
 from dataclasses import dataclass, field, replace
 
@@ -14,76 +13,20 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from diffcodec.bitstream.entropy import SymbolWriter
-from diffcodec.bitstream.lengths import GRID, LengthCoder, LengthWeights
+from diffcodec.bitstream.lengths import LengthCoder, LengthWeights
 from diffcodec.channel import Channel, StreamKey, delivered_bits, kl_bits, shared_normals
 from diffcodec.devices import full_precision
 from diffcodec.diffusion.denoiser import Denoiser
 from diffcodec.diffusion.schedule import NoiseLevel, posterior
 from diffcodec.diffusion.windows import check_numbers, predict_x_0
+from diffcodec.messages import MessagePlan, TileBatch
 from diffcodec.plane import Plane
-from diffcodec.prior import BandVariances, EqualVariances, StepPrior
 from diffcodec.results import Stopwatch
-from diffcodec.tables import BITS_SCALE, LOG_SNR_SCALE, CodecTables, Level
-from diffcodec.tiling import Tile, by_shape
-from diffcodec.transform import BlockTransform
+from diffcodec.tables import LOG_SNR_SCALE, CodecTables, Level
 
 # Shared normals outside of the channel take step numbers that no step has.
 START_NOISE_STEP = 1 << 32
 REST_NOISE_STEP = 1 << 33
-
-TILE_NUMBER_BITS = 34
-"""Step numbers and those of other noise lie below 2 to this; above is the number of the tile."""
-
-LEAST_TILE_BITS = 200
-"""A picture is divided while a step is expected to say so much about a tile."""
-
-MOST_TILE_DIMS = 1 << 22
-"""A picture is divided, whatever a step says, while its tiles have more coordinates than that."""
-
-PIXELS_AT_ONCE = 1 << 18
-"""Tiles of so many pixels go through the channel together: it takes some 600 bytes for each."""
-
-
-@dataclass(frozen=True)
-class TileBatch:
-    """Messages of a step that are alike: those of tiles of one shape.
-
-    Args:
-        tiles: where they are.
-        prior: what the receiver knows of each.
-        keys: one for each.
-    """
-
-    tiles: Sequence[Tile]
-    prior: StepPrior
-    keys: Sequence[StreamKey]
-
-    @property
-    def size(self) -> int:
-        """Pixels of a tile."""
-        return math.prod(self.tiles[0].shape)
-
-    def parts(self, pictures: int) -> Iterator[TileBatch]:
-        """The same in parts that bound the memory of a batch of pictures. Nobody else can tell."""
-        at_once = max(1, PIXELS_AT_ONCE // (self.size * pictures))
-        for start in range(0, len(self.tiles), at_once):
-            some = slice(start, start + at_once)
-            yield TileBatch(self.tiles[some], self.prior, self.keys[some])
-
-    def cut(self, planes: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Coordinates of the tiles: from (N, C, H, W) to (N tiles, dims), picture by picture."""
-        cut = np.stack([planes[:, :, tile.rows, tile.columns] for tile in self.tiles], axis=1)
-        return cut.reshape(len(planes) * len(self.tiles), -1)
-
-    def paste(self, coordinates: NDArray[np.float32], planes: NDArray[np.float32]) -> None:
-        """Undo `cut`, in place."""
-        shape = len(planes), len(self.tiles), planes.shape[1], *self.tiles[0].shape
-        for index, tile in enumerate(self.tiles):
-            planes[:, :, tile.rows, tile.columns] = coordinates.reshape(shape)[:, index]
-
-    def keys_for(self, pictures: int) -> list[StreamKey]:
-        """Keys of the messages of a batch of pictures, which share them: one if all have the same."""
-        return list(self.keys) * (pictures if len(self.keys) > 1 else 1)
 
 
 class Walk:
@@ -107,9 +50,9 @@ class Walk:
         self.denoiser, self.tables, self.plane, self.seed, self.watch = denoiser, tables, plane, seed, watch
         self.levels = tables.lists[level_list]
         self.stops = self.levels.steps_to(end)
+        self.plan = MessagePlan(tables, self.levels, plane, seed)
         self.device = next(denoiser.parameters()).device
         self.level = NoiseLevel(-math.inf)
-        self.division = 0
         size = math.prod(plane.canvas_shape)
         noise = shared_normals(StreamKey(seed, START_NOISE_STEP), 0, size).reshape(plane.canvas_shape)
         self.x_t = torch.from_numpy(noise).repeat(count, 1, 1, 1).to(self.device)
@@ -129,51 +72,6 @@ class Walk:
         """Running number and stop of every step."""
         for step, stop in enumerate(self.stops):
             yield step, NoiseLevel(stop.log_snr / LOG_SNR_SCALE)
-
-    def batches(self, step: int) -> list[TileBatch]:
-        """The messages of a step, in the order in which they are sent; the walk stands where it starts."""
-        end = self.stops[step]
-        self.division = self._division(step, end)
-        return [
-            TileBatch(tiles, self._prior(step, end, tiles[0]), [self._key(step, tile) for tile in tiles])
-            for tiles in by_shape(self.plane.tiling.tiles(self.division))
-        ]
-
-    def divide(self, coders: Iterable[LengthCoder], before: int) -> None:
-        """Makes coders go on with the present tiles, where `before` was the division until now."""
-        if before != self.division:
-            parents = self.plane.tiling.parents(before, self.division)
-            for coder in coders:
-                coder.divide(parents)
-
-    def _key(self, step: int, tile: Tile) -> StreamKey:
-        """Names the shared randomness of a message."""
-        return StreamKey(self.seed, step + (tile.number << TILE_NUMBER_BITS))
-
-    def _prior(self, step: int, end: Level, tile: Tile) -> StepPrior:
-        """What the receiver knows of the step's outcome in a tile."""
-        gap = NoiseLevel(end.log_snr / LOG_SNR_SCALE).snr - self.level.snr
-        channels = self.plane.coded_channels
-        if self.tables.variances is None:
-            return EqualVariances(self.levels, step, end, gap, channels * tile.height * tile.width)
-        transform = BlockTransform(channels, tile.width, tile.height)
-        return BandVariances(transform, self.tables.variances, self.levels, step, end, gap)
-
-    def _division(self, step: int, end: Level) -> int:
-        """The finest division whose messages are long enough to be worth their lengths; never one coarser than before.
-
-        From integers only, as all that is parsed depends on it.
-        """
-        tiling = self.plane.tiling
-        if self.division == tiling.depth:
-            return tiling.depth
-        shapes = by_shape(tiling.tiles(tiling.depth))
-        expected = sum(len(tiles) * self._prior(step, end, tiles[0]).expected_bits for tiles in shapes)
-        for division in range(tiling.depth, self.division, -1):
-            tiles = math.prod(tiling.counts(division))
-            if expected >= tiles * LEAST_TILE_BITS * BITS_SCALE or 4 * self.plane.dims > tiles * MOST_TILE_DIMS:
-                return division
-        return self.division
 
     @torch.no_grad()
     def estimate(self) -> Tensor:
@@ -281,9 +179,9 @@ def _send_step(
     Returns:
         The displacements from the mean of p, which take the place of the errors.
     """
-    before = walk.division
-    batches = walk.batches(step)
-    walk.divide([message.lengths for message in messages], before)
+    end = walk.stops[step]
+    batches = walk.plan.batches(step, end)
+    walk.plan.divide([message.lengths for message in messages], step, end)
     lengths = [_send_lengths(batch, error, channel, messages) for batch in batches]
     for batch, of_batch in zip(batches, lengths, strict=True):
         done = 0
@@ -298,8 +196,7 @@ def _send_lengths(
     batch: TileBatch, error: NDArray[np.float32], channel: Channel, messages: list[Message]
 ) -> list[list[int]]:
     """Write the lengths of a batch; returns those of every picture."""
-    dims = error.shape[1] * batch.size
-    expected, longest = expected_length(batch.prior, channel), max_length(channel, dims)
+    expected, longest = batch.expected_length(channel), batch.max_length(channel)
     divergences = [
         batch.prior.divergence(batch.prior.coefficients(part.cut(error))).reshape(len(messages), -1)
         for part in batch.parts(len(messages))
@@ -307,7 +204,7 @@ def _send_lengths(
     lengths = []
     for message, row in zip(messages, np.concatenate(divergences, axis=1).tolist(), strict=True):
         before = message.writer.information_bits
-        wanted = [min(channel.length_for(kl, dims), longest) for kl in row]
+        wanted = [min(channel.length_for(kl, batch.dims), longest) for kl in row]
         lengths.append([
             message.lengths.encode(length, expected, message.writer, tile.number)
             for tile, length in zip(batch.tiles, wanted, strict=True)
@@ -334,14 +231,3 @@ def _send_samples(
         message.ideal_bits += float(kl[index])
         message.delivered_bits += float(arrived[index])
     part.paste(prior.displacement(sample, groups), error)
-
-
-def expected_length(prior: StepPrior, channel: Channel) -> int:
-    """What the static tables expect of a step, in 1 / LENGTH_SCALE of the channel's unit of length."""
-    # The trellis pays about 1.1 bits for one: the static part of that is worth knowing from the first step.
-    return prior.expected_bits * 9 // 8 // channel.bits_per_length
-
-
-def max_length(channel: Channel, dims: int) -> int:
-    """The longest message that the encoder sends in a step: 8 bits for every number, and a little."""
-    return GRID[bisect_right(GRID, (8 * dims + 64) // channel.bits_per_length) - 1]

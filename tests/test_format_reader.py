@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
 from numpy.typing import NDArray
 from PIL import Image
 
 from diffcodec import compression
-from diffcodec.bitstream.container import read_container
+from diffcodec.bitstream.container import Container, read_container, write_container
 from diffcodec.bitstream.entropy import SymbolReader, SymbolWriter
 from diffcodec.channel import Channel, ChannelId, Groups, StreamKey, make_channel
 from diffcodec.channel.base import MAX_WEIGHT
@@ -49,6 +50,7 @@ from diffcodec.tables import (
 )
 from diffcodec.transform import BANDS, BlockTransform
 from diffcodec.walk import Walk, expected_length
+from tests.bitstream.test_container import HEADER, containers
 from tests.conftest import make_tiny_checkpoint, smooth_pixels
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "format.md"
@@ -567,9 +569,45 @@ def test_printed_reader_of_the_container(printed: dict[str, Any], codec: Diffusi
             "fingerprint": header.fingerprint, "colour": header.colour, "channel": header.channel,
             "effort": header.effort, "list": header.level_list, "t": header.timestep, "width": header.width,
             "height": header.height, "seed": header.seed, "payload": container.payload, "alpha": container.alpha,
+            "metadata": None,
         }  # fmt: skip
         with pytest.raises(ValueError, match="whole"):
             printed["read_container"](data[:-1])
+
+
+@given(containers)
+def test_printed_reader_of_blocks_and_packets(printed: dict[str, Any], container: Container) -> None:
+    data = write_container(container)
+    file, header = printed["read_container"](data), container.header
+    assert (file["payload"], file["alpha"], file["metadata"]) == (
+        container.payload,
+        container.alpha,
+        container.metadata,
+    )
+    assert (file["t"], file["seed"]) == (header.timestep, header.seed)
+    cut = None if header.cut is None else (header.cut.timestep, header.cut.steps)
+    assert cut == ((file["original_t"], file["steps"]) if "steps" in file else None)
+
+
+def test_printed_reader_finds_damage_in_blocks(printed: dict[str, Any]) -> None:
+    data = write_container(Container(HEADER, bytes(5000), b"alpha", b"notes"))
+    for position in (*range(40), *range(2060, 2080), *range(5000, len(data))):
+        damaged = bytearray(data)
+        damaged[position] ^= 1
+        with pytest.raises((ValueError, StopIteration, RuntimeError)):
+            printed["read_container"](bytes(damaged))
+
+
+@pytest.mark.parametrize("timestep", [0, 2])
+def test_printed_reader_of_shortened_files(
+    printed: dict[str, Any], either_codec: DiffusionCodec, monkeypatch: pytest.MonkeyPatch, timestep: int
+) -> None:
+    monkeypatch.setattr(compression, "store", lambda picture: (StoredKind.PNG, bytes(10**6)))
+    whole = either_codec.compress(Picture(smooth_pixels(9, 11)), timestep=timestep, effort=9).data
+    data = either_codec.truncate(whole, len(whole) // 2)
+    model = printed["read_model"](either_codec.checkpoint.to_bytes())
+    found = read_by_document(printed, data, model, either_codec)
+    assert np.abs(found - either_codec.decompress(data).pixels.astype(int)).max() <= 1
 
 
 def test_printed_fingerprint(printed: dict[str, Any], tiny_checkpoint: Checkpoint) -> None:

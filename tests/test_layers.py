@@ -13,19 +13,24 @@ PACKAGE = Path(__file__).resolve().parent.parent / "diffcodec"
 # From the bottom up. A unit imports from lower layers or from itself, never from its neighbours.
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors",),
+    ("deflate",),
     ("config", "transform", "metadata"),
     ("diffusion", "channel", "bitstream", "images", "files", "tables", "targets", "tiling", "devices"),
     ("plane", "prior", "diffusers_format", "uncalibrated", "results", "lossless", "device_search", "sheets"),
-    ("checkpoint", "diffusers_model"),
+    ("checkpoint", "diffusers_model", "messages"),
     ("walk",),
     ("last_step", "decoders"),
     ("compression", "decompression", "fitting"),
-    ("target_search",),
+    ("target_search", "truncation"),
     ("codec",),
     ("calibration", "evaluation", "training"),
     ("cli",),
     ("__main__",),
 )
+WITHOUT_NETWORKS = {
+    *("channel", "bitstream", "errors", "deflate", "config", "tables", "files", "images", "metadata", "results"),
+    "targets",
+}
 HEIGHT = {unit: height for height, layer in enumerate(LAYERS) for unit in layer}
 FILES = sorted(PACKAGE.rglob("*.py"))
 
@@ -95,9 +100,7 @@ def test_the_halves_of_the_codec_do_not_meet(unit: str) -> None:
             assert unit not in imported_units(path)
 
 
-@pytest.mark.parametrize(
-    "unit", ["channel", "bitstream", "errors", "config", "tables", "files", "images", "metadata", "results", "targets"]
-)
+@pytest.mark.parametrize("unit", sorted(WITHOUT_NETWORKS))
 def test_what_has_no_networks_does_not_import_torch(unit: str) -> None:
     assert not {"torch", "torchvision", "safetensors"} & imports_by(unit)
 

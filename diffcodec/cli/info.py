@@ -14,7 +14,7 @@ from diffcodec.cli.batch import expand, for_each, label, read_input
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per file.")
 def command(files: tuple[str, ...], as_json: bool) -> None:
     """Show what the headers of .dfc files say, without loading a model."""
-    from diffcodec.bitstream.container import read_header
+    from diffcodec.bitstream.container import read_header, what_is_wrong
     from diffcodec.channel.base import ChannelId
 
     def show(source: str, _: str) -> None:
@@ -29,6 +29,8 @@ def command(files: tuple[str, ...], as_json: bool) -> None:
             "height": header.height,
             "mode": header.colour.name + ("A" if alpha else ""),
             "timestep": header.timestep,
+            "cut_from_timestep": None if header.cut is None else header.cut.timestep,
+            "cut_to_steps": None if header.cut is None else header.cut.steps,
             "model": header.fingerprint.hex(),
             "channel": ChannelId(header.channel).name.lower() if known else f"unknown ({header.channel})",
             "effort": header.effort,
@@ -36,19 +38,22 @@ def command(files: tuple[str, ...], as_json: bool) -> None:
             "seed": header.seed,
             "file_bytes": len(data),
             "declared_bytes": info.total_bytes,
-            "header_bytes": info.total_bytes - info.payload_bytes - (info.alpha_bytes or 0),
+            "header_bytes": info.total_bytes - info.content_bytes,
+            "check_bytes": info.check_bytes,
             "payload_bytes": info.payload_bytes,
             "alpha_bytes": info.alpha_bytes or 0,
+            "metadata_bytes": info.metadata_bytes or 0,
             "bpp": 8 * info.total_bytes / header.pixels,
             "complete": len(data) == info.total_bytes,
+            "problem": what_is_wrong(data),
         }
         if as_json:
             click.echo(json.dumps(values))
             return
         for key, value in values.items():
-            click.echo(
-                f"{key.replace('_', ' '):>15}  {value:.4f}" if key == "bpp" else f"{key.replace('_', ' '):>15}  {value}"
-            )
+            if value is not None:
+                shown = f"{value:.4f}" if key == "bpp" else value
+                click.echo(f"{key.replace('_', ' '):>17}  {shown}")
 
     sources = expand(files, [".dfc"])
     for_each(((source, "") for source in sources), show)

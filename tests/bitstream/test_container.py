@@ -1,6 +1,7 @@
 """The container: round trips, every cut, every flip, and the messages."""
 
 import contextlib
+import random
 import zlib
 from dataclasses import replace
 
@@ -13,7 +14,9 @@ from diffcodec.bitstream.container import (
     MAX_SIDE,
     ColourMode,
     Container,
+    Cut,
     Header,
+    Reading,
     read_container,
     read_header,
     read_partial,
@@ -54,7 +57,24 @@ headers = st.builds(
     height=st.integers(1, 9000),
     seed=st.integers(0, 2**64 - 1),
 )
-containers = st.builds(Container, headers, st.binary(max_size=300), st.none() | st.binary(max_size=20))
+FULL_MORE = replace(FULL, header=replace(FULL.header, cut=Cut(7, 130)), metadata=b"notes")
+
+
+@st.composite
+def cut_headers(draw: st.DrawFn) -> Header:
+    """Headers of files that were shortened."""
+    header = draw(headers.filter(lambda header: header.timestep > 0))
+    return replace(header, cut=Cut(draw(st.integers(0, header.timestep)), draw(st.integers(1, 16383))))
+
+
+@st.composite
+def long_bytes(draw: st.DrawFn) -> bytes:
+    """Up to five blocks."""
+    return random.Random(draw(st.integers(0, 99))).randbytes(draw(st.integers(0, 9000)))
+
+
+packets = st.none() | st.binary(max_size=20) | long_bytes()
+containers = st.builds(Container, headers | cut_headers(), st.binary(max_size=300) | long_bytes(), packets, packets)
 
 
 def with_crc(body: bytes) -> bytes:
@@ -65,12 +85,18 @@ def with_crc(body: bytes) -> bytes:
 def test_round_trip(container: Container) -> None:
     data = write_container(container)
     assert read_container(data) == container
-    assert read_partial(data) == (container, True)
     info = read_header(data)
+    assert read_partial(data) == Reading(container, info)
     assert info.header == container.header
     assert info.total_bytes == len(data)
     assert info.payload_bytes == len(container.payload)
     assert info.alpha_bytes == (None if container.alpha is None else len(container.alpha))
+    assert info.metadata_bytes == (None if container.metadata is None else len(container.metadata))
+    assert info.has_blocks == (info.content_bytes > 4096)
+    if info.has_blocks:
+        assert info.check_bytes <= 0.005 * info.content_bytes
+    else:
+        assert info.check_bytes == 4
 
 
 def test_known_bytes() -> None:
@@ -81,14 +107,29 @@ def test_known_bytes() -> None:
         "df63" "13" "01020304" "5433e8" "ab02" "00" "07" "0000000000000063" "05"
         "7061796c6f6164" "616c706861" "28db3485"
     )  # fmt: skip
+    assert write_container(FULL_MORE).hex() == (
+        "df63" "1b" "03" "01020304" "5433e8" "ab02" "00" "07" "0000000000000063" "05" "05" "07" "8201"
+        "7061796c6f6164" "616c706861" "6e6f746573" "01ce9b59"
+    )  # fmt: skip
 
 
-@pytest.mark.parametrize(("payload_bytes", "around"), [(0, 17), (127, 17), (128, 18), (16383, 18)])
+def test_known_layout_of_blocks() -> None:
+    payload = bytes(range(256)) * 20
+    data = write_container(Container(HEADER, payload, b"alpha", b"notes"))
+    head = bytes.fromhex("df63" "1e" "01" "01020304" "1433e8" "1f" "1f" "8028" "05" "05")  # fmt: skip
+    expected = with_crc(with_crc(with_crc(head + payload[:2048]) + payload[2048:4096]) + payload[4096:])
+    assert data == expected + with_crc(b"alpha") + with_crc(b"notes")
+    empty = write_container(Container(HEADER, b"", bytes(5000)))
+    head = bytes.fromhex("df63" "16" "01020304" "1433e8" "1f" "1f" "00" "8827")  # fmt: skip
+    assert empty == with_crc(head) + with_crc(bytes(5000))
+
+
+@pytest.mark.parametrize(("payload_bytes", "around"), [(0, 17), (127, 17), (128, 18), (4096, 18), (4097, 26)])
 def test_few_bytes_around_the_payload(payload_bytes: int, around: int) -> None:
     assert len(write_container(Container(HEADER, bytes(payload_bytes)))) == payload_bytes + around
 
 
-@pytest.mark.parametrize("container", [PLAIN, FULL])
+@pytest.mark.parametrize("container", [PLAIN, FULL, FULL_MORE])
 def test_every_cut_is_reported_as_truncated(container: Container) -> None:
     data = write_container(container)
     for cut in range(len(data)):
@@ -96,7 +137,7 @@ def test_every_cut_is_reported_as_truncated(container: Container) -> None:
             read_container(data[:cut], name="photo.dfc")
 
 
-@pytest.mark.parametrize("container", [PLAIN, FULL])
+@pytest.mark.parametrize("container", [PLAIN, FULL, FULL_MORE])
 def test_every_cut_behind_the_header_is_readable_in_part(container: Container) -> None:
     data = write_container(container)
     info = read_header(data)
@@ -106,15 +147,19 @@ def test_every_cut_behind_the_header_is_readable_in_part(container: Container) -
                 read_partial(data[:cut])
             continue
         assert read_header(data[:cut]) == info
-        part, payload_complete = read_partial(data[:cut])
+        reading = read_partial(data[:cut])
+        part, payload_complete = reading.container, reading.complete
+        assert reading.problem == f"is cut: it has {cut} of its {len(data)} bytes"
+        assert not reading.verified
         assert part.header == container.header
         assert part.payload == container.payload[: cut - info.header_bytes]
         assert payload_complete == (part.payload == container.payload)
         alpha_complete = cut >= info.header_bytes + info.payload_bytes + (info.alpha_bytes or 0)
         assert part.alpha == (container.alpha if alpha_complete else None)
+        assert part.metadata == (container.metadata if cut >= len(data) - 4 else None)
 
 
-@pytest.mark.parametrize("container", [PLAIN, FULL])
+@pytest.mark.parametrize("container", [PLAIN, FULL, FULL_MORE])
 def test_every_flip_is_found(container: Container) -> None:
     data = write_container(container)
     for position in range(len(data)):
@@ -143,14 +188,41 @@ def test_later_versions_and_features_are_refused() -> None:
     for position, value, message in (
         (2, 0x20, "version 2"),
         (2, 0x00, "version 0"),
-        (2, 0x14, "features"),
-        (2, 0x18, "features"),
         (7, 0x80, "colour mode 2"),
         (7, 0xC0, "colour mode 3"),
     ):
         changed = data[:position] + bytes([value]) + data[position + 1 : -4]
         with pytest.raises(UnsupportedVersionError, match=message):
             read_container(with_crc(changed))
+    for more in (0x04, 0x41, 0x80, 0xFF):
+        with pytest.raises(UnsupportedVersionError, match="unknown features"):
+            read_container(with_crc(data[:2] + bytes([0x18, more]) + data[3:-4]))
+
+
+@pytest.mark.parametrize(
+    ("flags", "lengths", "message"),
+    [
+        ("1800", "", "announces more features and has none"),
+        ("14", "", "announces blocks for 7 bytes"),
+        ("1802", "0100", "cannot be cut to 0 steps"),
+        ("1802", "8180", "more than 2 bytes"),
+        ("1802", "e90701", "a file for t = 1001 cannot be cut at t = 1000"),
+    ],
+)
+def test_features_have_one_spelling(flags: str, lengths: str, message: str) -> None:
+    data = write_container(PLAIN)
+    changed = data[:2] + bytes.fromhex(flags) + data[3:13] + bytes.fromhex(lengths) + data[13:-4]
+    with pytest.raises(CorruptStreamError, match=message):
+        read_container(with_crc(changed))
+
+
+def test_large_files_of_earlier_releases_have_one_checksum() -> None:
+    payload = random.Random(0).randbytes(9000)
+    data = with_crc(bytes.fromhex("df63" "10" "01020304" "1433e8" "1f" "1f" "a846") + payload)  # fmt: skip
+    assert read_container(data) == Container(HEADER, payload)
+    assert read_partial(data[:5000]).container.payload == payload[: 5000 - 14]
+    with pytest.raises(CorruptStreamError, match=r"its checksum is .* instead of .*; fetch it again$"):
+        read_partial(data[:5000] + b"?" + data[5001:])
 
 
 @pytest.mark.parametrize("varint", ["9f00", "9f8000", "8080808001", "ffffffffff01"])
@@ -213,7 +285,7 @@ def test_headers_are_validated(field: str, value: object) -> None:
 
 @given(st.binary(max_size=60))
 def test_random_bytes_raise_ours(data: bytes) -> None:
-    for body in (data, b"\xdfc" + data, b"\xdfc\x10" + data, with_crc(b"\xdfc\x13" + data)):
+    for body in (data, b"\xdfc" + data, b"\xdfc\x10" + data, b"\xdfc\x1f\x03" + data, with_crc(b"\xdfc\x13" + data)):
         for read in (read_container, read_partial, read_header):
             with contextlib.suppress(StreamError):
                 read(body)

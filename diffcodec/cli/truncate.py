@@ -1,0 +1,64 @@
+"""`diffcodec truncate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from diffcodec.cli.batch import STANDARD, check_folder, check_writable, label, read_input, write_output
+from diffcodec.cli.options import allow_pickle_option, model_option
+
+
+@click.command("truncate")
+@click.argument("file")
+@click.option(
+    "--bytes", "max_bytes", type=click.IntRange(1), required=True, metavar="N", help="Longest result, in bytes."
+)
+@click.option("-o", "--out", help="The shorter file; - for standard output.  [default: beside FILE, as NAME.N.dfc]")
+@click.option("--strip-metadata", is_flag=True, help="Leave out colour profile and EXIF.")
+@click.option("--partial", is_flag=True, help="Keep what comes before the place where a file is cut or damaged.")
+@model_option("the bundled one that made the file")
+@allow_pickle_option
+@click.option("--max-pixels", type=click.IntRange(1), help="Refuse larger pictures.  [default: 89478485]")
+@click.option("--force", is_flag=True, help="Overwrite an existing file.")
+def command(
+    file: str, max_bytes: int, out: str | None, strip_metadata: bool, partial: bool, model: str | None,
+    allow_pickle: bool, max_pixels: int | None, force: bool,
+) -> None:  # fmt: skip
+    """Shorten a .dfc file, without compressing anew.
+
+    FILE is a .dfc file, or - for standard input. As many of its steps are kept as fit in N bytes; the result is an
+    ordinary .dfc file of a coarser version. A picture that is stored as a whole (t = 0, where that was shorter) cannot
+    be shortened.
+    """
+    if out is None:
+        out = STANDARD if file == STANDARD else str(Path(file).with_suffix(f".{max_bytes}.dfc"))
+    check_writable(out, force, file)
+    if out != STANDARD:
+        check_folder(out)
+
+    from diffcodec.bitstream.container import DEFAULT_MAX_PIXELS, read_header, read_partial
+    from diffcodec.codec import DiffusionCodec
+
+    name, limit = label(file), max_pixels or DEFAULT_MAX_PIXELS
+    data = read_input(file)
+    # A damaged file is refused before any model is looked for.
+    reading = read_partial(data, max_pixels=limit, name=name)
+    if not partial:
+        reading.check(name)
+    codec = (
+        DiffusionCodec.from_pretrained(model, allow_pickle=allow_pickle)
+        if model
+        else DiffusionCodec.for_stream(data, name=name)
+    )
+    shorter = codec.truncate(
+        data, max_bytes, keep_metadata=not strip_metadata, partial=partial, max_pixels=limit, name=name
+    )
+    write_output(out, force, lambda target: target.write(shorter))
+    if reading.problem is not None:
+        click.echo(f"Warning: {name} {reading.problem}; {out} holds what comes before that", err=True)
+    if out != STANDARD:
+        cut = read_header(shorter).header
+        kept = "all of it" if cut.cut is None else f"{cut.cut.steps} steps, t = {cut.timestep}"
+        click.echo(f"{file} -> {out}: {len(shorter)} of {len(data)} bytes, {kept}")
