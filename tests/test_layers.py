@@ -22,7 +22,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("compression", "decompression", "fitting"),
     ("target_search",),
     ("codec",),
-    ("calibration", "evaluation", "training"),
+    ("calibration", "evaluation", "training", "view"),
     ("cli",),
     ("__main__",),
 )

@@ -19,8 +19,8 @@ class LazyGroup(click.Group):
     """Imports a command's module when the command is named, so that --help answers at once."""
 
     commands_in_order = (
-        "compress", "decompress", "info", "models", "sample", "interpolate", "train", "calibrate", "evaluate", "import",
-        "export",
+        "compress", "decompress", "info", "view", "models", "sample", "interpolate", "train", "calibrate", "evaluate",
+        "import", "export",
     )  # fmt: skip
 
     def list_commands(self, ctx: click.Context) -> list[str]:
