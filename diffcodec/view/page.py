@@ -21,6 +21,8 @@ from diffcodec.images import Picture
 from diffcodec.results import Bitstream
 from diffcodec.view.frames import LOSSY_QUALITY, Progress, Views, check_original, collect_views
 
+NO_BREAK_SPACE = "\xa0"
+
 SCRIPTS = ("geometry.js", "stage.js", "gestures.js", "curve.js", "viewer.js")
 """In the order in which they make one module."""
 
@@ -89,25 +91,26 @@ def policy_hash(content: str) -> str:
 def summary(info: StreamInfo, views: Views, model: str) -> str:
     """One line about the file."""
     header = info.header
-    rate = f"{info.total_bytes:,} bytes, {8 * info.total_bytes / header.pixels:.3g} bits per pixel"
+    rate = f"{info.total_bytes:,} bytes"
     end = "lossless" if header.timestep == 0 else f"t = {header.timestep}"
-    return f"{header.width} × {header.height} {views.mode} · {rate} · {end} · {model}"
+    parts = (f"{header.width} × {header.height} {views.mode}", rate, end, model)
+    return " · ".join(part.replace(" ", NO_BREAK_SPACE) for part in parts)
 
 
 def notes(info: StreamInfo, views: Views, size: int) -> list[str]:
     """What a person must know to trust what the page shows."""
     found = []
-    if size < info.total_bytes:
+    if not views.verified:
         found.append(
-            f"The file is cut: {size:,} of its {info.total_bytes:,} bytes are there, which make "
-            f"{views.frames[-1].step} of {views.steps} steps, without a checksum that could be verified."
+            f"The file is cut or damaged: {size:,} of its {info.total_bytes:,} bytes are there, which make "
+            f"{views.frames[-1].step} of {views.steps} steps, and its checksum could not be verified."
         )
     if len(views.frames) < views.frames[-1].step:
         found.append(f"The picture is large: {len(views.frames)} of {views.frames[-1].step} steps are shown.")
     if info.alpha_bytes is not None and not views.mode.endswith("A"):
         found.append("Its alpha plane is missing.")
     if views.inlining.lossless:
-        found.append("Pictures are in this page without loss.")
+        found.append("The pictures in this page are lossless copies.")
     else:
         found.append(
             f"The picture is large: this page shows it as WebP of quality {LOSSY_QUALITY}, which adds small errors to "
@@ -121,7 +124,7 @@ def script_data(views: Views, info: StreamInfo) -> str:
     values = {
         "width": info.header.width,
         "height": info.header.height,
-        "alpha": views.mode.endswith("A"),
+        "alpha": info.alpha_bytes is not None,
         "steps": views.steps,
         "totalBytes": info.total_bytes,
         "original": views.original,

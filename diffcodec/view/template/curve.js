@@ -1,6 +1,6 @@
 // The curve: quality against bytes, one point for each frame. Quality is the PSNR, or without an original the timestep.
 
-const PLOT = { left: 40, right: 350, top: 14, bottom: 196 };
+const PLOT = { left: 40, right: 350, top: 14, bottom: 204 };
 
 function makeCurve(svg, frames, hasOriginal, pick) {
   const log = Math.log10;
@@ -36,7 +36,6 @@ function makeCurve(svg, frames, hasOriginal, pick) {
     add("line", { x1: PLOT.left, x2: PLOT.right, y1: y, y2: y, class: "grid" });
     add("text", { x: PLOT.left - 6, y: y + 4, "text-anchor": "end" }, text);
   }
-  add("text", { x: PLOT.right, y: PLOT.bottom + 30, "text-anchor": "end" }, "bytes");
 
   const points = frames.map((frame) => [toX(frame.bytes), toY(frame)]);
   add("polyline", { points: points.map((point) => point.join(",")).join(" "), class: "line" });

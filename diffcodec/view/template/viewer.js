@@ -11,7 +11,7 @@ const state = {
   index: frames.length - 1,
   mode: hasOriginal ? "wipe" : "restored",
   before: "restored", // the mode that `d` goes back to
-  gain: 4,
+  gain: 8,
   split: 0.5,
   scale: null, // null fits the picture to its frame
   centre: { x: data.width / 2, y: data.height / 2 },
@@ -283,7 +283,7 @@ document.addEventListener("keyup", ({ key }) => key === "o" && hold(false));
 
 document.body.classList.toggle("without-original", !hasOriginal);
 element("slider").max = frames.length - 1;
-element("curve-title").textContent = hasOriginal ? "PSNR (dB) of the first bytes" : "Noise level t of the first bytes";
+element("curve-title").textContent = hasOriginal ? "PSNR in dB against bytes" : "Noise level t against bytes";
 for (const [index, frame] of frames.entries()) {
   const row = element("rows").insertRow();
   const button = document.createElement("button");
