@@ -21,8 +21,6 @@ from diffcodec.images import Picture
 from diffcodec.results import Bitstream
 from diffcodec.view.frames import LOSSY_QUALITY, Progress, Views, check_original, collect_views
 
-NO_BREAK_SPACE = "\xa0"
-
 SCRIPTS = ("geometry.js", "stage.js", "gestures.js", "curve.js", "viewer.js")
 """In the order in which they make one module."""
 
@@ -61,7 +59,7 @@ def make_page(
     views = collect_views(previews, info, original, progress)
     return fill_template(
         title=escape(base_name(name)),
-        summary=escape(summary(info, views, codec.checkpoint.card.name)),
+        summary=" · ".join(f"<span>{escape(part)}</span>" for part in summary(info, views, codec.checkpoint.card.name)),
         notes="".join(f"<li>{escape(note)}</li>" for note in notes(info, views, len(data))),
         data=script_data(views, info),
     )
@@ -88,13 +86,15 @@ def policy_hash(content: str) -> str:
     return f"sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()}"
 
 
-def summary(info: StreamInfo, views: Views, model: str) -> str:
-    """One line about the file."""
+def summary(info: StreamInfo, views: Views, model: str) -> list[str]:
+    """What the file is, in a few words each."""
     header = info.header
-    rate = f"{info.total_bytes:,} bytes"
-    end = "lossless" if header.timestep == 0 else f"t = {header.timestep}"
-    parts = (f"{header.width} × {header.height} {views.mode}", rate, end, model)
-    return " · ".join(part.replace(" ", NO_BREAK_SPACE) for part in parts)
+    return [
+        f"{header.width} × {header.height} {views.mode}",
+        f"{info.total_bytes:,} bytes",
+        "lossless" if header.timestep == 0 else f"t = {header.timestep}",
+        model,
+    ]
 
 
 def notes(info: StreamInfo, views: Views, size: int) -> list[str]:

@@ -1,12 +1,13 @@
 // Where pictures lie on the stage. Lengths are device pixels, scales are device pixels for one of the picture.
 
 const LARGEST_ZOOM = 16; // CSS pixels for one of the picture; smaller pictures may be enlarged more to fill the stage
-const GAP = 2;
+const GAP = 2; // between two panes
+const SHARP = 3; // from this scale on pixels are seen as squares, which are to be of one size
 
-// The largest scale at which a picture lies in a frame as a whole: a whole number, if it is enlarged.
+// The largest scale at which a picture lies in a frame as a whole, or next to that.
 function fitScale(frame, picture) {
   const scale = Math.min(frame.width / picture.width, frame.height / picture.height);
-  return scale >= 1 ? Math.floor(scale) : scale;
+  return scale >= SHARP ? Math.floor(scale) : scale;
 }
 
 // Two frames, beside each other or one above the other, whichever leaves the picture larger.

@@ -35,7 +35,7 @@ function makeStage(canvas, picture, hasAlpha) {
     target.rect(clip.x, clip.y, clip.width, clip.height);
     target.clip();
     drawBackground?.(target, place);
-    target.imageSmoothingEnabled = !Number.isInteger(view.scale) && view.scale < 2;
+    target.imageSmoothingEnabled = !Number.isInteger(view.scale) && view.scale < SHARP;
     target.imageSmoothingQuality = "high";
     target.drawImage(image, left, top, right - left, bottom - top, ...place);
     target.restore();
