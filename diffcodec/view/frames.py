@@ -17,8 +17,8 @@ from diffcodec.results import Preview
 LOSSLESS_PIXELS = 1 << 23
 """Most pixels, of all pictures together, that a page holds without loss: some 12 MB of photographs."""
 
-LOSSY_PIXELS = 1 << 26
-"""Most pixels that a page holds at all, unless that left fewer than `FEWEST_FRAMES`: some 30 MB."""
+LOSSY_PIXELS = 100_000_000
+"""Most pixels that a page holds at all, unless that left fewer than `FEWEST_FRAMES`: some 40 MB."""
 
 FEWEST_FRAMES = 4
 

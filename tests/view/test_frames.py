@@ -105,10 +105,9 @@ def test_of_a_large_picture_some_steps_are_shown(
     views = collect_views(codec.progressive(viewed_stream), read_header(viewed_stream.data), viewed)
     assert [frame.step for frame in views.frames] == [2, 3, 5, 6, 8]
     assert not views.inlining.lossless
-    restored = {preview.step: preview.picture.pixels for preview in codec.progressive(viewed_stream)}
+    restored = {preview.step: preview.picture for preview in codec.progressive(viewed_stream)}
     for frame in views.frames:
-        error = np.asarray(decoded(frame.source)).astype(float) - restored[frame.step]
-        assert 0 < np.sqrt((error**2).mean()) < 12  # noise in colour is the worst case for WebP
+        assert frame.source == frames.data_uri(restored[frame.step], "WEBP", quality=95)
     cut = viewed_stream.data[: len(viewed_stream.data) // 2]
     views = collect_views(codec.progressive(cut, partial=True), read_header(cut), viewed)
     assert views.frames[-1].step == codec.restore(cut, partial=True).step
