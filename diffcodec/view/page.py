@@ -106,15 +106,15 @@ def notes(info: StreamInfo, views: Views, size: int) -> list[str]:
             f"{views.frames[-1].step} of {views.steps} steps, and its checksum could not be verified."
         )
     if len(views.frames) < views.frames[-1].step:
-        found.append(f"The picture is large: {len(views.frames)} of {views.frames[-1].step} steps are shown.")
+        found.append(f"Since the picture is large, {len(views.frames)} of {views.frames[-1].step} steps are shown.")
     if info.alpha_bytes is not None and not views.mode.endswith("A"):
         found.append("Its alpha plane is missing.")
     if views.inlining.lossless:
         found.append("The pictures in this page are lossless copies.")
     else:
         found.append(
-            f"The picture is large: this page shows it as WebP of quality {LOSSY_QUALITY}, which adds small errors to "
-            "what you see. The figures are those of the true pixels."
+            f"Since the picture is large, it is shown as WebP of quality {LOSSY_QUALITY}, which adds small errors to what "
+            "you see. The figures are those of the true pixels."
         )
     return found
 
