@@ -113,8 +113,8 @@ def notes(info: StreamInfo, views: Views, size: int) -> list[str]:
         found.append("The pictures in this page are lossless copies.")
     else:
         found.append(
-            f"Since the picture is large, it is shown as WebP of quality {LOSSY_QUALITY}, which adds small errors to what "
-            "you see. The figures are those of the true pixels."
+            f"Since the picture is large, it is shown as WebP of quality {LOSSY_QUALITY}, which adds small errors to "
+            "what you see. The figures are those of the true pixels."
         )
     return found
 

@@ -56,7 +56,10 @@ def browser() -> Iterator[Any]:
         pytest.skip("there is no Chromium on the PATH")
     with sync_api.sync_playwright() as playwright:
         arguments = ["--no-sandbox", "--force-color-profile=srgb"]
-        browser = playwright.chromium.launch(executable_path=executable, args=arguments)
+        try:
+            browser = playwright.chromium.launch(executable_path=executable, args=arguments)
+        except sync_api.Error as error:  # what has the name may be a stub that tells how to install it
+            pytest.skip(f"{executable} does not start: {str(error).splitlines()[0]}")
         yield browser
         browser.close()
 
