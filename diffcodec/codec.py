@@ -416,6 +416,7 @@ class DiffusionCodec:
         stream: Bitstream | bytes,
         *,
         decoder: Decoder | DecoderKind = "mean",
+        partial: bool = False,
         max_pixels: int = DEFAULT_MAX_PIXELS,
         name: str = "the stream",
     ) -> Iterator[Preview]:
@@ -424,15 +425,17 @@ class DiffusionCodec:
         Args:
             stream: what `compress` returned, or the bytes of a .dfc file.
             decoder: see `restore`; other decoders than `mean` start anew at every step.
+            partial: if the stream is cut, end with its last complete step instead of raising; where there is none,
+                with what the model makes of pure noise.
             max_pixels: refuse to decode more.
             name: of the stream, for messages.
 
         Raises:
-            StreamError: as `decompress`.
+            StreamError: as `restore`.
             ConfigError: if there is no such decoder.
         """
         decoder = Decoder.of(decoder)
-        incoming = self._incoming(bytes(stream), max_pixels, name)
+        incoming = self._incoming(bytes(stream), max_pixels, name, partial=partial)
         return (previews[0] for previews in self._receiver([incoming], decoder).previews(None, every=True))
 
     def _incoming(self, data: bytes, max_pixels: int, name: str, *, partial: bool = False) -> Incoming:

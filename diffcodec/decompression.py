@@ -133,7 +133,7 @@ class Receiver:
 
         Args:
             timestep: stop at the last level that is not finer than this; None: at the end.
-            every: whether to yield after each step.
+            every: whether to yield after each step; before the first one only if it is missing from a cut stream.
 
         Raises:
             StreamError: if a payload makes no sense.
@@ -198,7 +198,7 @@ class Receiver:
                 yield preview(done)
         if lossless is not None and timestep is None and done == len(stops) and first.complete:
             yield preview(steps, self._exact(walk, readers))
-        elif not every:
+        elif not every or not done:
             yield preview(done)
 
     def _receive(

@@ -232,6 +232,9 @@ def test_every_cut_is_named_and_partial_restores_complete_steps(codec: Diffusion
         if preview.step:
             assert np.array_equal(preview.picture.pixels, previews[preview.step - 1].picture.pixels)
             assert preview.payload_bits <= 8 * (length - header) + 8
+        *_, last = codec.progressive(cut, partial=True)
+        assert_same_picture(last.picture, preview.picture)
+        assert (last.step, last.timestep, last.verified) == (preview.step, preview.timestep, False)
     assert seen == set(range(stream.report.steps + 1))
 
 

@@ -23,7 +23,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("compression", "decompression", "fitting"),
     ("target_search", "truncation"),
     ("codec",),
-    ("calibration", "evaluation", "training"),
+    ("calibration", "evaluation", "training", "view"),
     ("cli",),
     ("__main__",),
 )

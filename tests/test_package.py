@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from diffcodec.view.page import SCRIPTS
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -20,6 +22,7 @@ def test_wheel_works_with_its_weights_alone(tmp_path: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     assert "diffcodec/py.typed" in names
     assert any(name.startswith("diffcodec/models/") and name.endswith(".safetensors") for name in names)
+    assert {f"diffcodec/view/template/{name}" for name in ("page.html", "style.css", *SCRIPTS)} <= set(names)
     assert any("LICENSE" in name for name in names)
     assert not any(name.startswith(("tests/", "benchmarks/")) for name in names)
     site = tmp_path / "site"

@@ -19,7 +19,7 @@ class LazyGroup(click.Group):
     """Imports a command's module when the command is named, so that --help answers at once."""
 
     commands_in_order = (
-        "compress", "decompress", "truncate", "info", "models", "sample", "interpolate", "train", "calibrate",
+        "compress", "decompress", "truncate", "info", "view", "models", "sample", "interpolate", "train", "calibrate",
         "evaluate", "import", "export",
     )  # fmt: skip
 

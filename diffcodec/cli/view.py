@@ -1,0 +1,77 @@
+"""`diffcodec view`."""
+
+from __future__ import annotations
+
+import webbrowser
+from pathlib import Path
+
+import click
+
+from diffcodec.cli.batch import STANDARD, check_folder, check_writable, label, outputs, read_input, write_output
+from diffcodec.cli.options import allow_pickle_option, device_option, model_option
+
+
+@click.command("view")
+@click.argument("file")
+@click.option("-o", "--out", help="The page; - for standard output.  [default: beside the input, as .html]")
+@click.option("--original", metavar="IMAGE", help="The picture that the file was made from, to compare with.")
+@click.option("--open", "open_page", is_flag=True, help="Show the page in the web browser.")
+@click.option("--partial", is_flag=True, help="Show the complete steps of a file that has been cut.")
+@model_option("the bundled one that made the file")
+@allow_pickle_option
+@click.option("--max-pixels", type=click.IntRange(1), help="Refuse a larger picture.  [default: 89478485]")
+@device_option
+@click.option("--force", is_flag=True, help="Overwrite an existing page.")
+def command(
+    file: str, out: str | None, original: str | None, open_page: bool, partial: bool, model: str | None,
+    allow_pickle: bool, max_pixels: int | None, device: str, force: bool,
+) -> None:  # fmt: skip
+    """Make a page to look at a .dfc file in a web browser.
+
+    It shows what every prefix of FILE restores, beside the original if that is given, with zoom, difference and
+    rate-distortion curve. It is one file that needs no network. FILE may be - for standard input.
+    """
+    (target,) = outputs([file], out, ".html", many=False)
+    if open_page and target == STANDARD:
+        raise click.UsageError("--open needs a page in a file: pass -o FILE.")
+    check_writable(target, force, file)
+    if target != STANDARD:
+        check_folder(target)
+
+    from diffcodec.bitstream.container import DEFAULT_MAX_PIXELS, read_container, read_partial
+
+    limit = max_pixels or DEFAULT_MAX_PIXELS
+    data = read_input(file)
+    # A damaged file is refused before any model is looked for.
+    (read_partial if partial else read_container)(data, max_pixels=limit, name=label(file))
+
+    from tqdm import tqdm
+
+    from diffcodec.codec import DiffusionCodec
+    from diffcodec.devices import check_device
+    from diffcodec.images import read_picture
+    from diffcodec.view import make_page
+
+    picture = None if original is None else read_picture(original, max_pixels=limit)
+    where = check_device(device)
+    codec = (
+        DiffusionCodec.from_pretrained(model, device=where, allow_pickle=allow_pickle)
+        if model
+        else DiffusionCodec.for_stream(data, device=where, name=label(file))
+    )
+    with tqdm(unit="step", leave=False, disable=None) as bar:
+
+        def progress(done: int, steps: int) -> None:
+            bar.total = steps
+            bar.update(done - bar.n)
+
+        page = make_page(
+            codec, data, original=picture, partial=partial, max_pixels=limit, name=label(file),
+            original_name=original or "", progress=progress,
+        )  # fmt: skip
+    write_output(target, force, lambda opened: opened.write(page.encode()))
+    if target == STANDARD:
+        return
+    click.echo(f"{file} -> {target}: {len(page.encode()):,} bytes")
+    if open_page and not webbrowser.open(Path(target).resolve().as_uri()):
+        click.echo(f"Warning: no web browser could be started: open {target} in one", err=True)
