@@ -18,7 +18,6 @@ from diffcodec.bitstream.container import (
     DEFAULT_MAX_PIXELS,
     ColourMode,
     Header,
-    read_container,
     read_header,
     read_partial,
 )
@@ -44,6 +43,7 @@ from diffcodec.results import Bitstream, Preview, Stopwatch
 from diffcodec.tables import CodecTables
 from diffcodec.target_search import compress_to
 from diffcodec.targets import Target
+from diffcodec.truncation import Shortening
 from diffcodec.walk import Transmission
 
 MIN_EFFORT, DEFAULT_EFFORT, MAX_EFFORT = 8, 12, 16
@@ -299,13 +299,14 @@ class DiffusionCodec:
                 of it, with the least error; `flow` (deterministic) and `ancestral` (random) denoise x_t level by level,
                 which looks more like a picture. A `Decoder` has steps and a seed, too. Exact pixels (t = 0) are what
                 they are with any of them.
-            partial: if the stream is cut, restore its last complete step instead of raising.
+            partial: if the stream is cut or damaged, restore the last complete step before that instead of raising. Of
+                damaged streams this works for those of more than a few KiB, which have a checksum for every block.
             max_pixels: refuse to decode more.
             name: of the stream, for messages.
             watch: is given the times.
 
         Raises:
-            StreamError: if the stream is damaged, cut (without `partial`), or of another model.
+            StreamError: if the stream is damaged or cut (without `partial`, or inside its header), or of another model.
             ConfigError: if `timestep` is finer than the stream, or there is no such decoder. If `timestep` is coarser
                 than the first level, what the model makes of pure noise is returned.
         """
@@ -375,6 +376,41 @@ class DiffusionCodec:
             previews.update(zip(places, restored, strict=True))
         return [previews[place] for place in range(len(streams))]
 
+    def truncate(
+        self,
+        stream: Bitstream | bytes,
+        max_bytes: int,
+        *,
+        keep_metadata: bool = True,
+        partial: bool = False,
+        max_pixels: int = DEFAULT_MAX_PIXELS,
+        name: str = "the stream",
+    ) -> bytes:
+        """Shorten a file: keep as many of its steps as fit. The network does not run.
+
+        What comes out is a .dfc file like others, with checksums. It restores the same picture as the original does
+        when that is stopped at the same step. Alpha plane and metadata are kept.
+
+        Args:
+            stream: what `compress` returned, or the bytes of a .dfc file. One for t = 0 is no longer lossless, unless
+                all of it fits.
+            max_bytes: longest result.
+            keep_metadata: whether to keep colour profile and EXIF.
+            partial: take what there is of a stream that is cut or damaged.
+            max_pixels: refuse larger pictures.
+            name: of the stream, for messages.
+
+        Raises:
+            ConfigError: if not even one step fits, or the stream stores its picture as a whole.
+            StreamError: as `restore`.
+        """
+        (max_bytes,) = _integers(max_bytes=max_bytes)
+        incoming = self._incoming(bytes(stream), max_pixels, name, partial=partial)
+        header = incoming.container.header
+        channel = make_channel(ChannelId(header.channel), header.effort)
+        shortening = Shortening(incoming, self.tables, self._plane(header), channel, keep_metadata)
+        return shortening.longest(max_bytes)
+
     def progressive(
         self,
         stream: Bitstream | bytes,
@@ -403,16 +439,13 @@ class DiffusionCodec:
         """A stream, checked.
 
         Raises:
-            StreamError: if it is damaged, cut (without `partial`), or of another model.
+            StreamError: if it is damaged or cut (without `partial`, or inside its header), or of another model.
         """
-        if partial:
-            container, complete = read_partial(data, max_pixels=max_pixels, name=name)
-            verified = len(data) >= read_header(data, name=name).total_bytes
-        else:
-            container, complete = read_container(data, max_pixels=max_pixels, name=name), True
-            verified = True
-        self._check_header(container.header, name)
-        return Incoming(container, complete, verified, name)
+        reading = read_partial(data, max_pixels=max_pixels, name=name)
+        if not partial:
+            reading.check(name)
+        self._check_header(reading.container.header, name)
+        return Incoming(reading, name)
 
     def _receiver(self, streams: Sequence[Incoming], decoder: Decoder, watch: Stopwatch | None = None) -> Receiver:
         header = streams[0].container.header
@@ -427,7 +460,8 @@ class DiffusionCodec:
         if timestep is None:
             return None
         (timestep,) = _integers(timestep=timestep)
-        return None if timestep == stream.container.header.timestep else timestep
+        header = stream.container.header
+        return None if timestep == header.timestep and header.cut is None else timestep
 
     def _check_header(self, header: Header, name: str) -> None:
         if header.fingerprint != self.fingerprint:
@@ -440,6 +474,10 @@ class DiffusionCodec:
             raise CorruptStreamError(f"{name} is lossless (t = 0), for which its model has no tables")
         if header.level_list >= len(self.tables.lists) or not 0 <= header.timestep <= len(self.tables.timesteps):
             raise CorruptStreamError(f"{name}: level list {header.level_list}, timestep {header.timestep} do not exist")
+        if header.cut is not None:
+            levels = self.tables.lists[header.level_list].levels[: header.cut.steps]
+            if len(levels) < header.cut.steps or self.tables.timestep_at(levels[-1]) != header.timestep:
+                raise CorruptStreamError(f"{name}: {header.cut.steps} steps do not lead to timestep {header.timestep}")
 
     def _plane(self, header: Header) -> Plane:
         return Plane(header.colour, header.width, header.height, self.checkpoint.config.network.stride)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -56,12 +57,14 @@ class Compressed:
         header = self.container.header
         message = self.message or Message(LengthCoder())
         error = squared_error(picture.pixels, self.restored)
-        alpha_bytes = len(self.container.alpha) if self.container.alpha is not None else 0
+        alpha_bytes, metadata_bytes = len(self.container.alpha or b""), len(self.container.metadata or b"")
         report = Report(
             width=picture.width, height=picture.height, mode=picture.mode, timestep=header.timestep,
             steps=self.steps, channel=ChannelId(header.channel).name.lower(), effort=header.effort,
-            file_bytes=len(data), header_bytes=len(data) - len(self.container.payload) - alpha_bytes,
-            alpha_bytes=alpha_bytes, side_bits=message.side_bits, path_bits=message.path_bits,
+            file_bytes=len(data),
+            header_bytes=len(data) - len(self.container.payload) - alpha_bytes - metadata_bytes,
+            alpha_bytes=alpha_bytes, metadata_bytes=metadata_bytes,
+            side_bits=message.side_bits, path_bits=message.path_bits,
             ideal_bits=message.ideal_bits, delivered_bits=message.delivered_bits, residual_bits=self.residual_bits,
             bpd=8 * len(data) / (header.pixels * (1 if header.colour is ColourMode.L else 3)),
             bpp=8 * len(data) / header.pixels,
@@ -112,7 +115,7 @@ class Sender:
         with self.watch.coding():
             return [
                 Compressed(
-                    Container(header, message.writer.getvalue(), encoded_alpha(picture)), message, sent.steps,
+                    Container(header, message.writer.getvalue(), *encoded_packets(picture)), message, sent.steps,
                     self.plane.pixels(canvas),
                 )
                 for picture, canvas, message in zip(pictures, sent.estimate, sent.messages, strict=True)
@@ -121,15 +124,15 @@ class Sender:
     def compress_exactly(self, pictures: Sequence[Picture], header: Header, last_step: LastStep) -> list[Compressed]:
         """Files for t = 0: each picture from the state, or in the stored form, that makes its file the shortest."""
         with self.watch.coding():
-            best = [_stored(picture, header) for picture in pictures]
-            alphas = [encoded_alpha(picture) for picture in pictures]
+            packets = [encoded_packets(picture) for picture in pictures]
+            best = [_stored(picture, header, own.metadata) for picture, own in zip(pictures, packets, strict=True)]
         starts = last_step.starts()
         for sent in self.transmit(pictures, self.tables.lists[self.level_list].levels[-1]):
             with self.watch.coding():
                 if sent.steps in starts:
                     coded = [
-                        self._exact(picture, header, alpha, last_step, sent, index)
-                        for index, (picture, alpha) in enumerate(zip(pictures, alphas, strict=True))
+                        self._exact(picture, header, own, last_step, sent, index)
+                        for index, (picture, own) in enumerate(zip(pictures, packets, strict=True))
                     ]
                     best = [min(pair, key=lambda each: len(each.data)) for pair in zip(coded, best, strict=True)]
                 # Nothing shorter can follow once the states alone have cost more than a whole file.
@@ -139,14 +142,14 @@ class Sender:
         return best
 
     def _exact(
-        self, picture: Picture, header: Header, alpha: bytes | None, last_step: LastStep, sent: Transmission, index: int
+        self, picture: Picture, header: Header, packets: Packets, last_step: LastStep, sent: Transmission, index: int
     ) -> Compressed:
         message = sent.messages[index].copy()
         before = message.writer.information_bits
         last_step.write(picture.pixels, sent.estimate[index], sent.steps, message.writer)
         payload = LosslessPayload(sent.steps, None, pixel_checksum(picture.pixels), message.writer.getvalue())
         bits = message.writer.information_bits - before
-        return Compressed(Container(header, payload.to_bytes(), alpha), message, sent.steps, picture.pixels, bits)
+        return Compressed(Container(header, payload.to_bytes(), *packets), message, sent.steps, picture.pixels, bits)
 
 
 def squared_error(original: NDArray[np.uint8], restored: NDArray[np.uint8]) -> float:
@@ -166,16 +169,28 @@ def last(sent: Iterator[Transmission]) -> Transmission:
     return reached
 
 
-def encoded_alpha(picture: Picture) -> bytes | None:
-    """The alpha packet of a picture, if it has an alpha plane."""
-    return None if picture.alpha is None else encode_alpha(picture.alpha)
+class Packets(NamedTuple):
+    """What a file holds besides the payload: alpha plane and metadata, encoded; None if there are none."""
+
+    alpha: bytes | None
+    metadata: bytes | None
 
 
-def _stored(picture: Picture, header: Header) -> Compressed:
+def encoded_packets(picture: Picture) -> Packets:
+    """The packets of a picture.
+
+    Raises:
+        ImageError: if its metadata is too long.
+    """
+    alpha = None if picture.alpha is None else encode_alpha(picture.alpha)
+    return Packets(alpha, picture.metadata.to_bytes() if picture.metadata else None)
+
+
+def _stored(picture: Picture, header: Header, metadata: bytes | None) -> Compressed:
     """The stored form; an alpha plane is part of it, which an empty alpha packet says. No noise, no seed."""
     kind, body = store(picture)
     header = replace(header, seed=0)
     container = Container(
-        header, LosslessPayload(0, kind, 0, body).to_bytes(), None if picture.alpha is None else b""
+        header, LosslessPayload(0, kind, 0, body).to_bytes(), None if picture.alpha is None else b"", metadata
     )  # fmt: skip
     return Compressed(container, None, 0, picture.pixels, 8.0 * len(body))

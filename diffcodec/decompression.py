@@ -5,23 +5,24 @@ from __future__ import annotations
 import zlib
 from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from diffcodec.bitstream.container import Container
+from diffcodec.bitstream.container import Container, Reading
 from diffcodec.bitstream.entropy import PrefixReader, SymbolReader
 from diffcodec.bitstream.lengths import LengthCoder
 from diffcodec.channel import Channel, Groups, StreamKey
 from diffcodec.decoders import Decoder
 from diffcodec.diffusion.denoiser import Denoiser
-from diffcodec.errors import ConfigError, CorruptStreamError, TruncatedStreamError
+from diffcodec.errors import ConfigError, CorruptStreamError, TruncatedStreamError, UnsupportedVersionError
 from diffcodec.images import Picture, decode_alpha
 from diffcodec.last_step import LastStep
 from diffcodec.lossless.payload import LosslessPayload, pixel_checksum
 from diffcodec.lossless.stored import restore
+from diffcodec.metadata import Metadata
 from diffcodec.plane import Plane
 from diffcodec.prior import StepPrior
 from diffcodec.results import Preview, Stopwatch
@@ -34,16 +35,22 @@ class Incoming:
     """A stream to restore.
 
     Args:
-        container: the file's content.
-        complete: whether its payload is all there.
-        verified: whether its checksum was checked.
+        reading: of the file.
         name: of the stream, for messages.
     """
 
-    container: Container
-    complete: bool
-    verified: bool
+    reading: Reading
     name: str
+
+    @property
+    def container(self) -> Container:
+        """The file's content."""
+        return self.reading.container
+
+    @property
+    def complete(self) -> bool:
+        """Whether the payload is all there."""
+        return self.reading.complete
 
     @cached_property
     def lossless(self) -> LosslessPayload | None:
@@ -80,6 +87,18 @@ class Incoming:
         header = self.container.header
         with named(self.name):
             return decode_alpha(self.container.alpha, header.width, header.height)
+
+    @property
+    def metadata(self) -> Metadata:
+        """What the file holds besides the picture.
+
+        Raises:
+            StreamError: if it makes no sense.
+        """
+        if self.container.metadata is None:
+            return Metadata()
+        with named(self.name):
+            return Metadata.from_bytes(self.container.metadata)
 
     def reader(self) -> SymbolReader:
         """The entropy-coded part of the payload."""
@@ -127,11 +146,12 @@ class Receiver:
                 raise ConfigError(f"{first.name} stores its picture without the model: it has no coarser version")
             yield [self._stored(stream) for stream in self.streams]
             return
-        stops = self._stops(first)
+        stops = stops_of(first, self.tables)
         stop_after = len(stops) if timestep is None else self._steps_until(stops, timestep)
         readers = [stream.reader() for stream in self.streams]
         lengths = [LengthCoder(self.tables.length_weights) for _ in self.streams]
         alphas = [stream.alpha for stream in self.streams]
+        metadata = [stream.metadata for stream in self.streams]
         walk = Walk(
             self.denoiser, self.tables, self.plane, header.level_list, stops[-1], header.seed, len(self.streams),
             self.watch,
@@ -151,9 +171,14 @@ class Receiver:
                 pictures = [self.plane.pixels(canvas) for canvas in self.decoder.restore(walk, names)]
             maker = "exact" if exact is not None else self.decoder.kind
             return [
-                Preview(Picture(pixels, alpha), done, steps, reached, reader.information_bits, stream.verified, maker)
-                for pixels, alpha, reader, stream in zip(pictures, alphas, readers, self.streams, strict=True)
-            ]
+                Preview(
+                    Picture(pixels, alpha, notes), done, steps, reached, reader.information_bits,
+                    stream.reading.verified, maker, stream.reading.problem,
+                )
+                for pixels, alpha, notes, reader, stream in zip(
+                    pictures, alphas, metadata, readers, self.streams, strict=True
+                )
+            ]  # fmt: skip
 
         done = 0
         for step, stop in walk.steps():
@@ -190,16 +215,6 @@ class Receiver:
         with named(", ".join(stream.name for stream in self.streams)):
             return groups, self.channel.decode(self.plane.dims, groups, lengths, key, readers)
 
-    def _stops(self, stream: Incoming) -> list[Level]:
-        """The levels that a stream visits."""
-        header = stream.container.header
-        levels = self.tables.lists[header.level_list]
-        if stream.lossless is None:
-            return levels.steps_to(self.tables.level(header.timestep))
-        if stream.lossless.steps > len(levels.levels):
-            raise CorruptStreamError(f"{stream.name} is damaged: it claims {stream.lossless.steps} steps")
-        return list(levels.levels[: stream.lossless.steps])
-
     def _steps_until(self, stops: list[Level], timestep: int) -> int:
         """Number of steps that lead to the streams' last level not finer than `timestep`."""
         first = self.streams[0]
@@ -211,16 +226,19 @@ class Receiver:
 
     def _stored(self, stream: Incoming) -> Preview:
         if not stream.complete:
-            raise TruncatedStreamError(f"{stream.name} is cut, and stores its picture as a whole: fetch it again")
+            state = "damaged" if stream.reading.verified else "cut"
+            raise TruncatedStreamError(f"{stream.name} is {state}, and stores its picture as a whole: fetch it again")
         container, payload = stream.container, stream.lossless
-        mode = container.header.colour.name + ("A" if container.alpha is not None else "")
+        mode = container.header.colour.name + ("A" if stream.reading.info.alpha_bytes is not None else "")
         with self.watch.coding(), named(stream.name):
             assert payload is not None
             assert payload.stored is not None
             if container.alpha:
                 raise CorruptStreamError("it stores its picture, and an alpha packet besides")
             picture = restore(payload.stored, payload.body, container.header.width, container.header.height, mode)
-        return Preview(picture, 1, 1, 0.0, 8.0 * len(container.payload), stream.verified, "exact")
+        picture = replace(picture, metadata=stream.metadata)
+        reading = stream.reading
+        return Preview(picture, 1, 1, 0.0, 8.0 * len(container.payload), reading.verified, "exact", reading.problem)
 
     def _exact(self, walk: Walk, readers: Sequence[SymbolReader]) -> list[NDArray[np.uint8]]:
         """The pixels themselves, which end a stream for t = 0."""
@@ -245,6 +263,25 @@ class Receiver:
         return found
 
 
+def stops_of(stream: Incoming, tables: CodecTables) -> list[Level]:
+    """The levels that a stream visits.
+
+    Raises:
+        CorruptStreamError: if the model's list has fewer.
+    """
+    header = stream.container.header
+    levels = tables.lists[header.level_list]
+    if header.cut is not None:
+        steps = header.cut.steps
+    elif stream.lossless is not None:
+        steps = stream.lossless.steps
+    else:
+        return levels.steps_to(tables.level(header.timestep))
+    if steps > len(levels.levels):
+        raise CorruptStreamError(f"{stream.name} is damaged: it claims {steps} steps")
+    return list(levels.levels[:steps])
+
+
 def check_length(length: int, plane: Plane, channel: Channel) -> None:
     """A length that no encoder writes must not make the decoder allocate.
 
@@ -263,5 +300,5 @@ def named(name: str) -> Iterator[None]:
         yield
     except CorruptStreamError as error:
         raise CorruptStreamError(f"{name} is damaged: {error}") from error
-    except TruncatedStreamError as error:
-        raise TruncatedStreamError(f"{name}: {error}") from error
+    except (TruncatedStreamError, UnsupportedVersionError) as error:
+        raise type(error)(f"{name}: {error}") from error

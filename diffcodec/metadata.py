@@ -4,6 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from diffcodec.deflate import deflate, inflate
+from diffcodec.errors import CorruptStreamError, ImageError, UnsupportedVersionError
+
+MAX_METADATA_BYTES = 1 << 24
+"""Most bytes of a profile, and of an EXIF block. Profiles of printers have some 2 MB, EXIF blocks of JPEG 64 KB."""
+
+_LENGTH_BYTES = 4
+_ICC_PROFILE, _EXIF = 1, 2
+
 
 @dataclass(frozen=True)
 class Metadata:
@@ -20,3 +29,46 @@ class Metadata:
 
     def __bool__(self) -> bool:
         return self.icc_profile is not None or self.exif is not None
+
+    def to_bytes(self) -> bytes:
+        """The metadata packet: a byte of flags for what there is, its lengths, and then all of it, deflated.
+
+        Raises:
+            ImageError: if there is nothing, or an item of more than MAX_METADATA_BYTES.
+        """
+        kinds, items = 0, []
+        for kind, item in ((_ICC_PROFILE, self.icc_profile), (_EXIF, self.exif)):
+            if item is not None:
+                kinds |= kind
+                items.append(item)
+        if not items:
+            raise ImageError("there is no metadata to be kept")
+        if (longest := max(map(len, items))) > MAX_METADATA_BYTES:
+            raise ImageError(
+                f"the picture has a profile or EXIF block of {longest} bytes, more than the limit of "
+                f"{MAX_METADATA_BYTES}: compress it without its metadata"
+            )
+        lengths = b"".join(len(item).to_bytes(_LENGTH_BYTES, "big") for item in items)
+        return bytes([kinds]) + lengths + deflate(b"".join(items))
+
+    @classmethod
+    def from_bytes(cls, packet: bytes) -> Metadata:
+        """Undoes `to_bytes`. Never makes more bytes than the limit allows.
+
+        Raises:
+            UnsupportedVersionError: if there is more in it than this release knows of.
+            CorruptStreamError: if no encoder writes it like that.
+        """
+        kinds = packet[0] if packet else 0
+        if kinds & ~(_ICC_PROFILE | _EXIF):
+            raise UnsupportedVersionError(f"the metadata packet has unknown parts (flags {kinds:#x}): update diffcodec")
+        count = kinds.bit_count()
+        start = 1 + count * _LENGTH_BYTES
+        if not count or len(packet) < start:
+            raise CorruptStreamError("the metadata packet is damaged: it is empty, or ends inside its lengths")
+        lengths = [int.from_bytes(packet[at : at + _LENGTH_BYTES], "big") for at in range(1, start, _LENGTH_BYTES)]
+        if max(lengths) > MAX_METADATA_BYTES:
+            raise CorruptStreamError(f"the metadata packet is damaged: it claims {max(lengths)} bytes")
+        items = inflate(packet[start:], sum(lengths), "metadata")
+        profile = items[: lengths[0]] if kinds & _ICC_PROFILE else None
+        return cls(profile, items[len(profile or b"") :] if kinds & _EXIF else None)

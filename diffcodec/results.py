@@ -41,7 +41,8 @@ class Report:
     Rates are of the whole file: `bpd` per subpixel, `bpp` per pixel. `ideal_bits` is the sum of the KL
     divergences at the states really visited, `delivered_bits` the information that arrived (log2 q/p at the
     samples sent), `path_bits` and `side_bits` what was paid for samples and for step lengths, `residual_bits` what the
-    pixels themselves cost at t = 0 (all of a stored picture, which has no steps). Seconds are shares of a batch's.
+    pixels themselves cost at t = 0 (all of a stored picture, which has no steps). `header_bytes` counts the checksums,
+    too, so that header, payload, alpha plane and metadata make up the file. Seconds are shares of a batch's.
     """
 
     width: int
@@ -65,6 +66,7 @@ class Report:
     rmse: float
     network_seconds: float
     coding_seconds: float
+    metadata_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -97,9 +99,10 @@ class Preview:
         steps: number of steps in the stream.
         timestep: the schedule's timestep reached, fractional between integers.
         payload_bits: information received so far.
-        verified: whether the stream's checksum was checked.
+        verified: whether checksums vouch for everything that the picture may be made of.
         decoder: what made the picture of the noisy state: `mean`, `flow` or `ancestral`; `exact` if nothing had to,
             because the pixels themselves were sent (t = 0).
+        problem: what is wrong with the stream, to follow its name, such as `is cut: ...`; None if nothing is.
     """
 
     picture: Picture
@@ -109,3 +112,4 @@ class Preview:
     payload_bits: float
     verified: bool = True
     decoder: str = "mean"
+    problem: str | None = None

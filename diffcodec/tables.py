@@ -331,6 +331,11 @@ class CodecTables(JsonConfig):
             raise ConfigError(f"timestep: expected 1 to {len(self.timesteps)}, found {timestep}")
         return self.timesteps[timestep - 1]
 
+    def timestep_at(self, level: Level) -> int:
+        """The cleanest timestep that is not cleaner than a level; T if there is none."""
+        noisier = sum(each.log_snr <= level.log_snr for each in self.timesteps)
+        return len(self.timesteps) - max(0, noisier - 1)
+
     def list_for(self, pixels: int, steps: int | None = None) -> int:
         """Index of the level list for a picture of that many pixels.
 

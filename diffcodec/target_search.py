@@ -13,7 +13,7 @@ from torch import Tensor
 from diffcodec.bitstream.container import Container, Header, write_container
 from diffcodec.bitstream.lengths import LengthCoder
 from diffcodec.channel import Channel
-from diffcodec.compression import Compressed, Sender, encoded_alpha, psnr_db, squared_error
+from diffcodec.compression import Compressed, Sender, encoded_packets, psnr_db, squared_error
 from diffcodec.errors import TargetError
 from diffcodec.images import Picture
 from diffcodec.tables import Level
@@ -94,7 +94,7 @@ def compress_to(target: Target, sender: Sender, picture: Picture, header: Header
     tables, levels = sender.tables, sender.tables.lists[sender.level_list]
     walk, x_0 = sender.start([picture], levels.levels[-1])
     with sender.watch.coding():
-        alpha = encoded_alpha(picture)
+        packets = encoded_packets(picture)
     sent = Sent(walk, Message(LengthCoder(tables.length_weights)))
     best: Attempt | None = None
 
@@ -102,7 +102,7 @@ def compress_to(target: Target, sender: Sender, picture: Picture, header: Header
         there = sent.to(tables.level(timestep), x_0, sender.channel)
         with sender.watch.coding():
             payload = there.message.writer.getvalue()
-            return Attempt(picture, Container(replace(header, timestep=timestep), payload, alpha), there)
+            return Attempt(picture, Container(replace(header, timestep=timestep), payload, *packets), there)
 
     def is_far_enough(tried: Attempt) -> bool:
         """Whether nothing finer need be tried."""

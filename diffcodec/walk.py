@@ -23,7 +23,7 @@ from diffcodec.diffusion.windows import check_numbers, predict_x_0
 from diffcodec.plane import Plane
 from diffcodec.prior import BandVariances, EqualVariances, StepPrior
 from diffcodec.results import Stopwatch
-from diffcodec.tables import LOG_SNR_SCALE, CodecTables, Level
+from diffcodec.tables import LOG_SNR_SCALE, CodecTables, Level, LevelList
 
 # Shared normals outside of the channel take step numbers that no step has.
 START_NOISE_STEP = 1 << 32
@@ -79,11 +79,7 @@ class Walk:
 
     def prior(self, step: int) -> StepPrior:
         """What the receiver knows of the step's outcome; the walk stands where it starts."""
-        end = self.stops[step]
-        gap = NoiseLevel(end.log_snr / LOG_SNR_SCALE).snr - self.level.snr
-        if self.tables.variances is None:
-            return EqualVariances(self.levels, step, end, gap, self.plane.dims)
-        return BandVariances(self.plane.transform, self.tables.variances, self.levels, step, end, gap)
+        return step_prior(self.tables, self.levels, self.plane, step, self.stops[step])
 
     @torch.no_grad()
     def estimate(self) -> Tensor:
@@ -210,6 +206,16 @@ def _send_step(
         message.ideal_bits += float(kl)
         message.delivered_bits += float(arrived)
     return prior.displacement(sample, groups)
+
+
+def step_prior(tables: CodecTables, levels: LevelList, plane: Plane, step: int, end: Level) -> StepPrior:
+    """What the receiver knows of the outcome of a step that leaves the step-th level (0: pure noise) for `end`."""
+    start = levels.start_of(step)
+    from_snr = 0.0 if start is None else NoiseLevel(start.log_snr / LOG_SNR_SCALE).snr
+    gap = NoiseLevel(end.log_snr / LOG_SNR_SCALE).snr - from_snr
+    if tables.variances is None:
+        return EqualVariances(levels, step, end, gap, plane.dims)
+    return BandVariances(plane.transform, tables.variances, levels, step, end, gap)
 
 
 def expected_length(prior: StepPrior, channel: Channel) -> int:

@@ -1,217 +1,130 @@
-"""The .dfc container, version 1: header, payload, alpha packet, checksum. Described in docs/format.md.
+"""The .dfc container, version 1: header, payload, packets, checksums. Described in docs/format.md.
 
-17 bytes surround the payload of a 32x32 picture (18 from 128 bytes of payload on).
+In a file of more than a few KiB every block of the payload has a checksum on all that comes before it, and every
+packet one of its own. So what lies before a damaged place is known to be right.
 """
 
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
-from enum import IntEnum
+from typing import NamedTuple
 
-from diffcodec.errors import (
-    ConfigError,
-    CorruptStreamError,
-    ImageTooLargeError,
-    NotDfcError,
-    TruncatedStreamError,
-    UnsupportedVersionError,
-)
+from diffcodec.bitstream.header import MAX_SIDE, ColourMode, Cut, Header
+from diffcodec.bitstream.layout import BLOCK_BYTES, CRC_BYTES, StreamInfo, plan, read_header, write_varint
+from diffcodec.errors import CorruptStreamError, ImageTooLargeError, TruncatedStreamError
 
-MAGIC = b"\xdfc"
-VERSION = 1
-FINGERPRINT_BYTES = 4
-CRC_BYTES = 4
-SEED_BYTES = 8
-
-MAX_SIDE = 1 << 28
-"""Largest width or height, in pixels: what a varint of four bytes holds."""
-
-MAX_PACKET_BYTES = (1 << 35) - 1
-"""Longest payload or alpha packet: what a varint of five bytes holds."""
+__all__ = [
+    "DEFAULT_MAX_PIXELS",
+    "MAX_SIDE",
+    "ColourMode",
+    "Container",
+    "Cut",
+    "Header",
+    "Reading",
+    "StreamInfo",
+    "read_container",
+    "read_header",
+    "read_partial",
+    "write_container",
+    "write_varint",
+]
 
 DEFAULT_MAX_PIXELS = 89_478_485
 """Most pixels that are decoded unless the caller asks for more: the number above which Pillow warns."""
 
-_SEED_FLAG = 1
-_ALPHA_FLAG = 2
-_SIDE_VARINT_BYTES = 4
-_PACKET_VARINT_BYTES = 5
-
-# Fields of the packed 24 bits, highest first, with their widths in bits.
-_PACKED = (("colour", 2), ("channel", 2), ("effort", 4), ("level_list", 4), ("timestep", 12))
-
-_LOWEST = {"effort": 8}
-"""Fields that are written as their distance from a lowest value."""
-
-
-class ColourMode(IntEnum):
-    """What the payload's pixels are, as numbered in the file. An alpha packet comes on top."""
-
-    RGB = 0
-    L = 1
-
-
-@dataclass(frozen=True)
-class Header:
-    """Everything that the decoder must know besides the model and the payload.
-
-    Args:
-        fingerprint: of the model, 4 bytes.
-        colour: colour mode of the pixels.
-        channel: number of the channel simulation, 0 to 3.
-        effort: the channel's search effort, 8 to 23.
-        level_list: index of the model's list of noise levels, 0 to 15.
-        timestep: the noise level t at which the payload ends, 0 to 4095.
-        width, height: of the picture in pixels, at least 1.
-        seed: of the shared randomness, below 2**64.
-
-    Raises:
-        ConfigError: if a field is out of its range.
-    """
-
-    fingerprint: bytes
-    colour: ColourMode
-    channel: int
-    effort: int
-    level_list: int
-    timestep: int
-    width: int
-    height: int
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if len(self.fingerprint) != FINGERPRINT_BYTES:
-            raise ConfigError(f"a fingerprint has {FINGERPRINT_BYTES} bytes, not {len(self.fingerprint)}")
-        if self.colour not in tuple(ColourMode):
-            raise ConfigError(f"the colour mode must be a ColourMode, not {self.colour!r}")
-        limits = {
-            name: (low := _LOWEST.get(name, 0), low + (1 << bits) - 1) for name, bits in _PACKED if name != "colour"
-        }
-        limits |= {"width": (1, MAX_SIDE), "height": (1, MAX_SIDE), "seed": (0, (1 << 64) - 1)}
-        for name, (low, high) in limits.items():
-            value = getattr(self, name)
-            if not isinstance(value, int) or not low <= value <= high:
-                raise ConfigError(f"{name} must be an integer from {low} to {high}, not {value!r}")
-
-    @property
-    def pixels(self) -> int:
-        """Number of pixels, width x height."""
-        return self.width * self.height
+_ALPHA, _METADATA = "the alpha plane", "the metadata"
 
 
 @dataclass(frozen=True)
 class Container:
-    """One .dfc file: header, payload of the entropy coder, and the encoded alpha plane if there is one."""
+    """One .dfc file.
+
+    Args:
+        header: the fields of its header.
+        payload: of the entropy coder.
+        alpha: the encoded alpha plane; None if there is none.
+        metadata: the encoded metadata; None if there is none.
+    """
 
     header: Header
     payload: bytes
     alpha: bytes | None = None
+    metadata: bytes | None = None
 
 
 @dataclass(frozen=True)
-class StreamInfo:
-    """The header of a .dfc file, with the lengths that it declares.
+class Reading:
+    """What could be read of a .dfc file.
 
     Args:
-        header: the header's fields.
-        header_bytes: length of the header, the three lengths below included.
-        payload_bytes: length of the payload.
-        alpha_bytes: length of the alpha packet; None if there is none.
+        container: with the beginning of the payload, and the packets that are whole.
+        info: what the header declares.
+        complete: whether the payload is all there: if so, it is for a `SymbolReader`, otherwise for a `PrefixReader`.
+        verified: whether checksums vouch for everything in the container.
+        problem: what is wrong with the file, to follow its name, such as `is cut: ...`; None if nothing is.
+        is_short: whether the file has fewer bytes than its header declares.
     """
 
-    header: Header
-    header_bytes: int
-    payload_bytes: int
-    alpha_bytes: int | None
+    container: Container
+    info: StreamInfo
+    complete: bool = True
+    verified: bool = True
+    problem: str | None = None
+    is_short: bool = False
 
-    @property
-    def total_bytes(self) -> int:
-        """Length of the whole file, checksum included."""
-        return self.header_bytes + self.payload_bytes + (self.alpha_bytes or 0) + CRC_BYTES
+    def check(self, name: str) -> None:
+        """Refuse a file that is not whole and right.
+
+        Args:
+            name: of the file, for messages.
+
+        Raises:
+            TruncatedStreamError: if it is shorter than its header declares.
+            CorruptStreamError: if it is longer, or a checksum does not fit.
+        """
+        if self.problem is None:
+            return
+        error = TruncatedStreamError if self.is_short else CorruptStreamError
+        raise error(f"{name} {self.problem}; fetch it again, or restore {self._rest()} with --partial")
+
+    def _rest(self) -> str:
+        """What there still is."""
+        info, container = self.info, self.container
+        if not self.complete:
+            return f"what the first {len(container.payload)} of its {info.payload_bytes} payload bytes hold"
+        lost = [
+            what
+            for what, declared, packet in (
+                (_ALPHA, info.alpha_bytes, container.alpha),
+                (_METADATA, info.metadata_bytes, container.metadata),
+            )
+            if declared is not None and packet is None
+        ]
+        return f"the picture without {' and '.join(lost)}" if lost else "the picture"
 
 
 def write_container(container: Container) -> bytes:
     """The bytes of a .dfc file.
 
     Raises:
-        ConfigError: if the payload or the alpha packet is 32 GiB or longer.
+        ConfigError: if the payload or a packet is 32 GiB or longer.
     """
-    header = container.header
-    for part in (container.payload, container.alpha or b""):
-        if len(part) > MAX_PACKET_BYTES:
-            raise ConfigError(f"a packet of {len(part)} bytes is too long for .dfc: code smaller pictures")
-    flags = (_SEED_FLAG if header.seed else 0) | (_ALPHA_FLAG if container.alpha is not None else 0)
-    packed = 0
-    for name, bits in _PACKED:
-        packed = packed << bits | (getattr(header, name) - _LOWEST.get(name, 0))
-    parts = [
-        MAGIC,
-        bytes([VERSION << 4 | flags]),
-        header.fingerprint,
-        packed.to_bytes(3, "big"),
-        write_varint(header.width - 1),
-        write_varint(header.height - 1),
-        write_varint(len(container.payload)),
-        header.seed.to_bytes(SEED_BYTES, "big") if header.seed else b"",
-        write_varint(len(container.alpha)) if container.alpha is not None else b"",
-        container.payload,
-        container.alpha or b"",
-    ]
-    body = b"".join(parts)
-    return body + zlib.crc32(body).to_bytes(CRC_BYTES, "big")
-
-
-def read_header(data: bytes, *, name: str = "the stream") -> StreamInfo:
-    """Reads the header alone; what follows it may be missing or damaged.
-
-    Args:
-        data: a .dfc file, or its beginning.
-        name: of the file, for messages.
-
-    Raises:
-        NotDfcError: if the data does not start with the magic bytes.
-        UnsupportedVersionError: if it is of another version, or uses a flag or colour mode unknown here.
-        TruncatedStreamError: if the data ends inside the header.
-        CorruptStreamError: if a field is not written in the one way that the format allows.
-    """
-    source = _HeaderSource(data, name)
-    if not data.startswith(MAGIC[: len(data)]):
-        raise NotDfcError(
-            f"{name} is not a .dfc file: it starts with {data[: len(MAGIC)].hex()} instead of {MAGIC.hex()}"
-        )
-    source.take(len(MAGIC))
-    version, flags = divmod(source.take(1)[0], 16)
-    if version != VERSION:
-        raise UnsupportedVersionError(
-            f"{name} is .dfc version {version}, and this release reads version {VERSION}: update diffcodec"
-        )
-    if flags & ~(_SEED_FLAG | _ALPHA_FLAG):
-        raise UnsupportedVersionError(f"{name} uses unknown features (flags {flags:#x}): update diffcodec")
-    fingerprint = source.take(FINGERPRINT_BYTES)
-    packed = int.from_bytes(source.take(3), "big")
-    fields = {}
-    for field, bits in reversed(_PACKED):
-        packed, value = divmod(packed, 1 << bits)
-        fields[field] = value + _LOWEST.get(field, 0)
-    if fields["colour"] not in tuple(ColourMode):
-        raise UnsupportedVersionError(
-            f"{name} has unknown colour mode {fields['colour']}: update diffcodec, or the file is damaged"
-        )
-    width = source.varint(_SIDE_VARINT_BYTES) + 1
-    height = source.varint(_SIDE_VARINT_BYTES) + 1
-    payload_bytes = source.varint(_PACKET_VARINT_BYTES)
-    seed = int.from_bytes(source.take(SEED_BYTES), "big") if flags & _SEED_FLAG else 0
-    if flags & _SEED_FLAG and not seed:
-        raise CorruptStreamError(f"{name} is damaged: it announces a seed and holds the default, 0")
-    alpha_bytes = source.varint(_PACKET_VARINT_BYTES) if flags & _ALPHA_FLAG else None
-    header = Header(
-        fingerprint=fingerprint,
-        colour=ColourMode(fields.pop("colour")),
-        width=width,
-        height=height,
-        seed=seed,
-        **fields,
-    )
-    return StreamInfo(header, source.position, payload_bytes, alpha_bytes)
+    payload, packets = container.payload, [container.alpha, container.metadata]
+    info = plan(container.header, payload, *packets)
+    parts = [info.to_bytes()]
+    if not info.has_blocks:
+        parts += [payload, *(packet for packet in packets if packet is not None)]
+        return b"".join([*parts, _checksum(zlib.crc32(b"".join(parts)))])
+    running = zlib.crc32(parts[0])
+    for number in range(info.blocks):
+        block = payload[number * BLOCK_BYTES : (number + 1) * BLOCK_BYTES]
+        check = _checksum(running := zlib.crc32(block, running))
+        running = zlib.crc32(check, running)
+        parts += [block, check]
+    for packet in packets:
+        if packet is not None:
+            parts += [packet, _checksum(zlib.crc32(packet))]
+    return b"".join(parts)
 
 
 def read_container(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS, name: str = "the stream") -> Container:
@@ -224,113 +137,151 @@ def read_container(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS, name: s
 
     Raises:
         TruncatedStreamError: if the data is shorter than the header declares.
-        CorruptStreamError: if it is longer, or the checksum does not fit.
+        CorruptStreamError: if it is longer, or a checksum does not fit.
         ImageTooLargeError: if the picture has more than `max_pixels` pixels.
         StreamError: as `read_header`.
     """
-    info = read_header(data, name=name)
-    if len(data) < info.total_bytes:
-        raise TruncatedStreamError(
-            f"{name} is cut: it has {len(data)} of its {info.total_bytes} bytes; "
-            "fetch it again, or decode what there is with --partial"
-        )
-    return _verified(data, info, max_pixels, name)
+    reading = read_partial(data, max_pixels=max_pixels, name=name)
+    reading.check(name)
+    return reading.container
 
 
-def read_partial(
-    data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS, name: str = "the stream"
-) -> tuple[Container, bool]:
-    """Reads what there is of a .dfc file that may have been cut anywhere after its header.
+def read_partial(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS, name: str = "the stream") -> Reading:
+    """Reads what there is of a .dfc file that may have been cut anywhere after its header, or damaged.
 
-    A cut file has no checksum that could be verified. Its alpha plane is given only if all of it is there;
-    `read_header(data).alpha_bytes` tells whether there was one.
+    A file with a single checksum may be cut, but not damaged; once it is cut, nothing of it can be verified. In a file
+    with more, the payload ends before the first block that is damaged. Packets that are not whole are left out;
+    `info` tells whether there were any.
 
     Args:
         data, max_pixels, name: as for `read_container`.
 
-    Returns:
-        The container with the bytes of the payload that are there, and whether these are all of it: if so,
-        they are for a `SymbolReader`, otherwise for a `PrefixReader`.
-
     Raises:
         TruncatedStreamError: if not even the header is whole.
-        StreamError: as `read_container`, for a file that is not cut, and for too many pixels.
+        CorruptStreamError: if the header may be damaged, or the file has a single checksum, which does not fit.
+        ImageTooLargeError: as `read_container`.
+        StreamError: as `read_header`.
     """
     info = read_header(data, name=name)
-    if len(data) >= info.total_bytes:
-        return _verified(data, info, max_pixels, name), True
-    _check_pixels(info.header, max_pixels, name)
-    payload, alpha = _packets(data, info)
-    whole_alpha = alpha if alpha is not None and len(alpha) == info.alpha_bytes else None
-    return Container(info.header, payload, whole_alpha), len(payload) == info.payload_bytes
-
-
-def _verified(data: bytes, info: StreamInfo, max_pixels: int, name: str) -> Container:
-    if len(data) > info.total_bytes:
-        raise CorruptStreamError(
-            f"{name} is damaged: it has {len(data)} bytes where its header declares {info.total_bytes}"
-        )
-    found = zlib.crc32(data[:-CRC_BYTES])
-    declared = int.from_bytes(data[-CRC_BYTES:], "big")
-    if found != declared:
-        raise CorruptStreamError(
-            f"{name} is damaged: its checksum is {found:08x} instead of {declared:08x}; fetch it again"
-        )
-    _check_pixels(info.header, max_pixels, name)
-    return Container(info.header, *_packets(data, info))
-
-
-def _packets(data: bytes, info: StreamInfo) -> tuple[bytes, bytes | None]:
-    """Payload and alpha packet, each as far as the data goes."""
-    alpha_start = info.header_bytes + info.payload_bytes
-    payload = data[info.header_bytes : alpha_start]
-    if info.alpha_bytes is None:
-        return payload, None
-    return payload, data[alpha_start : alpha_start + info.alpha_bytes]
-
-
-def _check_pixels(header: Header, max_pixels: int, name: str) -> None:
+    reading = (_read_blocks if info.has_blocks else _read_plain)(data, info, name)
+    header = info.header
     if header.pixels > max_pixels:
         raise ImageTooLargeError(
             f"{name} is a picture of {header.width} x {header.height} pixels, more than the limit of "
             f"{max_pixels}: raise the limit if you trust the file"
         )
+    return reading
 
 
-def write_varint(value: int) -> bytes:
-    """LEB128: seven bits a byte, lowest first, the top bit set in all bytes but the last."""
-    out = bytearray()
-    while value >= 0x80:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
+def _read_plain(data: bytes, info: StreamInfo, name: str) -> Reading:
+    """A file with one checksum, at its end."""
+    problem = _wrong_length(data, info)
+    if len(data) > info.total_bytes:
+        raise CorruptStreamError(f"{name} {problem}")
+    if not problem:
+        found, declared = zlib.crc32(data[:-CRC_BYTES]), data[-CRC_BYTES:]
+        if _checksum(found) != declared:
+            raise CorruptStreamError(
+                f"{name} is damaged: its checksum is {found:08x} instead of {declared.hex()}; fetch it again"
+            )
+    start, packets = info.header_bytes + info.payload_bytes, []
+    payload = data[info.header_bytes : start]
+    for length in (info.alpha_bytes, info.metadata_bytes):
+        packet = None if length is None else data[start : start + length]
+        packets.append(packet if packet is not None and len(packet) == length else None)
+        start += length or 0
+    complete = len(payload) == info.payload_bytes
+    container = Container(info.header, payload, *packets)
+    return Reading(container, info, complete, not problem, problem, len(data) < info.total_bytes)
 
 
-class _HeaderSource:
-    """Takes fields off the front of the data."""
+class _Stretch(NamedTuple):
+    """Bytes of a file that a checksum follows.
 
-    def __init__(self, data: bytes, name: str) -> None:
-        self._data = data
-        self._name = name
-        self.position = 0
+    Args:
+        start, stop: where they lie; the checksum starts at `stop`.
+        content: what there is of them.
+        is_whole: whether they and their checksum are there.
+        is_right: whether the checksum fits.
+    """
 
-    def take(self, count: int) -> bytes:
-        """The next `count` bytes."""
-        field = self._data[self.position : self.position + count]
-        if len(field) < count:
-            raise TruncatedStreamError(f"{self._name} is cut: it ends after {len(self._data)} bytes, inside the header")
-        self.position += count
-        return field
+    start: int
+    stop: int
+    content: bytes
+    is_whole: bool
+    is_right: bool
 
-    def varint(self, max_bytes: int) -> int:
-        """The next varint, which must not be longer than need be, nor than `max_bytes`."""
-        value = 0
-        for i in range(max_bytes):
-            byte = self.take(1)[0]
-            value |= (byte & 0x7F) << (7 * i)
-            if byte < 0x80:
-                if byte == 0 and i > 0:
-                    raise CorruptStreamError(f"{self._name} is damaged: a length in it is padded with zeros")
-                return value
-        raise CorruptStreamError(f"{self._name} is damaged: a length in it has more than {max_bytes} bytes")
+    @property
+    def is_damaged(self) -> bool:
+        """Whether the file was not just cut."""
+        return self.is_whole and not self.is_right
+
+    def complaint(self, what: str) -> str:
+        """What is said about damage."""
+        return f"is damaged: bytes {self.start} to {self.stop + CRC_BYTES - 1}, {what}, do not fit their checksum"
+
+
+def _read_blocks(data: bytes, info: StreamInfo, name: str) -> Reading:
+    """A file with a checksum for every block and packet."""
+    payload: list[bytes] = []
+    problems = []
+    verified = False
+    for block in _blocks(data, info):
+        if block.is_damaged:
+            if not payload:
+                whole = block._replace(start=0).complaint("its header among them")
+                raise CorruptStreamError(f"{name} {whole}, and nothing of it can be restored; fetch it again")
+            problems.append(block.complaint("in its payload"))
+            break
+        # Where nothing was left of a block, all that there is has been verified.
+        verified = block.is_right or (verified and not block.content)
+        payload.append(block.content)
+        if not block.is_whole:
+            break
+    packets = []
+    for what, packet in _packets(data, info):
+        if packet is not None and packet.is_damaged:
+            problems.append(packet.complaint(what))
+        packets.append(packet.content if packet is not None and packet.is_right else None)
+    problem = problems[0] if problems else _wrong_length(data, info)
+    container = Container(info.header, b"".join(payload), *packets)
+    complete = len(container.payload) == info.payload_bytes
+    return Reading(container, info, complete, verified, problem, len(data) < info.total_bytes)
+
+
+def _blocks(data: bytes, info: StreamInfo) -> Iterator[_Stretch]:
+    """The blocks of the payload."""
+    running = zlib.crc32(data[: info.header_bytes])
+    left, start = info.payload_bytes, info.header_bytes
+    for _ in range(info.blocks):
+        stop = start + min(left, BLOCK_BYTES)
+        content, check = data[start:stop], data[stop : stop + CRC_BYTES]
+        running = zlib.crc32(content, running)
+        yield _Stretch(start, stop, content, len(check) == CRC_BYTES, check == _checksum(running))
+        running = zlib.crc32(check, running)
+        left, start = left - len(content), stop + CRC_BYTES
+
+
+def _packets(data: bytes, info: StreamInfo) -> Iterator[tuple[str, _Stretch | None]]:
+    """The packets, with what they hold; None for those that the header does not declare."""
+    start = info.header_bytes + info.payload_bytes + CRC_BYTES * info.blocks
+    for what, length in ((_ALPHA, info.alpha_bytes), (_METADATA, info.metadata_bytes)):
+        if length is None:
+            yield what, None
+            continue
+        stop = start + length
+        content, check = data[start:stop], data[stop : stop + CRC_BYTES]
+        yield what, _Stretch(start, stop, content, len(check) == CRC_BYTES, check == _checksum(zlib.crc32(content)))
+        start = stop + CRC_BYTES
+
+
+def _checksum(crc: int) -> bytes:
+    return crc.to_bytes(CRC_BYTES, "big")
+
+
+def _wrong_length(data: bytes, info: StreamInfo) -> str | None:
+    if len(data) < info.total_bytes:
+        return f"is cut: it has {len(data)} of its {info.total_bytes} bytes"
+    if len(data) > info.total_bytes:
+        return f"is damaged: it has {len(data)} bytes where its header declares {info.total_bytes}"
+    return None

@@ -3,6 +3,7 @@
 from diffcodec.channel.base import (
     Channel,
     ChannelId,
+    FileChannel,
     Groups,
     StreamKey,
     SymbolReader,
@@ -17,6 +18,7 @@ from diffcodec.channel.trellis import TrellisChannel
 __all__ = [
     "Channel",
     "ChannelId",
+    "FileChannel",
     "Groups",
     "PoissonChannel",
     "StreamKey",
@@ -30,7 +32,7 @@ __all__ = [
 ]
 
 
-def make_channel(channel_id: ChannelId, effort: int = 12) -> Channel:
+def make_channel(channel_id: ChannelId, effort: int = 12) -> FileChannel:
     """The channel with this wire id.
 
     Args:

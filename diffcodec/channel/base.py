@@ -6,7 +6,7 @@ All quantities are in units of the prior: m = (mean_q - mean_p) / std_p and s = 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cached_property
@@ -161,6 +161,29 @@ class Channel(Protocol):
         readers: Sequence[SymbolReader],
     ) -> NDArray[np.float32]:
         """Receive the samples that `encode` returned, shape (N, dims)."""
+
+
+class FileChannel(Channel, Protocol):
+    """A channel whose messages files hold."""
+
+    def transcribe(
+        self,
+        dims: int,
+        groups: Callable[[], Groups | None],
+        length: int,
+        key: StreamKey,
+        reader: SymbolReader,
+        writer: SymbolWriter,
+    ) -> None:
+        """Read the message of one image, and write it again, without looking for what it means.
+
+        Args:
+            dims: D.
+            groups: makes the std of every coefficient, see `encode`; called only where the message depends on it.
+            length: of the message.
+            key: names the shared randomness.
+            reader, writer: from where, and to where.
+        """
 
 
 def kl_bits(mean: FloatArray, std: Std) -> NDArray[np.float64]:

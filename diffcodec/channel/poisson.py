@@ -8,7 +8,7 @@ index, and 72 % of the information arrives.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
@@ -155,6 +155,23 @@ class PoissonChannel:
             chosen = reader.read_symbols(len(chunks), zipf_weights()).tolist() if chunks else []
             samples[i] = shuffle.sample(chunks, chosen)
         return samples
+
+    def transcribe(
+        self,
+        dims: int,
+        groups: Callable[[], Groups | None],
+        length: int,
+        key: StreamKey,
+        reader: SymbolReader,
+        writer: SymbolWriter,
+    ) -> None:
+        """Copy a message, see `FileChannel.transcribe`: an index for every chunk that is not empty."""
+        if not length:
+            return
+        made = groups()
+        shuffle = _Shuffle(dims, key, None if made is None else made.of)
+        chunks = shuffle.chunks(length, None if made is None else made.weights[0])
+        writer.write_symbols(reader.read_symbols(len(chunks), zipf_weights()), zipf_weights())
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ Tseng et al. 2024), trellis source coding (Viterbi and Omura 1974). docs/channel
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -137,6 +137,18 @@ class TrellisChannel:
             for length, reader in zip(lengths, readers, strict=True)
         ]
         return _samples(rotation, layouts, groups, messages, dims, key)
+
+    def transcribe(
+        self,
+        dims: int,
+        groups: Callable[[], Groups | None],
+        length: int,
+        key: StreamKey,
+        reader: SymbolReader,
+        writer: SymbolWriter,
+    ) -> None:
+        """Copy a message, see `FileChannel.transcribe`: its bits are in one piece, whatever the lanes."""
+        writer.write_bits(reader.read_bits(length))
 
     def _layouts(
         self, rotation: Rotation, groups: Groups | None, lengths: Sequence[int], dims: int

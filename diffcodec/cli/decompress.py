@@ -55,7 +55,9 @@ if TYPE_CHECKING:
     "[default: 100 for flow, 250 for ancestral]",
 )
 @click.option("--decoder-seed", type=click.IntRange(0), default=0, show_default=True, help="Of the decoder ancestral.")
-@click.option("--partial", is_flag=True, help="Restore the last complete step of a file that has been cut.")
+@click.option(
+    "--partial", is_flag=True, help="Restore what comes before the place where a file is cut or damaged."
+)
 @model_option("the bundled one that made the file")
 @allow_pickle_option
 @click.option("--max-pixels", type=click.IntRange(1), help="Refuse larger pictures.  [default: 89478485]")
@@ -104,7 +106,7 @@ def command(
         data = read_input(source)
         # A damaged file is refused before any model is looked for.
         container = (
-            read_partial(data, max_pixels=limit, name=label(source))[0]
+            read_partial(data, max_pixels=limit, name=label(source)).container
             if partial
             else read_container(data, max_pixels=limit, name=label(source))
         )
@@ -131,11 +133,12 @@ def command(
             target, force, lambda file: write_picture(picture, file, format_of(target), name=target),
             make_folder=target != out,
         )  # fmt: skip
-        if not preview.verified:
+        if preview.problem is not None:
             lost = read_header(item.content).alpha_bytes is not None and picture.alpha is None
             click.echo(
-                f"Warning: {label(source)} is cut; {target} is step {preview.step} of {preview.steps} "
-                f"(t = {preview.timestep:g}){', without the alpha plane' if lost else ''}, and unverified",
+                f"Warning: {label(source)} {preview.problem}; {target} is step {preview.step} of {preview.steps} "
+                f"(t = {preview.timestep:g}){', without the alpha plane' if lost else ''}"
+                f"{'' if preview.verified else ', and unverified'}",
                 err=True,
             )
         if target != STANDARD:

@@ -1,11 +1,11 @@
 """Lossless coding of the alpha plane."""
 
-import zlib
 from enum import IntEnum
 
 import numpy as np
 from numpy.typing import NDArray
 
+from diffcodec.deflate import deflate, inflate
 from diffcodec.errors import CorruptStreamError
 
 
@@ -36,7 +36,7 @@ def encode_alpha(alpha: NDArray[np.uint8]) -> bytes:
     }
     if np.isin(alpha, (0, 255)).all():
         rows[AlphaMethod.BINARY] = np.packbits(alpha > 0, axis=1)
-    return min((bytes([method]) + _deflate(plane.tobytes()) for method, plane in rows.items()), key=len)
+    return min((bytes([method]) + deflate(plane.tobytes()) for method, plane in rows.items()), key=len)
 
 
 def decode_alpha(data: bytes, width: int, height: int) -> NDArray[np.uint8]:
@@ -53,7 +53,7 @@ def decode_alpha(data: bytes, width: int, height: int) -> NDArray[np.uint8]:
             raise CorruptStreamError(f"the alpha packet is damaged: {len(body)} bytes for one value")
         return np.full((height, width), body[0], np.uint8)
     row_bytes = -(-width // 8) if method is AlphaMethod.BINARY else width
-    rows = np.frombuffer(_inflate(body, height * row_bytes), np.uint8).reshape(height, row_bytes)
+    rows = np.frombuffer(inflate(body, height * row_bytes, "alpha"), np.uint8).reshape(height, row_bytes)
     if method is AlphaMethod.LEFT:
         return np.cumsum(rows, axis=1, dtype=np.uint8)
     if method is AlphaMethod.UP:
@@ -61,19 +61,3 @@ def decode_alpha(data: bytes, width: int, height: int) -> NDArray[np.uint8]:
     if method is AlphaMethod.BINARY:
         return np.unpackbits(rows, axis=1, count=width) * np.uint8(255)
     return rows.copy()
-
-
-def _deflate(data: bytes) -> bytes:
-    deflater = zlib.compressobj(9, wbits=-zlib.MAX_WBITS)
-    return deflater.compress(data) + deflater.flush()
-
-
-def _inflate(data: bytes, size: int) -> bytes:
-    inflater = zlib.decompressobj(wbits=-zlib.MAX_WBITS)
-    try:
-        plane = inflater.decompress(data, size + 1)
-    except zlib.error as error:
-        raise CorruptStreamError(f"the alpha packet is damaged: {error}") from error
-    if len(plane) != size or not inflater.eof or inflater.unused_data:
-        raise CorruptStreamError(f"the alpha packet is damaged: it does not hold exactly {size} bytes")
-    return plane

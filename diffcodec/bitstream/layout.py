@@ -1,0 +1,242 @@
+"""How a .dfc file is laid out: the header with the lengths that it declares, and what follows from them.
+
+17 bytes surround the payload of a 32x32 picture (18 from 128 bytes of payload on). Described in docs/format.md.
+"""
+
+from dataclasses import dataclass, replace
+
+from diffcodec.bitstream.header import FINGERPRINT_BYTES, LOWEST, PACKED_FIELDS, ColourMode, Cut, Header
+from diffcodec.errors import (
+    ConfigError,
+    CorruptStreamError,
+    NotDfcError,
+    TruncatedStreamError,
+    UnsupportedVersionError,
+)
+
+MAGIC = b"\xdfc"
+VERSION = 1
+CRC_BYTES = 4
+SEED_BYTES = 8
+
+MAX_PACKET_BYTES = (1 << 35) - 1
+"""Longest payload or packet: what a varint of five bytes holds."""
+
+BLOCK_BYTES = 2048
+"""Payload bytes that share a checksum in files of more than one."""
+
+BLOCKS_ABOVE = 4096
+"""A file whose payload and packets have more bytes than this, together, has a checksum for every block and packet.
+
+Checksums are then at most 0.5 % of it, however its bytes are divided.
+"""
+
+_SEED_FLAG = 1
+_ALPHA_FLAG = 2
+_BLOCKS_FLAG = 4
+_MORE_FLAG = 8
+
+# Flags of the byte that follows where there are more.
+_METADATA_FLAG = 1
+_CUT_FLAG = 2
+
+_SIDE_VARINT_BYTES = 4
+_PACKET_VARINT_BYTES = 5
+_CUT_VARINT_BYTES = 2
+
+
+@dataclass(frozen=True)
+class StreamInfo:
+    """The header of a .dfc file, with the lengths that it declares.
+
+    Args:
+        header: the header's fields.
+        header_bytes: length of the header, the four entries below included.
+        payload_bytes: length of the payload.
+        alpha_bytes: length of the alpha packet; None if there is none.
+        metadata_bytes: length of the metadata packet; None if there is none.
+        has_blocks: whether every block of the payload, and every packet, has a checksum of its own.
+    """
+
+    header: Header
+    header_bytes: int
+    payload_bytes: int
+    alpha_bytes: int | None
+    metadata_bytes: int | None = None
+    has_blocks: bool = False
+
+    @property
+    def content_bytes(self) -> int:
+        """Length of payload and packets together."""
+        return self.payload_bytes + (self.alpha_bytes or 0) + (self.metadata_bytes or 0)
+
+    @property
+    def blocks(self) -> int:
+        """Number of blocks of the payload. An empty payload has one, so that there is a checksum on the header."""
+        return max(1, -(-self.payload_bytes // BLOCK_BYTES)) if self.has_blocks else 1
+
+    @property
+    def check_bytes(self) -> int:
+        """Length of all checksums."""
+        packets = (self.alpha_bytes is not None) + (self.metadata_bytes is not None) if self.has_blocks else 0
+        return CRC_BYTES * (self.blocks + packets)
+
+    @property
+    def total_bytes(self) -> int:
+        """Length of the whole file."""
+        return self.header_bytes + self.content_bytes + self.check_bytes
+
+    def to_bytes(self) -> bytes:
+        """The header, for the lengths given here; `header_bytes` is not looked at."""
+        header, cut = self.header, self.header.cut
+        more = (_METADATA_FLAG if self.metadata_bytes is not None else 0) | (_CUT_FLAG if cut else 0)
+        flags = (
+            (_SEED_FLAG if header.seed else 0)
+            | (_ALPHA_FLAG if self.alpha_bytes is not None else 0)
+            | (_BLOCKS_FLAG if self.has_blocks else 0)
+            | (_MORE_FLAG if more else 0)
+        )
+        packed = 0
+        for name, bits in PACKED_FIELDS:
+            packed = packed << bits | (getattr(header, name) - LOWEST.get(name, 0))
+        parts = [
+            MAGIC,
+            bytes([VERSION << 4 | flags]),
+            bytes([more]) if more else b"",
+            header.fingerprint,
+            packed.to_bytes(3, "big"),
+            write_varint(header.width - 1),
+            write_varint(header.height - 1),
+            write_varint(self.payload_bytes),
+            header.seed.to_bytes(SEED_BYTES, "big") if header.seed else b"",
+            write_varint(self.alpha_bytes) if self.alpha_bytes is not None else b"",
+            write_varint(self.metadata_bytes) if self.metadata_bytes is not None else b"",
+            write_varint(cut.timestep) + write_varint(cut.steps) if cut else b"",
+        ]
+        return b"".join(parts)
+
+
+def plan(header: Header, payload: bytes, alpha: bytes | None, metadata: bytes | None) -> StreamInfo:
+    """The header and lengths of the file that holds a payload and packets.
+
+    Raises:
+        ConfigError: if one of them is 32 GiB or longer.
+    """
+    for part in (payload, alpha or b"", metadata or b""):
+        if len(part) > MAX_PACKET_BYTES:
+            raise ConfigError(f"a packet of {len(part)} bytes is too long for .dfc: code smaller pictures")
+    alpha_bytes, metadata_bytes = (None if packet is None else len(packet) for packet in (alpha, metadata))
+    info = StreamInfo(header, 0, len(payload), alpha_bytes, metadata_bytes)
+    info = replace(info, has_blocks=info.content_bytes > BLOCKS_ABOVE)
+    return replace(info, header_bytes=len(info.to_bytes()))
+
+
+def read_header(data: bytes, *, name: str = "the stream") -> StreamInfo:
+    """Reads the header alone; what follows it may be missing or damaged.
+
+    Args:
+        data: a .dfc file, or its beginning.
+        name: of the file, for messages.
+
+    Raises:
+        NotDfcError: if the data does not start with the magic bytes.
+        UnsupportedVersionError: if it is of another version, or uses a flag or colour mode unknown here.
+        TruncatedStreamError: if the data ends inside the header.
+        CorruptStreamError: if a field is not written in the one way that the format allows.
+    """
+    source = _HeaderSource(data, name)
+    if not data.startswith(MAGIC[: len(data)]):
+        raise NotDfcError(
+            f"{name} is not a .dfc file: it starts with {data[: len(MAGIC)].hex()} instead of {MAGIC.hex()}"
+        )
+    source.take(len(MAGIC))
+    version, flags = divmod(source.take(1)[0], 16)
+    if version != VERSION:
+        raise UnsupportedVersionError(
+            f"{name} is .dfc version {version}, and this release reads version {VERSION}: update diffcodec"
+        )
+    more = source.take(1)[0] if flags & _MORE_FLAG else 0
+    if more & ~(_METADATA_FLAG | _CUT_FLAG):
+        raise UnsupportedVersionError(f"{name} uses unknown features (flags {more:#x}): update diffcodec")
+    if flags & _MORE_FLAG and not more:
+        raise CorruptStreamError(f"{name} is damaged: it announces more features and has none")
+    fingerprint = source.take(FINGERPRINT_BYTES)
+    packed = int.from_bytes(source.take(3), "big")
+    fields = {}
+    for field, bits in reversed(PACKED_FIELDS):
+        packed, value = divmod(packed, 1 << bits)
+        fields[field] = value + LOWEST.get(field, 0)
+    if fields["colour"] not in tuple(ColourMode):
+        raise UnsupportedVersionError(
+            f"{name} has unknown colour mode {fields['colour']}: update diffcodec, or the file is damaged"
+        )
+    width = source.varint(_SIDE_VARINT_BYTES) + 1
+    height = source.varint(_SIDE_VARINT_BYTES) + 1
+    payload_bytes = source.varint(_PACKET_VARINT_BYTES)
+    seed = int.from_bytes(source.take(SEED_BYTES), "big") if flags & _SEED_FLAG else 0
+    if flags & _SEED_FLAG and not seed:
+        raise CorruptStreamError(f"{name} is damaged: it announces a seed and holds the default, 0")
+    alpha_bytes = source.varint(_PACKET_VARINT_BYTES) if flags & _ALPHA_FLAG else None
+    metadata_bytes = source.varint(_PACKET_VARINT_BYTES) if more & _METADATA_FLAG else None
+    try:
+        cut = None
+        if more & _CUT_FLAG:
+            cut = Cut(source.varint(_CUT_VARINT_BYTES), source.varint(_CUT_VARINT_BYTES))
+        header = Header(
+            fingerprint=fingerprint,
+            colour=ColourMode(fields.pop("colour")),
+            width=width,
+            height=height,
+            seed=seed,
+            cut=cut,
+            **fields,
+        )
+    except ConfigError as error:
+        raise CorruptStreamError(f"{name} is damaged: {error}") from error
+    has_blocks = bool(flags & _BLOCKS_FLAG)
+    info = StreamInfo(header, source.position, payload_bytes, alpha_bytes, metadata_bytes, has_blocks)
+    # Files of earlier releases have no blocks, whatever their size.
+    if has_blocks and info.content_bytes <= BLOCKS_ABOVE:
+        raise CorruptStreamError(
+            f"{name} is damaged: it announces blocks and has {info.content_bytes} bytes of content"
+        )
+    return info
+
+
+def write_varint(value: int) -> bytes:
+    """LEB128: seven bits a byte, lowest first, the top bit set in all bytes but the last."""
+    out = bytearray()
+    while value >= 0x80:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+class _HeaderSource:
+    """Takes fields off the front of the data."""
+
+    def __init__(self, data: bytes, name: str) -> None:
+        self._data = data
+        self._name = name
+        self.position = 0
+
+    def take(self, count: int) -> bytes:
+        """The next `count` bytes."""
+        field = self._data[self.position : self.position + count]
+        if len(field) < count:
+            raise TruncatedStreamError(f"{self._name} is cut: it ends after {len(self._data)} bytes, inside the header")
+        self.position += count
+        return field
+
+    def varint(self, max_bytes: int) -> int:
+        """The next varint, which must not be longer than need be, nor than `max_bytes`."""
+        value = 0
+        for i in range(max_bytes):
+            byte = self.take(1)[0]
+            value |= (byte & 0x7F) << (7 * i)
+            if byte < 0x80:
+                if byte == 0 and i > 0:
+                    raise CorruptStreamError(f"{self._name} is damaged: a length in it is padded with zeros")
+                return value
+        raise CorruptStreamError(f"{self._name} is damaged: a length in it has more than {max_bytes} bytes")
