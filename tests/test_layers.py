@@ -98,7 +98,8 @@ def test_the_halves_of_the_codec_do_not_meet(unit: str) -> None:
 
 @pytest.mark.parametrize(
     "unit",
-    "channel bitstream errors deflate config tables files images metadata results targets".split(),
+    ["channel", "bitstream", "errors", "deflate", "config", "tables", "files", "images", "metadata", "results"]
+    + ["targets"],
 )
 def test_what_has_no_networks_does_not_import_torch(unit: str) -> None:
     assert not {"torch", "torchvision", "safetensors"} & imports_by(unit)

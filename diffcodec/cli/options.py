@@ -9,6 +9,18 @@ import click
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
+
+def together(*options: Callable[[Function], Function]) -> Callable[[Function], Function]:
+    """Several options as one decorator; --help shows them in this order."""
+
+    def decorate(function: Function) -> Function:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
+
 allow_pickle_option = click.option(
     "--allow-pickle",
     is_flag=True,
@@ -29,6 +41,30 @@ effort_option = click.option(
     help="Search effort: each step doubles the coding time and saves about 1 %.",
 )
 device_option = click.option("--device", default="cpu", show_default=True, help="Where the network runs: cpu or cuda.")
+
+
+recursive_option = click.option(
+    "-r", "--recursive", is_flag=True, help="Also what is in folders inside folders; results keep the tree."
+)
+folder_options = together(
+    click.option(
+        "-j",
+        "--jobs",
+        type=click.IntRange(0),
+        default=1,
+        show_default=True,
+        metavar="N",
+        help="Processes, which share the cores; 0 for one on each core.",
+    ),
+    click.option(
+        "--resume", is_flag=True, help="Go on with a run that was stopped: skip inputs whose results are there."
+    ),
+    click.option("--json", "as_json", is_flag=True, help="Print one JSON object per input instead of lines."),
+    click.option("-q", "--quiet", is_flag=True, help="Print errors and warnings only."),
+    click.option(
+        "--progress/--no-progress", default=None, help="A progress bar.  [default: for several inputs on a terminal]"
+    ),
+)
 
 
 def sampler_option(name: str, explanation: str) -> Callable[[Function], Function]:
