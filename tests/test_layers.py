@@ -98,8 +98,19 @@ def test_the_halves_of_the_codec_do_not_meet(unit: str) -> None:
 
 @pytest.mark.parametrize(
     "unit",
-    ["channel", "bitstream", "errors", "deflate", "config", "tables", "files", "images", "metadata", "results"]
-    + ["targets"],
+    [
+        "channel",
+        "bitstream",
+        "errors",
+        "deflate",
+        "config",
+        "tables",
+        "files",
+        "images",
+        "metadata",
+        "results",
+        "targets",
+    ],
 )
 def test_what_has_no_networks_does_not_import_torch(unit: str) -> None:
     assert not {"torch", "torchvision", "safetensors"} & imports_by(unit)

@@ -72,6 +72,7 @@ class Done:
         bpp: bits per pixel of the .dfc file.
         psnr_db: of the restoration; None if that is not known, or it is exact.
         warning: for a person; empty if there is none.
+        notes: for a person, on what was converted or left out.
     """
 
     line: str
@@ -82,6 +83,7 @@ class Done:
     bpp: float
     psnr_db: float | None = None
     warning: str = ""
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -31,12 +31,12 @@ from diffcodec.targets import Target
 
 if TYPE_CHECKING:
     from diffcodec.codec import DiffusionCodec
-    from diffcodec.images import Picture
+    from diffcodec.images import Keep, Picture
     from diffcodec.results import Bitstream
 
 PICTURE_SUFFIXES = (
     ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".pnm", ".avif",
-    ".jp2", ".jxl", ".gif", ".tga", ".qoi",
+    ".jp2", ".jxl", ".heic", ".heif", ".gif", ".tga", ".qoi",
 )  # fmt: skip
 """Of the files that are taken from a folder."""
 
@@ -79,6 +79,15 @@ PICTURE_SUFFIXES = (
     show_default=True,
     help="Of the shared randomness; other than 0 it costs 8 bytes.",
 )
+@click.option(
+    "--first-frame", is_flag=True, help="Take the first frame of animations, and the first page of documents."
+)
+@click.option(
+    "--keep-metadata",
+    is_flag=True,
+    help="Keep the colour profile and EXIF, which may tell where a photo was taken.  "
+    "[default: colours become sRGB; t = 0 keeps them with their profile]",
+)
 @device_option
 @click.option("--force", is_flag=True, help="Overwrite existing files.")
 @recursive_option
@@ -86,7 +95,8 @@ PICTURE_SUFFIXES = (
 def command(
     images: tuple[str, ...], timestep: int | None, max_bytes: int | None, max_bpp: float | None,
     min_psnr: float | None, out: str | None, model: str | None, allow_pickle: bool, channel: str, effort: int,
-    steps: int | None, seed: int, device: str, force: bool, recursive: bool, **run: Any,
+    steps: int | None, seed: int, first_frame: bool, keep_metadata: bool, device: str, force: bool, recursive: bool,
+    **run: Any,
 ) -> None:  # fmt: skip
     """Compress pictures to .dfc files: pass exactly one of -t, --bytes, --bpp and --psnr.
 
@@ -100,7 +110,8 @@ def command(
     targets = outputs(inputs.files, out, ".dfc", inputs.many)
     settings = CompressSettings(
         timestep=timestep, goal=goal, model=model, allow_pickle=allow_pickle, channel=channel, effort=effort,
-        steps=steps, seed=seed, device=device, force=force, resume=options.resume, named_output=out,
+        steps=steps, seed=seed, first_frame=first_frame, keep_metadata=keep_metadata, device=device, force=force,
+        resume=options.resume, named_output=out,
     )  # fmt: skip
     do_all(settings, inputs, targets, options)
 
@@ -131,10 +142,19 @@ class CompressSettings:
     effort: int
     steps: int | None
     seed: int
+    first_frame: bool
+    keep_metadata: bool
     device: str
     force: bool
     resume: bool
     named_output: str | None
+
+    @property
+    def keep(self) -> Keep:
+        """What is kept of a picture besides its pixels: what is lossless means the same colours, too."""
+        if self.keep_metadata:
+            return "metadata"
+        return "meaning" if self.timestep == 0 else "nothing"
 
     def load(self) -> Compressor:
         """The worker, with its model."""
@@ -229,7 +249,7 @@ class Compressor:
         if task.source == STANDARD:
             source = io.BytesIO(read_input(STANDARD))
             source.name = label(STANDARD)
-        picture = read_picture(source)
+        picture = read_picture(source, first_frame=self.settings.first_frame, keep=self.settings.keep)
         kind = self.settings.kind(picture.width, picture.height, picture.mode)
         return Item(task, picture, kind, picture.width * picture.height)
 
@@ -251,7 +271,8 @@ class Compressor:
         write_output(target, overwrite, lambda file: file.write(stream.data), make_folder=make_folder)
         exact = math.isinf(report.psnr_db)
         # JSON has no infinity: the PSNR of an exact restoration is null.
-        values = {**dataclasses.asdict(report), "psnr_db": None if exact else report.psnr_db}
+        notes = item.content.notes
+        values = {**dataclasses.asdict(report), "psnr_db": None if exact else report.psnr_db, "notes": notes}
         reached = f"t = {report.timestep}, " if self.settings.goal else ""
         quality = "lossless" if self.settings.timestep == 0 else f"PSNR {report.psnr_db:.2f} dB"
         line = (
@@ -260,7 +281,7 @@ class Compressor:
         )
         return Done(
             line if target != STANDARD else "", values, length_of(source), report.file_bytes, item.pixels, report.bpp,
-            psnr_db=values["psnr_db"],
+            psnr_db=values["psnr_db"], notes=tuple(f"{label(source)}: {note}" for note in notes),
         )  # fmt: skip
 
 

@@ -207,7 +207,7 @@ class Restorer:
 
     def write(self, item: Item[bytes], preview: Preview, overwrite: bool) -> Done:
         """Write a picture."""
-        from diffcodec.images import write_picture
+        from diffcodec.images import metadata_left_out, write_picture
 
         source, target, picture = item.task.source, item.task.target, preview.picture
         length = write_output(
@@ -222,6 +222,7 @@ class Restorer:
                 f"(t = {preview.timestep:g}){', without the alpha plane' if lost else ''}"
                 f"{'' if preview.verified else ', and unverified'}"
             )
+        lacking = metadata_left_out(picture.metadata, format_of(target))
         made = f"t = {preview.timestep:g}"
         made += f", {preview.decoder} decoder" if preview.decoder in ("flow", "ancestral") else ""
         line = f"{source} -> {target}: {picture.width} x {picture.height} {picture.mode}, {made}"
@@ -231,7 +232,7 @@ class Restorer:
         }  # fmt: skip
         return Done(
             line if target != STANDARD else "", values, len(item.content), length, item.pixels,
-            8 * len(item.content) / item.pixels, warning=warning,
+            8 * len(item.content) / item.pixels, warning=warning, notes=(f"{target}: {lacking}",) if lacking else (),
         )  # fmt: skip
 
 

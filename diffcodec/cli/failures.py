@@ -1,4 +1,4 @@
-"""What a person is told when something fails."""
+"""What a person is told when something fails, or is not quite as it was."""
 
 from __future__ import annotations
 
@@ -64,3 +64,8 @@ def tell(failure: Failure) -> None:
 def warn(message: str) -> None:
     """Tell of what is no failure on standard error."""
     click.echo(f"Warning: {printable(message)}", err=True)
+
+
+def note(message: str) -> None:
+    """Tell of what a person may want to know on standard error."""
+    click.echo(f"Note: {printable(message)}", err=True)

@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from diffcodec.cli.batch import Done, DoneBefore, Outcome, Task
-from diffcodec.cli.failures import Failure, printable, tell, warn
+from diffcodec.cli.failures import Failure, note, printable, tell, warn
 from diffcodec.cli.inputs import Inputs
 
 
@@ -93,6 +93,8 @@ class Report(AbstractContextManager["Report"]):
             self.done.append(outcome)
             if outcome.warning:
                 self._tell(warn, outcome.warning)
+            for line in () if self.quiet else outcome.notes:
+                self._tell(note, line)
             self._print(outcome.line, {**names, **outcome.values})
 
     def _print(self, line: str, values: Mapping[str, Any]) -> None:
