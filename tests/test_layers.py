@@ -23,7 +23,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("compression", "decompression", "fitting"),
     ("target_search", "truncation"),
     ("codec",),
-    ("calibration", "evaluation", "training"),
+    ("calibration", "evaluation", "training", "pillow_plugin"),
     ("cli",),
     ("__main__",),
 )
