@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -40,7 +40,6 @@ def read_picture(
     source: str | Path | BinaryIO | Image.Image,
     *,
     max_pixels: int = DEFAULT_MAX_PIXELS,
-    formats: Sequence[str] = _READABLE,
     first_frame: bool = False,
     keep: Keep = "nothing",
 ) -> Picture:
@@ -53,7 +52,6 @@ def read_picture(
     Args:
         source: a file's path, an open binary file, or a Pillow image, which stays open.
         max_pixels: refuse larger pictures before decoding them. Pillow's own limit is twice the default.
-        formats: names of formats that a file may have, as Pillow has them; of a Pillow image it is not asked.
         first_frame: take the first frame of an animation, or page of a document, instead of refusing it; of a Pillow
             image the one that it is at.
         keep: what is kept besides pixels, see `Keep`.
@@ -74,7 +72,7 @@ def read_picture(
         Image.init()
         plugins.prepare(head, name)
         with translated(name):
-            image = Image.open(file, formats=[name for name in formats if name in Image.OPEN])
+            image = Image.open(file, formats=[format for format in _READABLE if format in Image.OPEN])
         with image:
             return _to_picture(image, head, name, max_pixels, first_frame, keep)
 
