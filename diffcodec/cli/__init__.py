@@ -20,7 +20,7 @@ class LazyGroup(click.Group):
 
     commands_in_order = (
         "compress", "decompress", "info", "models", "sample", "interpolate", "train", "calibrate", "evaluate", "import",
-        "export",
+        "export", "completion",
     )  # fmt: skip
 
     def list_commands(self, ctx: click.Context) -> list[str]:

@@ -19,6 +19,7 @@ from diffcodec.cli.many import RunOptions, do_all
 from diffcodec.cli.options import (
     allow_pickle_option,
     channel_option,
+    complete_file,
     device_option,
     effort_option,
     folder_options,
@@ -42,7 +43,7 @@ PICTURE_SUFFIXES = (
 
 
 @click.command("compress")
-@click.argument("images", nargs=-1, required=True)
+@click.argument("images", nargs=-1, required=True, shell_complete=complete_file)
 @click.option(
     "-t",
     "--timestep",
@@ -59,6 +60,7 @@ PICTURE_SUFFIXES = (
 @click.option(
     "-o",
     "--out",
+    shell_complete=complete_file,
     help="Output file; a folder for several inputs; - for standard output.  [default: beside the input, as .dfc]",
 )
 @model_option("the bundled one")

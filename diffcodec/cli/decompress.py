@@ -12,7 +12,14 @@ from diffcodec.bitstream.container import DEFAULT_MAX_PIXELS, read_container, re
 from diffcodec.cli.batch import Done, Item, Standing, Task, find_standing
 from diffcodec.cli.inputs import STANDARD, beginning, expand, label, read_input
 from diffcodec.cli.many import RunOptions, do_all
-from diffcodec.cli.options import allow_pickle_option, device_option, folder_options, model_option, recursive_option
+from diffcodec.cli.options import (
+    allow_pickle_option,
+    complete_file,
+    device_option,
+    folder_options,
+    model_option,
+    recursive_option,
+)
 from diffcodec.cli.outputs import outputs, write_output
 from diffcodec.errors import ImageError, StreamError
 
@@ -26,10 +33,11 @@ HEADER_BYTES = 1024
 
 
 @click.command("decompress")
-@click.argument("files", nargs=-1, required=True)
+@click.argument("files", nargs=-1, required=True, shell_complete=complete_file)
 @click.option(
     "-o",
     "--out",
+    shell_complete=complete_file,
     help="Output picture, its format by its name; a folder for several inputs; - for standard "
     "output (PNG).  [default: beside the input, as .png]",
 )

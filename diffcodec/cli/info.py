@@ -8,11 +8,11 @@ import click
 
 from diffcodec.cli.failures import Failure, attempt, tell
 from diffcodec.cli.inputs import expand, label, read_input
-from diffcodec.cli.options import recursive_option
+from diffcodec.cli.options import complete_file, recursive_option
 
 
 @click.command("info")
-@click.argument("files", nargs=-1, required=True)
+@click.argument("files", nargs=-1, required=True, shell_complete=complete_file)
 @recursive_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per file.")
 def command(files: tuple[str, ...], recursive: bool, as_json: bool) -> None:

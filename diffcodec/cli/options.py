@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import resources
 from typing import Any, TypeVar
 
 import click
+from click.shell_completion import CompletionItem
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -19,6 +21,19 @@ def together(*options: Callable[[Function], Function]) -> Callable[[Function], F
         return function
 
     return decorate
+
+
+def complete_file(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Leaves it to the shell to complete the name of a file."""
+    return [CompletionItem(incomplete, type="file")]
+
+
+def complete_model(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """The bundled models that begin so; if there is none, files."""
+    models = resources.files("diffcodec") / "models"
+    names = sorted(file.name.removesuffix(".safetensors") for file in models.iterdir() if "safetensors" in file.name)
+    found = [CompletionItem(name) for name in names if name.startswith(incomplete)]
+    return found or complete_file(context, parameter, incomplete)
 
 
 allow_pickle_option = click.option(
@@ -92,6 +107,7 @@ def model_option(default: str) -> Callable[[Function], Function]:
     """
     return click.option(
         "--model",
+        shell_complete=complete_model,
         help="Bundled model, model file, diffusers pipeline folder, or hf:NAME of one on the Hugging Face Hub.  "
         f"[default: {default}]",
     )

@@ -157,11 +157,8 @@ def _serve(pipe: Connection, load: Load, threads: int) -> None:
     """What a process does: batches of tasks in, what became of each out, until the pipe is closed."""
     signal.signal(signal.SIGTERM, _leave)
     threading.Thread(target=_follow_parent, daemon=True).start()
-    os.environ["OMP_NUM_THREADS"] = str(threads)  # libraries look at it when they are loaded
-
-    import torch
-
-    torch.set_num_threads(threads)
+    # Libraries look at these when they are loaded, which is when the worker is.
+    os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(threads)))
     try:
         worker = load()
         while True:
@@ -169,12 +166,18 @@ def _serve(pipe: Connection, load: Load, threads: int) -> None:
                 pipe.send(message)
     except (EOFError, BrokenPipeError):  # nobody is there any more
         pass
+    except _Leave:
+        os._exit(128 + signal.SIGTERM)  # large libraries take seconds to end in good order
     except Exception:
         pipe.send(Defect(traceback.format_exc()))
 
 
+class _Leave(BaseException):
+    """The process was asked to end: unlike the signal itself, an exception has temporary files removed."""
+
+
 def _leave(number: int, frame: FrameType | None) -> None:
-    raise SystemExit(128 + number)  # unlike the signal itself it removes temporary files
+    raise _Leave
 
 
 def _follow_parent() -> None:

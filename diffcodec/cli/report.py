@@ -59,19 +59,15 @@ class Report(AbstractContextManager["Report"]):
     ) -> None:
         self._bar.close()
 
-    @property
-    def counted(self) -> int:
-        """Number of inputs with an outcome."""
-        return self._next + len(self._early)
-
     def add(self, task: Task, outcome: Outcome) -> None:
         """Tell of an input when all before it have been told of."""
         self.counts[type(outcome)] += 1
+        self._bar.set_postfix_str(self._tally(), refresh=False)
         if isinstance(outcome, Done):
             self._bar.update(task.pixels)
         else:  # takes no time, and says nothing about how much the others will take
             self._bar.total -= task.pixels
-        self._bar.set_postfix_str(self._tally())
+            self._bar.refresh()
         self._early[task.place] = task, outcome
         while self._next in self._early:
             self._show(*self._early.pop(self._next))
@@ -79,7 +75,7 @@ class Report(AbstractContextManager["Report"]):
 
     def _tally(self) -> str:
         failed = self.counts[Failure] + len(self.inputs.failures)
-        return f"{self.counted} of {len(self.tasks)} files" + (f", {failed} failed" if failed else "")
+        return f"{self.counts.total()} of {len(self.tasks)} files" + (f", {failed} failed" if failed else "")
 
     def _show(self, task: Task, outcome: Outcome) -> None:
         names = {"input": task.source, "output": task.target}
