@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import pickle
+import re
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -73,6 +74,16 @@ def test_the_network_is_loaded_with_the_first_pixel(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", code, tmp_path / "a.dfc", tmp_path / "a.png"], env=environment, check=True)
     expected = DiffusionCodec.from_pretrained().decompress((tmp_path / "a.dfc").read_bytes())
     assert np.array_equal(read_picture(tmp_path / "a.png").pixels, expected.pixels)
+
+
+def test_the_example_of_the_documentation_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (Path(__file__).parent.parent / "docs" / "pictures.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(smooth_pixels(49, 60)).save("photo.png")
+    names: dict[str, Any] = {}
+    exec(compile(code, "pictures.md", "exec"), names)
+    assert names["restored"].size == (48, 39)
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "RGBA", "LA"])

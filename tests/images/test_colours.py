@@ -118,18 +118,24 @@ def profile(gamma: float, primaries: str = "sRGB") -> bytes:
     return bytes(data)
 
 
-def grey_profile(gamma: float) -> bytes:
-    """The least that lcms takes: white point and curve."""
-    white = b"XYZ " + bytes(4) + b"".join(round(v * 65536).to_bytes(4, "big") for v in (0.9642, 1.0, 0.8249))
-    curve = b"curv" + bytes(4) + (1).to_bytes(4, "big") + round(gamma * 256).to_bytes(2, "big") + b"\0\0"
-    body = (2).to_bytes(4, "big")
-    for name, place, length in ((b"wtpt", 156, 20), (b"kTRC", 176, 14)):
-        body += name + place.to_bytes(4, "big") + length.to_bytes(4, "big")
+def icc_file(device: bytes, space: bytes, tags: dict[bytes, bytes]) -> bytes:
+    """A profile of version 2.4 with these tags."""
+    white = b"".join(round(v * 65536).to_bytes(4, "big") for v in (0.9642, 1.0, 0.8249))
+    tags = {b"wtpt": b"XYZ " + bytes(4) + white, **tags}
+    table, body, start = len(tags).to_bytes(4, "big"), b"", 128 + 4 + 12 * len(tags)
+    for name, content in tags.items():
+        table += name + (start + len(body)).to_bytes(4, "big") + len(content).to_bytes(4, "big")
+        body += content + bytes(-len(content) % 4)
     header = bytearray(128)
-    header[8:12], header[12:24], header[36:40] = bytes([2, 0x40, 0, 0]), b"mntrGRAYXYZ ", b"acsp"
-    header[68:80] = white[8:]
-    data = bytes(header) + body + white + curve
-    return len(data).to_bytes(4, "big") + data[4:]
+    header[0:4] = (start + len(body)).to_bytes(4, "big")
+    header[8:12], header[12:24], header[36:40], header[68:80] = b"\2\x40\0\0", device + space, b"acsp", white
+    return bytes(header) + table + body
+
+
+def grey_profile(gamma: float) -> bytes:
+    """Of a grey screen."""
+    curve = b"curv" + bytes(4) + (1).to_bytes(4, "big") + round(gamma * 256).to_bytes(2, "big")
+    return icc_file(b"mntr", b"GRAYXYZ ", {b"kTRC": curve})
 
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -179,12 +185,31 @@ def test_grey_profiles() -> None:
     assert np.array_equal(kept.pixels, np.asarray(grey)[..., 0])
 
 
+def cmyk_profile() -> bytes:
+    """Of a printer with grey inks: each of cyan, magenta and yellow takes a third of the light, black all of it."""
+    corners = bytearray()
+    for inks in range(16):  # cyan is the highest bit
+        cyan, magenta, yellow, black = (inks >> bit & 1 for bit in (3, 2, 1, 0))
+        corners += bytes([round(255 * (1 - black) * (1 - (cyan + magenta + yellow) / 3)), 128, 128])
+    identity = b"".join((65536 * (place % 4 == 0)).to_bytes(4, "big") for place in range(9))
+    curve = bytes(range(256))
+    lut = b"mft1" + bytes(4) + bytes([4, 3, 2, 0]) + identity + 4 * curve + bytes(corners) + 3 * curve
+    return icc_file(b"prtr", b"CMYKLab ", {b"A2B0": lut})
+
+
 def test_cmyk_profiles_are_used_or_said_to_be_missing(tmp_path: Path) -> None:
-    image = Image.new("CMYK", (8, 8), (200, 30, 0, 40))
-    image.save(tmp_path / "a.jpg", icc_profile=profile(1.8))  # not of CMYK: of no use
-    picture = read_picture(tmp_path / "a.jpg", keep="metadata")
-    assert picture.metadata.icc_profile is None
-    assert picture.notes == ("converted from CMYK to RGB, without a profile: its colours are approximate",)
+    image = Image.new("CMYK", (8, 8), (255, 0, 0, 0))
+    for name in ("a.jpg", "a.tiff"):
+        image.save(tmp_path / name, icc_profile=cmyk_profile(), quality=100)
+        for keep in ("nothing", "meaning", "metadata"):
+            picture = read_picture(tmp_path / name, keep=keep)
+            assert picture.metadata.icc_profile is None  # the picture is in sRGB now
+            assert picture.notes == ("converted from CMYK to RGB",)
+            assert np.abs(picture.pixels.astype(int) - 161).max() <= 3  # L* = 66.7, where Pillow alone makes it cyan
+        image.save(tmp_path / name, icc_profile=profile(1.8), quality=100)  # of a screen: of no use
+        picture = read_picture(tmp_path / name, keep="metadata")
+        assert picture.metadata.icc_profile is None
+        assert picture.notes == ("converted from CMYK to RGB, without a profile: its colours are approximate",)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from diffcodec.errors import ImageError
@@ -265,3 +267,29 @@ def test_jpeg_xl_is_read_without_being_asked_to(tmp_path: Path) -> None:
     code = f"from diffcodec.images import read_picture\nprint(read_picture({str(tmp_path / 'a.jxl')!r}).pixels.sum())"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert int(result.stdout) == RGB.sum()
+
+
+@settings(max_examples=60)
+@given(
+    format=st.sampled_from(["PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "TGA", "JPEG2000", "AVIF", "QOI"]),
+    cut=st.integers(0, 2000),
+    flips=st.lists(st.tuples(st.integers(0, 600), st.integers(1, 255)), max_size=4),
+)
+def test_whatever_is_wrong_with_a_file_the_error_is_ours(
+    format: str, cut: int, flips: list[tuple[int, int]]
+) -> None:  # fmt: skip
+    file = io.BytesIO()
+    exif = {} if format in ("PPM", "TGA", "GIF", "BMP", "JPEG2000", "QOI") else {"exif": b"Exif\0\0MM\0*\0\0\0\x08\0\0"}
+    Image.fromarray(RGB).save(file, format, **exif)
+    data = bytearray(file.getvalue()[:cut])
+    for place, flip in flips:
+        if place < len(data):
+            data[place] ^= flip
+    damaged = io.BytesIO(bytes(data))
+    damaged.name = "holiday"
+    try:
+        picture = read_picture(damaged, max_pixels=10_000, keep="metadata", first_frame=True)
+    except ImageError as error:
+        assert "holiday" in str(error)
+    else:
+        assert picture.width * picture.height <= 10_000
