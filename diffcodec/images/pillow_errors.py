@@ -22,7 +22,7 @@ def translated(name: str, problem: str = "cannot be read as a picture") -> Itera
     except FileNotFoundError as error:
         raise ImageError(f"{name} does not exist") from error
     except UnidentifiedImageError as error:
-        raise ImageError(f"{name} is not a picture in a known format, or is empty") from error
+        raise ImageError(f"{name} is not a picture in a known format") from error
     except Exception as error:
         text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise ImageError(f"{name} {problem}: {text or type(error).__name__}") from error
