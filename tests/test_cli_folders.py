@@ -141,7 +141,7 @@ def test_what_is_told_of_a_folder(tiny_model: Path, tmp_path: Path) -> None:
                      ([folder / "a.png", folder / "c.png"], (tmp_path / "out").iterdir()))  # fmt: skip
     assert done.split()[:5] == ["done", "2", str(read), str(written), f"{written * 8 / 128:.3f}"]
     assert (failed.split(), passed_over.split()) == (["failed", "1"], ["passed", "over", "1"])
-    message = f"{folder}/b.png is not a picture in a known format, or is empty"
+    message = f"{folder}/b.png is not a picture in a known format"
     assert result.stderr == f"Error: {message}\n1 failed:\n  {message}\n"
 
     result = run("compress", folder, *options, "--resume", "--json")

@@ -68,7 +68,7 @@ def read_picture(
         with translated(name):
             head = file.read(_HEAD_BYTES)
         if not head:
-            raise ImageError(f"{name} is empty: it has no bytes")
+            raise ImageError(f"{name} is not a picture: it is empty")
         Image.init()
         plugins.prepare(head, name)
         with translated(name):
