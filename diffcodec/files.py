@@ -30,7 +30,7 @@ def atomic_write(path: str | Path, overwrite: bool) -> Iterator[BinaryIO]:
     """
     target = Path(os.path.realpath(path))
     _check_target(path, target, overwrite)
-    temporary = target.with_name(f".diffcodec-{secrets.token_hex(8)}.tmp")
+    temporary = target.with_name(f".diffcodec-{os.getpid()}-{secrets.token_hex(8)}.tmp")
     try:
         # Not tempfile.mkstemp: that makes files that only their owner can read.
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
@@ -50,9 +50,14 @@ def atomic_write(path: str | Path, overwrite: bool) -> Iterator[BinaryIO]:
             temporary.unlink()
 
 
-def remove_unfinished(directory: Path) -> None:
-    """Removes what `atomic_write` left in a directory when its process was killed; nobody else may be writing there."""
-    for file in directory.glob(".diffcodec-*.tmp"):
+def remove_unfinished(directory: Path, process: int | None = None) -> None:
+    """Removes what `atomic_write` left in a directory when its process was killed.
+
+    Args:
+        directory: where to look; it need not exist.
+        process: number of the process; None for any, if nobody else is writing there.
+    """
+    for file in directory.glob(f".diffcodec-{'' if process is None else f'{process}-'}*.tmp"):
         with suppress(OSError):
             file.unlink()
 

@@ -308,9 +308,9 @@ def test_grey_and_alpha_come_back_as_they_were(tiny_model: Path, tmp_path: Path)
                 assert np.array_equal(np.asarray(image)[..., 3], array[..., 3])
 
 
-def test_palette_picture_says_what_to_do(tiny_model: Path, tmp_path: Path) -> None:
-    Image.fromarray(smooth_pixels(8, 8)).quantize(16).save(tmp_path / "p.png")
-    fails(run("compress", tmp_path / "p.png", "-t", 300, "--model", tiny_model), "p.png", "RGB")
+def test_deep_picture_says_what_to_do(tiny_model: Path, tmp_path: Path) -> None:
+    Image.new("I;16", (8, 8)).save(tmp_path / "p.png")
+    fails(run("compress", tmp_path / "p.png", "-t", 300, "--model", tiny_model), "p.png", "16 bits", "reduce it")
 
 
 def test_calibrate_makes_a_model_that_compresses(photo: Path, tmp_path: Path) -> None:

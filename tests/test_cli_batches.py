@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from click.exceptions import Exit
 from PIL import Image
 
 from diffcodec.bitstream.container import Container, read_container, write_container
 from diffcodec.cli import batch
-from diffcodec.cli.batch import Item, for_each_batch
+from diffcodec.cli.batch import Done, DoneBefore, Item, Standing, Task, batches, finish
+from diffcodec.cli.failures import Failure
 from diffcodec.codec import DiffusionCodec
 from diffcodec.errors import ConfigError
 from tests.conftest import smooth_pixels
@@ -82,7 +82,7 @@ def test_files_and_pictures_do_not_depend_on_batches(
             ):
                 result = run(*command)
                 assert result.exit_code == 0, result.output
-                sources = [line.split(" -> ")[0] for line in result.stdout.splitlines()]
+                sources = [line.split(" -> ")[0] for line in result.stdout.splitlines() if " -> " in line]
                 assert [Path(source).stem for source in sources] == [str(number) for number in range(7)]
         made[name] = contents(files, "*.dfc"), pixels(restored)
     # Grey pictures of 8 x 8 are a run; a file's header does not say whether there is an alpha plane.
@@ -201,35 +201,71 @@ def test_a_defect_that_only_batches_show_is_not_hidden(
     assert isinstance(run("compress", alike, "-t", 500, "--model", tiny_model).exception, RuntimeError)
 
 
-def test_inputs_are_read_as_batches_need_them_and_told_of_in_their_order(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(batch, "MAX_BATCH", 2)
-    events: list[str] = []
+class Clerk:
+    """A worker that writes down what it is asked for: files with ! spoil the work of all, those with ? are unreadable.
 
-    def read(source: str, target: str) -> Item[str]:
-        events.append(f"read {source}")
-        if "?" in source:
-            raise ConfigError(f"{source} cannot be read")
-        return Item(source, target, source, kind=source[0], pixels=1)
+    Args:
+        standings: what there is of results, by source; else they are missing.
+    """
 
-    def work(items: Sequence[Item[str]]) -> list[str]:
+    warning = ""
+
+    def __init__(self, standings: dict[str, Standing] | None = None) -> None:
+        self.standings = standings or {}
+        self.events: list[str] = []
+
+    def standing(self, task: Task) -> Standing:
+        return self.standings.get(task.source, Standing.MISSING)
+
+    def read(self, task: Task) -> Item[str]:
+        self.events.append(f"read {task.source}")
+        if "?" in task.source:
+            raise ConfigError(f"{task.source} cannot be read")
+        return Item(task, task.source, kind=task.source[0], pixels=1)
+
+    def work(self, items: Sequence[Item[str]]) -> list[str]:
         names = [item.content for item in items]
-        events.append(f"work {' '.join(names)}")
+        self.events.append(f"work {' '.join(names)}")
         if any("!" in name for name in names):
             raise ConfigError(f"{' '.join(names)} makes no sense")
         return names
 
-    def write(item: Item[str], result: str) -> None:
-        assert item.source == result
-        events.append(f"write {result}")
+    def write(self, item: Item[str], result: str, overwrite: bool) -> Done:
+        assert item.task.source == result
+        self.events.append(f"{'replace' if overwrite else 'write'} {result}")
+        return Done(result, {}, 1, 1, 1, 1.0)
 
-    with pytest.raises(Exit):
-        for_each_batch([(name, "") for name in ("a1", "a2", "a3", "b1", "b2!", "c?", "d1")], read, work, write)
-    assert events == [
+
+def tasks(*sources: str) -> list[Task]:
+    return [Task(place, source, "", kind=source[0], pixels=1) for place, source in enumerate(sources)]
+
+
+def test_inputs_are_read_as_batches_need_them_and_told_of_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batch, "MAX_BATCH", 2)
+    clerk = Clerk()
+    todo = tasks("a1", "a2", "a3", "b1", "b2!", "c?", "d1")
+    found = {task.source: outcome for each in batches(todo) for task, outcome in finish(clerk, each)}
+    assert clerk.events == [
         "read a1", "read a2", "work a1 a2", "write a1", "write a2",
-        "read a3", "read b1", "work a3", "write a3",
-        "read b2!", "work b1 b2!", "work b1", "write b1", "work b2!",
-        "read c?", "read d1", "work d1", "write d1",
+        "read a3", "work a3", "write a3",
+        "read b1", "read b2!", "work b1 b2!", "work b1", "write b1", "work b2!",
+        "read c?",
+        "read d1", "work d1", "write d1",
     ]  # fmt: skip
-    assert capsys.readouterr().err == "Error: b2! makes no sense\nError: c? cannot be read\n"
+    assert [found.pop(name) for name in ("b2!", "c?")] == [
+        Failure("b2! makes no sense"), Failure("c? cannot be read"),
+    ]  # fmt: skip
+    assert all(isinstance(outcome, Done) for outcome in found.values())
+    assert len(found) == 5
+
+
+def test_what_is_there_is_worked_on_as_company_and_not_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    clerk = Clerk({"a1": Standing.FINISHED, "a3": Standing.REPLACEABLE, "b1": Standing.FINISHED})
+    (first, second) = batches(tasks("a1", "a2", "a3", "b1", "b?"))
+    found = dict(finish(clerk, first))
+    assert clerk.events == ["read a1", "read a2", "read a3", "work a1 a2 a3", "write a2", "replace a3"]
+    assert [type(found[task]) for task in first] == [DoneBefore, Done, Done]
+    clerk.events.clear()
+    found = dict(finish(clerk, second))
+    assert clerk.events == ["read b1", "read b?"]  # there is nobody who needs company
+    assert [found[task] for task in second] == [DoneBefore(), Failure("b? cannot be read")]

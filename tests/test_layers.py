@@ -23,7 +23,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("compression", "decompression", "fitting"),
     ("target_search", "truncation"),
     ("codec",),
-    ("calibration", "evaluation", "training", "view"),
+    ("calibration", "evaluation", "training", "view", "pillow_plugin"),
     ("cli",),
     ("__main__",),
 )

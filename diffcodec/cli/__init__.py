@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 import diffcodec
-from diffcodec.cli.batch import explain
+from diffcodec.cli.failures import explain, printable
 
 # Before numpy is loaded: products of small matrices on a busy machine are many times slower with several threads.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -20,7 +20,7 @@ class LazyGroup(click.Group):
 
     commands_in_order = (
         "compress", "decompress", "truncate", "info", "view", "models", "sample", "interpolate", "train", "calibrate",
-        "evaluate", "import", "export",
+        "evaluate", "import", "export", "completion",
     )  # fmt: skip
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -42,7 +42,7 @@ class LazyGroup(click.Group):
         except Exception as error:
             if (line := explain(error)) is None:
                 raise
-            raise click.ClickException(line) from error
+            raise click.ClickException(printable(line)) from error
 
 
 @click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

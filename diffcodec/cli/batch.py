@@ -1,22 +1,21 @@
-"""One command over one input, several, a folder, or standard input and output."""
+"""Work on many inputs in batches that are made up of the inputs alone.
+
+The last digits of what a network computes depend on the pictures that go through it together. So pictures are batched
+before anybody looks which results there are already: a run that was killed and is run again makes the same files.
+"""
 
 from __future__ import annotations
 
-import errno
-import io
 import os
-import sys
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import BinaryIO, Generic, TypeVar, TypeVarTuple
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from typing import Any, Generic, Protocol, TypeVar
 
-import click
-
-from diffcodec.errors import ConfigError, DiffCodecError
-from diffcodec.files import atomic_write
-
-STANDARD = "-"
+from diffcodec.cli.failures import Failure, attempt
+from diffcodec.cli.inputs import STANDARD
+from diffcodec.cli.outputs import check_writable
+from diffcodec.errors import ConfigError
 
 # They bound the memory of a batch. Larger pictures gain nothing from company.
 MAX_BATCH = 16
@@ -24,168 +23,24 @@ MAX_BATCH_PIXELS = 1 << 18
 
 Content = TypeVar("Content")
 Result = TypeVar("Result")
-Arguments = TypeVarTuple("Arguments")
-
-
-def expand(inputs: Sequence[str], suffixes: Iterable[str]) -> list[str]:
-    """The inputs with every folder replaced by the files in it that have one of the suffixes, by name.
-
-    Raises:
-        ConfigError: if a folder holds no such file, or cannot be read.
-    """
-    wanted = tuple(suffixes)
-    files: list[str] = []
-    for name in inputs:
-        # os.path answers False where Path would raise: for names that are too long, or out of reach.
-        if name == STANDARD or not os.path.isdir(name):
-            files.append(name)
-            continue
-        try:
-            entries = sorted(os.listdir(name))
-        except OSError as error:
-            raise ConfigError(f"{name}: cannot be read ({error.strerror or error})") from error
-        paths = [Path(name) / entry for entry in entries if Path(entry).suffix.lower() in wanted]
-        found = [str(path) for path in paths if not os.path.isdir(path)]
-        if not found:
-            raise ConfigError(f"{name}: no file in this folder ends in {', '.join(wanted)}")
-        files += found
-    return files
-
-
-def names_folder(name: str) -> bool:
-    """Whether a name stands for a folder: there is one, or it ends in a slash."""
-    return os.path.isdir(name) or name.endswith(("/", os.sep))
-
-
-def outputs(files: Sequence[str], out: str | None, suffix: str, many: bool) -> list[str]:
-    """Where the result of every file goes.
-
-    Args:
-        files: input files.
-        out: a file for one input, a folder for several (or if it ends in a slash); None is beside every input.
-        suffix: of the results.
-        many: whether several inputs, or a folder, were named.
-
-    Raises:
-        ConfigError: if two results would be the same file, or `out` does not fit the inputs.
-    """
-    if out is not None and not many and not names_folder(out):
-        return [out]
-    if many and (out == STANDARD or STANDARD in files):
-        raise ConfigError("standard input and output (-) go with exactly one input")
-    if out is not None and os.path.isfile(out):
-        raise ConfigError(f"{out} is a file: several inputs need a folder for their results")
-    results = []
-    for name in files:
-        if name == STANDARD:
-            results.append(STANDARD if out is None else str(Path(out) / f"stdin{suffix}"))
-            continue
-        folder = Path(name).parent if out is None else Path(out)
-        results.append(str(folder / (Path(name).stem + suffix)))
-    seen: set[str] = set()
-    for name in results:
-        if (real := os.path.realpath(name)) in seen:
-            raise ConfigError(f"two inputs would both be written to {name}: do them in two calls with two --out")
-        seen.add(real)
-    return results
-
-
-def label(name: str) -> str:
-    """What messages call an input."""
-    return "standard input" if name == STANDARD else name
-
-
-def read_input(name: str) -> bytes:
-    """All bytes of a file or of standard input.
-
-    Raises:
-        ConfigError: if it cannot be read.
-    """
-    if name == STANDARD:
-        return sys.stdin.buffer.read()
-    try:
-        return Path(name).read_bytes()
-    except OSError as error:
-        raise ConfigError(f"{name}: cannot be read ({error.strerror or error})") from error
-
-
-def check_writable(name: str, force: bool, source: str = STANDARD) -> None:
-    """Fail before the work, not after it, if the result may not be written.
-
-    Raises:
-        ConfigError: if the file exists and `force` is not set, or it is the input itself.
-    """
-    if name == STANDARD or not os.path.exists(name):
-        return
-    if source != STANDARD and os.path.exists(source) and os.path.samefile(name, source):
-        raise ConfigError(f"{name} is the input itself: pass another name with --out")
-    if not force:
-        raise ConfigError(f"{name} exists: pass --force to overwrite it, or another name with --out")
-
-
-def check_folder(name: str) -> None:
-    """Fail before the work, not after it, if there is no folder for a result, or one that takes no files.
-
-    Raises:
-        ConfigError: if so.
-    """
-    folder = os.path.dirname(name) or "."
-    if not os.path.isdir(folder):
-        raise ConfigError(f"{name} cannot be written: the directory {folder} does not exist; make it first")
-    if not os.access(folder, os.W_OK):
-        raise ConfigError(f"{name} cannot be written: you may not write in the directory {folder}")
-
-
-def write_output(name: str, force: bool, write: Callable[[BinaryIO], object], *, make_folder: bool = False) -> None:
-    """Write a file whole or not at all, or standard output.
-
-    Args:
-        name: of the file.
-        force: whether to overwrite it.
-        write: is given the open file.
-        make_folder: whether to make the folder that it goes to.
-
-    Raises:
-        ConfigError: if it cannot be written.
-    """
-    if name == STANDARD:
-        buffer = io.BytesIO()
-        write(buffer)
-        sys.stdout.buffer.write(buffer.getvalue())
-        sys.stdout.buffer.flush()
-        return
-    if make_folder:
-        try:
-            os.makedirs(os.path.dirname(name) or ".", exist_ok=True)
-        except OSError as error:
-            raise ConfigError(f"{os.path.dirname(name)} cannot be made: {error.strerror or error}") from error
-    with atomic_write(Path(name), overwrite=force) as file:
-        write(file)
-
-
-def explain(error: BaseException) -> str | None:
-    """One line for a person about an error that is not a defect of the program; None for any other.
-
-    A broken pipe is none of them: click ends the program quietly.
-    """
-    if isinstance(error, DiffCodecError):
-        return str(error)
-    # torch has its own error for a full GPU, and a plain RuntimeError for a full memory.
-    if isinstance(error, MemoryError) or (
-        isinstance(error, RuntimeError) and any(words in str(error) for words in ("out of memory", "allocate memory"))
-    ):
-        return "not enough memory: cut the picture into smaller ones"
-    if isinstance(error, OSError) and error.errno != errno.EPIPE:
-        name = f"{error.filename}: " if error.filename else ""
-        return f"{name}{error.strerror or error}"
-    return None
 
 
 @dataclass(frozen=True)
-class Failure:
-    """What a person is told about an input that failed."""
+class Task:
+    """An input that is to be worked on, as far as it is known without reading it all.
 
-    message: str
+    Args:
+        place: its number among all inputs.
+        source, target: names of input and output.
+        kind: inputs of one kind may well be worked on together; None: this one is worked on alone.
+        pixels: number of pixels, 0 if that is not known.
+    """
+
+    place: int
+    source: str
+    target: str
+    kind: Hashable = None
+    pixels: int = 0
 
 
 @dataclass(frozen=True)
@@ -193,106 +48,179 @@ class Item(Generic[Content]):
     """An input that has been read.
 
     Args:
-        source, target: names of input and output.
+        task: what it is read for.
         content: what was read.
         kind: items of one kind can be worked on together; None: it is worked on alone.
         pixels: number of pixels.
     """
 
-    source: str
-    target: str
+    task: Task
     content: Content
     kind: Hashable
     pixels: int
 
-    @property
-    def batch_limit(self) -> int:
-        """How many such items are worked on together, at most."""
-        return 1 if self.kind is None else max(1, min(MAX_BATCH, MAX_BATCH_PIXELS // self.pixels))
 
-
-def for_each(pairs: Iterable[tuple[str, str]], action: Callable[[str, str], None]) -> None:
-    """Run an action on every (input, output); one that fails is named, and the others go on.
-
-    Raises:
-        click.exceptions.Exit: with code 1 if any failed.
-    """
-    tell(attempt(source, action, source, target) for source, target in pairs)
-
-
-def for_each_batch(
-    pairs: Iterable[tuple[str, str]],
-    read: Callable[[str, str], Item[Content]],
-    work: Callable[[Sequence[Item[Content]]], Sequence[Result]],
-    write: Callable[[Item[Content], Result], None],
-) -> None:
-    """Do the same to every (input, output), in batches; one that fails is named, and the others go on.
+@dataclass(frozen=True)
+class Done:
+    """What became of an input.
 
     Args:
-        pairs: inputs and outputs. They are read as batches need them, and written and told of in this order.
-        read: reads an input.
-        work: turns items of one kind into as many results.
-        write: writes the result of an item.
-
-    Raises:
-        click.exceptions.Exit: with code 1 if any failed.
+        line: tells it to a person; empty if the result itself went to standard output.
+        values: tell it to a program, as JSON.
+        read_bytes, written_bytes: lengths of input and output.
+        pixels: of the picture.
+        bpp: bits per pixel of the .dfc file.
+        psnr_db: of the restoration; None if that is not known, or it is exact.
+        warning: for a person; empty if there is none.
+        notes: for a person, on what was converted or left out.
     """
 
-    def outcomes(batch: Sequence[Item[Content]]) -> Iterator[Failure | None]:
-        results = attempt(batch[0].source, work, batch)
-        if not isinstance(results, Failure):
-            for item, result in zip(batch, results, strict=True):
-                yield attempt(item.source, write, item, result)
-        elif len(batch) == 1:
-            yield results
-        else:  # one by one: the input that is to blame gets named, and the others go on
-            for item in batch:
-                yield from outcomes([item])
-
-    items = (attempt(source, read, source, target) for source, target in pairs)
-    tell(
-        outcome for batch in batches(items) for outcome in ([batch] if isinstance(batch, Failure) else outcomes(batch))
-    )
+    line: str
+    values: dict[str, Any] = field(repr=False)
+    read_bytes: int
+    written_bytes: int
+    pixels: int
+    bpp: float
+    psnr_db: float | None = None
+    warning: str = ""
+    notes: tuple[str, ...] = ()
 
 
-def batches(items: Iterable[Item[Content] | Failure]) -> Iterator[list[Item[Content]] | Failure]:
-    """Runs of items of one kind, no longer than may be worked on together; failures in between."""
-    batch: list[Item[Content]] = []
-    for item in items:
-        if batch and (isinstance(item, Failure) or item.kind != batch[0].kind):
+@dataclass(frozen=True)
+class DoneBefore:
+    """There was a result already, and nothing to do."""
+
+
+Outcome = Done | DoneBefore | Failure
+
+
+class Standing(Enum):
+    """What there is of a result before the work begins."""
+
+    MISSING = auto()
+    REPLACEABLE = auto()
+    FINISHED = auto()
+
+
+class Worker(Protocol[Content, Result]):
+    """Does the work on items: it has the model, and what else a process needs."""
+
+    @property
+    def warning(self) -> str:
+        """What a person should know before the work begins; empty if there is nothing."""
+
+    def standing(self, task: Task) -> Standing:
+        """What there is of the result; raises DiffCodecError if something else is in its place."""
+
+    def read(self, task: Task) -> Item[Content]:
+        """Read an input; raises DiffCodecError."""
+
+    def work(self, items: Sequence[Item[Content]]) -> Sequence[Result]:
+        """Turn items of one kind into as many results; raises DiffCodecError."""
+
+    def write(self, item: Item[Content], result: Result, overwrite: bool) -> Done:
+        """Write the result of an item; raises DiffCodecError."""
+
+
+class Sized(Protocol):
+    """What can be batched."""
+
+    @property
+    def kind(self) -> Hashable: ...  # noqa: D102
+    @property
+    def pixels(self) -> int: ...  # noqa: D102
+
+
+SomeSized = TypeVar("SomeSized", bound=Sized)
+
+
+def batches(members: Iterable[SomeSized]) -> Iterator[list[SomeSized]]:
+    """Runs of members of one kind, no longer than may be worked on together."""
+    batch: list[SomeSized] = []
+    for member in members:
+        if batch and member.kind != batch[0].kind:
             yield batch
             batch = []
-        if isinstance(item, Failure):
-            yield item
-            continue
-        batch.append(item)
-        if len(batch) == item.batch_limit:
+        batch.append(member)
+        most = 1 if member.kind is None else max(1, min(MAX_BATCH, MAX_BATCH_PIXELS // max(member.pixels, 1)))
+        if len(batch) == most:
             yield batch
             batch = []
     if batch:
         yield batch
 
 
-def attempt(source: str, action: Callable[[*Arguments], Result], *arguments: *Arguments) -> Result | Failure:
-    """What an action on an input returns, or what to tell of its error."""
-    try:
-        return action(*arguments)
-    except (DiffCodecError, MemoryError, RuntimeError) as error:
-        if (line := explain(error)) is None:
-            raise
-        return Failure(line if isinstance(error, DiffCodecError) else f"{source}: {line}")
+def find_standing(task: Task, *, force: bool, resume: bool, difference: Callable[[Task, bool], str | None]) -> Standing:
+    """What there is of a task's result.
 
-
-def tell(outcomes: Iterable[Failure | None]) -> None:
-    """Tell of every failure when it comes.
+    Args:
+        task: the task.
+        force: whether any file may be overwritten.
+        resume: whether an existing result counts.
+        difference: how the existing file differs from the result, if it does; it is told whether the file is newer
+            than the input. If not, only what does not hang on the input counts.
 
     Raises:
-        click.exceptions.Exit: with code 1 if there was any.
+        ConfigError: if there is a file that may not be overwritten.
     """
-    failed = False
-    for outcome in outcomes:
-        if outcome is not None:
-            click.echo(f"Error: {outcome.message}", err=True)
-            failed = True
-    if failed:
-        raise click.exceptions.Exit(1)
+    source, target = task.source, task.target
+    if target == STANDARD or not os.path.exists(target):
+        return Standing.MISSING
+    if not resume:
+        check_writable(target, force, source)
+        return Standing.REPLACEABLE
+    check_writable(target, True, source)
+    newer = (
+        source == STANDARD or not os.path.exists(source) or os.stat(source).st_mtime_ns <= os.stat(target).st_mtime_ns
+    )
+    found = difference(task, newer)
+    if found is None:
+        return Standing.FINISHED if newer else Standing.REPLACEABLE
+    if not force:
+        raise ConfigError(f"{target} exists and {found}: pass --force to overwrite it, or another name with --out")
+    return Standing.REPLACEABLE
+
+
+def finish(worker: Worker[Content, Result], tasks: Sequence[Task]) -> Iterator[tuple[Task, Outcome]]:
+    """Do tasks that were batched together; yields what became of each when that is known.
+
+    Whatever there is of the results, an input is worked on in the same company. Where an input spoils the work
+    of all, they are worked on one by one: the one that is to blame gets named, and the others go on.
+    """
+    overwrite: dict[Task, bool] = {}
+    for task in tasks:
+        standing = attempt(task.source, worker.standing, task)
+        if isinstance(standing, Failure):
+            yield task, standing
+        elif standing is Standing.FINISHED:
+            yield task, DoneBefore()
+        else:
+            overwrite[task] = standing is Standing.REPLACEABLE
+    if not overwrite:
+        return
+    items = []
+    for task in tasks:
+        item = attempt(task.source, worker.read, task)
+        if not isinstance(item, Failure):
+            items.append(item)
+        elif task in overwrite:
+            yield task, item
+
+    def outcomes(batch: Sequence[Item[Content]]) -> Iterator[tuple[Task, Outcome]]:
+        wanted = [item.task in overwrite for item in batch]
+        if not any(wanted):
+            return
+        results = attempt(batch[0].task.source, worker.work, batch)
+        if not isinstance(results, Failure):
+            for item, result in zip(batch, results, strict=True):
+                if item.task in overwrite:
+                    source = item.task.source
+                    yield item.task, attempt(source, worker.write, item, result, overwrite[item.task])
+        elif len(batch) == 1:
+            yield batch[0].task, results
+        else:
+            for item in batch:
+                yield from outcomes([item])
+
+    for batch in batches(items):
+        yield from outcomes(batch)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
-from diffcodec.cli.batch import check_folder, check_writable
 from diffcodec.cli.options import allow_pickle_option
+from diffcodec.cli.outputs import check_folder, check_writable
 from diffcodec.errors import ConfigError
 
 

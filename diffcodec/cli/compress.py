@@ -4,50 +4,46 @@ from __future__ import annotations
 
 import dataclasses
 import io
-import json
 import math
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+import os
+import warnings
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from diffcodec.cli.batch import (
-    STANDARD,
-    Item,
-    check_writable,
-    expand,
-    for_each_batch,
-    label,
-    outputs,
-    read_input,
-    write_output,
+from diffcodec.cli.batch import Done, Item, Standing, Task, find_standing
+from diffcodec.cli.inputs import STANDARD, expand, label, length_of, read_input
+from diffcodec.cli.many import RunOptions, do_all
+from diffcodec.cli.options import (
+    allow_pickle_option,
+    channel_option,
+    complete_file,
+    device_option,
+    effort_option,
+    folder_options,
+    model_option,
+    recursive_option,
 )
-from diffcodec.cli.options import allow_pickle_option, channel_option, device_option, effort_option, model_option
-from diffcodec.errors import ConfigError, TargetError
+from diffcodec.cli.outputs import outputs, write_output
+from diffcodec.errors import StreamError, TargetError
 from diffcodec.targets import Target
 
 if TYPE_CHECKING:
-    from diffcodec.images import Picture
+    from diffcodec.codec import DiffusionCodec
+    from diffcodec.images import Keep, Picture
     from diffcodec.results import Bitstream
 
 PICTURE_SUFFIXES = (
-    ".png",
-    ".jpg",
-    ".jpeg",
-    ".webp",
-    ".bmp",
-    ".tif",
-    ".tiff",
-    ".ppm",
-    ".pgm",
-    ".pnm",
-    ".avif",
-    ".jp2",
-)
+    ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".pnm", ".avif",
+    ".jp2", ".jxl", ".heic", ".heif", ".gif", ".tga", ".qoi",
+)  # fmt: skip
+"""Of the files that are taken from a folder."""
 
 
 @click.command("compress")
-@click.argument("images", nargs=-1, required=True)
+@click.argument("images", nargs=-1, required=True, shell_complete=complete_file)
 @click.option(
     "-t",
     "--timestep",
@@ -64,6 +60,7 @@ PICTURE_SUFFIXES = (
 @click.option(
     "-o",
     "--out",
+    shell_complete=complete_file,
     help="Output file; a folder for several inputs; - for standard output.  [default: beside the input, as .dfc]",
 )
 @model_option("the bundled one")
@@ -84,77 +81,41 @@ PICTURE_SUFFIXES = (
     show_default=True,
     help="Of the shared randomness; other than 0 it costs 8 bytes.",
 )
+@click.option(
+    "--first-frame", is_flag=True, help="Take the first frame of animations, and the first page of documents."
+)
+@click.option(
+    "--keep-metadata",
+    is_flag=True,
+    help="Keep the colour profile and EXIF, which may tell where a photo was taken.  "
+    "[default: colours become sRGB; t = 0 keeps them with their profile]",
+)
 @device_option
 @click.option("--force", is_flag=True, help="Overwrite existing files.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per picture.")
+@recursive_option
+@folder_options
 def command(
     images: tuple[str, ...], timestep: int | None, max_bytes: int | None, max_bpp: float | None,
     min_psnr: float | None, out: str | None, model: str | None, allow_pickle: bool, channel: str, effort: int,
-    steps: int | None, seed: int, device: str, force: bool, as_json: bool,
+    steps: int | None, seed: int, first_frame: bool, keep_metadata: bool, device: str, force: bool, recursive: bool,
+    **run: Any,
 ) -> None:  # fmt: skip
     """Compress pictures to .dfc files: pass exactly one of -t, --bytes, --bpp and --psnr.
 
-    IMAGES are picture files, folders of pictures, or - for standard input.
+    IMAGES are picture files, folders of pictures, patterns such as 'photos/**/*.jpg', or - for standard input.
     """
     if [timestep, max_bytes, max_bpp, min_psnr].count(None) != 3:
         raise click.UsageError("Pass exactly one of -t, --bytes, --bpp and --psnr.")
     goal = make_target(max_bytes, max_bpp, min_psnr)
-    files = expand(images, PICTURE_SUFFIXES)
-    targets = outputs(files, out, ".dfc", many=len(images) > 1 or list(images) != files)
-    if as_json and STANDARD in targets:
-        raise ConfigError("--json and the .dfc file cannot both go to standard output: pass -o FILE")
-
-    from diffcodec.codec import DiffusionCodec
-    from diffcodec.devices import check_device
-    from diffcodec.images import read_picture
-
-    codec = DiffusionCodec.from_pretrained(model, device=check_device(device), allow_pickle=allow_pickle)
-    if not codec.is_calibrated:
-        click.echo(
-            f"Warning: {codec.checkpoint.card.name} has not been calibrated: it runs with equal variances, and files "
-            "are larger than they need be; run `diffcodec calibrate` on it",
-            err=True,
-        )
-
-    def standard_input() -> io.BytesIO:
-        file = io.BytesIO(read_input(STANDARD))
-        file.name = label(STANDARD)
-        return file
-
-    def read(source: str, target: str) -> Item[Picture]:
-        check_writable(target, force, source)
-        picture = read_picture(standard_input() if source == STANDARD else source)
-        # A search for a target goes a way of its own with every picture. And how a lossless file's estimate is
-        # rounded hangs on the last digits of the network's floats, which in company are others.
-        kind = None if goal or timestep == 0 else (picture.width, picture.height, picture.mode)
-        return Item(source, target, picture, kind, picture.width * picture.height)
-
-    def compress(items: Sequence[Item[Picture]]) -> list[Bitstream]:
-        pictures = [item.content for item in items]
-        try:
-            return codec.compress_batch(
-                pictures, timestep=timestep, target=goal, channel=channel, effort=effort, seed=seed, steps=steps
-            )
-        except TargetError as error:
-            raise TargetError(f"{label(items[0].source)}: {error}") from error
-
-    def write(item: Item[Picture], stream: Bitstream) -> None:
-        write_output(item.target, force, lambda file: file.write(stream.data), make_folder=item.target != out)
-        report = stream.report
-        if as_json:
-            values = {"input": item.source, "output": item.target, **dataclasses.asdict(report)}
-            # JSON has no infinity: the PSNR of an exact restoration is null.
-            values = {k: None if isinstance(v, float) and math.isinf(v) else v for k, v in values.items()}
-            click.echo(json.dumps(values))
-        elif item.target != STANDARD:
-            seconds = report.network_seconds + report.coding_seconds
-            click.echo(
-                f"{item.source} -> {item.target}: {report.file_bytes} bytes, {report.bpp:.3f} bpp, "
-                f"{f't = {report.timestep}, ' if goal else ''}"
-                f"{'lossless' if timestep == 0 else f'PSNR {report.psnr_db:.2f} dB'}, {seconds:.1f} s"
-            )
-
-    for_each_batch(zip(files, targets, strict=True), read, compress, write)
+    options = RunOptions(**run)
+    inputs = expand(images, PICTURE_SUFFIXES, recursive=recursive)
+    targets = outputs(inputs.files, out, ".dfc", inputs.many)
+    settings = CompressSettings(
+        timestep=timestep, goal=goal, model=model, allow_pickle=allow_pickle, channel=channel, effort=effort,
+        steps=steps, seed=seed, first_frame=first_frame, keep_metadata=keep_metadata, device=device, force=force,
+        resume=options.resume, named_output=out,
+    )  # fmt: skip
+    do_all(settings, inputs, targets, options)
 
 
 def make_target(max_bytes: int | None, max_bpp: float | None, min_psnr: float | None) -> Target | None:
@@ -164,3 +125,172 @@ def make_target(max_bytes: int | None, max_bpp: float | None, min_psnr: float | 
     if max_bpp is not None:
         return Target.bpp(max_bpp)
     return None if min_psnr is None else Target.psnr(min_psnr)
+
+
+@dataclass(frozen=True)
+class CompressSettings:
+    """How pictures are compressed: the options of the command.
+
+    Args:
+        goal: the target, if there is no timestep.
+        named_output: the one output that was named, whose folder is not made.
+    """
+
+    timestep: int | None
+    goal: Target | None
+    model: str | None
+    allow_pickle: bool
+    channel: str
+    effort: int
+    steps: int | None
+    seed: int
+    first_frame: bool
+    keep_metadata: bool
+    device: str
+    force: bool
+    resume: bool
+    named_output: str | None
+
+    @property
+    def keep(self) -> Keep:
+        """What is kept of a picture besides its pixels: what is lossless means the same colours, too."""
+        if self.keep_metadata:
+            return "metadata"
+        return "meaning" if self.timestep == 0 else "nothing"
+
+    def load(self) -> Compressor:
+        """The worker, with its model."""
+        from diffcodec.codec import DiffusionCodec
+        from diffcodec.devices import check_device
+
+        device = check_device(self.device)
+        return Compressor(
+            self, DiffusionCodec.from_pretrained(self.model, device=device, allow_pickle=self.allow_pickle)
+        )
+
+    def foresee(self, source: str) -> tuple[Hashable, int]:
+        """Kind and number of pixels of a picture, from its header; None and 0 if that cannot be read."""
+        from PIL import Image
+
+        if source == STANDARD or not os.path.isfile(source):
+            return None, 0
+        try:
+            with warnings.catch_warnings(action="ignore"), Image.open(source) as image:
+                (width, height), mode = image.size, image.mode
+        except Exception:  # Pillow raises almost anything; the error is told of when the picture is read
+            return None, 0
+        return self.kind(width, height, mode), width * height
+
+    def kind(self, width: int, height: int, mode: str) -> Hashable:
+        """What pictures that are compressed together have in common.
+
+        A search for a target goes a way of its own with every picture. And how a lossless file's estimate is
+        rounded hangs on the last digits of the network's floats, which in company are others.
+        """
+        return None if self.goal or self.timestep == 0 else (width, height, mode)
+
+
+@dataclass(frozen=True)
+class Compressor:
+    """Compresses pictures: the worker of this command."""
+
+    settings: CompressSettings
+    codec: DiffusionCodec
+
+    @property
+    def warning(self) -> str:
+        """What a person should know before the work begins."""
+        if self.codec.is_calibrated:
+            return ""
+        return (
+            f"{self.codec.checkpoint.card.name} has not been calibrated: it runs with equal variances, and files are "
+            "larger than they need be; run `diffcodec calibrate` on it"
+        )
+
+    def standing(self, task: Task) -> Standing:
+        """What there is of the .dfc file before the work begins."""
+        settings = self.settings
+        return find_standing(task, force=settings.force, resume=settings.resume, difference=self.difference)
+
+    def difference(self, task: Task, newer: bool) -> str | None:
+        """How an existing .dfc file differs from what would be made, as far as can be told without making it."""
+        from diffcodec.bitstream.container import read_container
+        from diffcodec.channel import ChannelId
+
+        settings, data = self.settings, read_input(task.target)
+        try:
+            header = read_container(data, name=task.target).header
+        except StreamError:
+            return "is not a whole .dfc file"
+        wanted = {
+            "fingerprint": self.codec.fingerprint,
+            "channel": int(ChannelId[settings.channel.upper()]),
+            "effort": settings.effort,
+            "level_list": self.codec.tables.list_for(header.pixels, settings.steps),
+        }
+        if settings.timestep is not None:
+            wanted["timestep"] = settings.timestep
+        if settings.timestep != 0:  # what is stored as it is has no noise, and no seed
+            wanted["seed"] = settings.seed
+        names = {"fingerprint": "model", "level_list": "number of steps"}
+        others = [names.get(name, name) for name, value in wanted.items() if getattr(header, name) != value]
+        if others:
+            return f"was made with another {' and '.join(others)}"
+        goal = settings.goal
+        if goal and goal.is_limit and not goal.is_met_by(FileSize(len(data), 8 * len(data) / header.pixels)):
+            return "misses the target"
+        if newer and task.pixels not in (0, header.pixels):
+            return "is of a picture of another size"
+        return None
+
+    def read(self, task: Task) -> Item[Picture]:
+        """Read a picture."""
+        from diffcodec.images import read_picture
+
+        source: str | io.BytesIO = task.source
+        if task.source == STANDARD:
+            source = io.BytesIO(read_input(STANDARD))
+            source.name = label(STANDARD)
+        picture = read_picture(source, first_frame=self.settings.first_frame, keep=self.settings.keep)
+        kind = self.settings.kind(picture.width, picture.height, picture.mode)
+        return Item(task, picture, kind, picture.width * picture.height)
+
+    def work(self, items: Sequence[Item[Picture]]) -> list[Bitstream]:
+        """Compress pictures of one kind."""
+        settings = self.settings
+        try:
+            return self.codec.compress_batch(
+                [item.content for item in items], timestep=settings.timestep, target=settings.goal,
+                channel=settings.channel, effort=settings.effort, seed=settings.seed, steps=settings.steps,
+            )  # fmt: skip
+        except TargetError as error:
+            raise TargetError(f"{label(items[0].task.source)}: {error}") from error
+
+    def write(self, item: Item[Picture], stream: Bitstream, overwrite: bool) -> Done:
+        """Write a .dfc file."""
+        source, target, report = item.task.source, item.task.target, stream.report
+        make_folder = target != self.settings.named_output
+        write_output(target, overwrite, lambda file: file.write(stream.data), make_folder=make_folder)
+        exact = math.isinf(report.psnr_db)
+        # JSON has no infinity: the PSNR of an exact restoration is null.
+        notes = item.content.notes
+        values = {**dataclasses.asdict(report), "psnr_db": None if exact else report.psnr_db, "notes": notes}
+        reached = f"t = {report.timestep}, " if self.settings.goal else ""
+        quality = "lossless" if self.settings.timestep == 0 else f"PSNR {report.psnr_db:.2f} dB"
+        line = (
+            f"{source} -> {target}: {report.file_bytes} bytes, {report.bpp:.3f} bpp, {reached}{quality}, "
+            f"{report.network_seconds + report.coding_seconds:.1f} s"
+        )
+        return Done(
+            line if target != STANDARD else "", values, length_of(source), report.file_bytes, item.pixels, report.bpp,
+            psnr_db=values["psnr_db"], notes=tuple(f"{label(source)}: {note}" for note in notes),
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class FileSize:
+    """The figures of a file that can be told without its picture."""
+
+    file_bytes: int
+    bpp: float
+    psnr_db: float = math.nan

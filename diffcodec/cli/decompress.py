@@ -2,34 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from diffcodec.cli.batch import (
-    STANDARD,
-    Item,
-    check_writable,
-    expand,
-    for_each_batch,
-    label,
-    outputs,
-    read_input,
-    write_output,
+from diffcodec.bitstream.container import DEFAULT_MAX_PIXELS, read_container, read_header, read_partial
+from diffcodec.cli.batch import Done, Item, Standing, Task, find_standing
+from diffcodec.cli.inputs import STANDARD, beginning, expand, label, read_input
+from diffcodec.cli.many import RunOptions, do_all
+from diffcodec.cli.options import (
+    allow_pickle_option,
+    complete_file,
+    device_option,
+    folder_options,
+    model_option,
+    recursive_option,
 )
-from diffcodec.cli.options import allow_pickle_option, device_option, model_option
+from diffcodec.cli.outputs import outputs, write_output
+from diffcodec.errors import ImageError, StreamError
 
 if TYPE_CHECKING:
-    from diffcodec.decoders import DecoderKind
+    from diffcodec.codec import DiffusionCodec
+    from diffcodec.decoders import Decoder, DecoderKind
     from diffcodec.results import Preview
+
+HEADER_BYTES = 1024
+"""More than a header has."""
 
 
 @click.command("decompress")
-@click.argument("files", nargs=-1, required=True)
+@click.argument("files", nargs=-1, required=True, shell_complete=complete_file)
 @click.option(
     "-o",
     "--out",
+    shell_complete=complete_file,
     help="Output picture, its format by its name; a folder for several inputs; - for standard "
     "output (PNG).  [default: beside the input, as .png]",
 )
@@ -61,87 +69,183 @@ if TYPE_CHECKING:
 @click.option("--max-pixels", type=click.IntRange(1), help="Refuse larger pictures.  [default: 89478485]")
 @device_option
 @click.option("--force", is_flag=True, help="Overwrite existing files.")
+@recursive_option
+@folder_options
 def command(
     files: tuple[str, ...], out: str | None, timestep: int | None, decoder: DecoderKind, decoder_steps: int | None,
     decoder_seed: int, partial: bool, model: str | None, allow_pickle: bool, max_pixels: int | None, device: str,
-    force: bool,
+    force: bool, recursive: bool, **run: Any,
 ) -> None:  # fmt: skip
     """Restore pictures from .dfc files.
 
-    FILES are .dfc files, folders of them, or - for standard input. Lossless files (t = 0) give their exact pixels
-    whatever the decoder.
+    FILES are .dfc files, folders of them, patterns such as 'photos/**/*.dfc', or - for standard input. Lossless files
+    (t = 0) give their exact pixels whatever the decoder.
     """
-    sources = expand(files, [".dfc"])
-    targets = outputs(sources, out, ".png", many=len(files) > 1 or list(files) != sources)
+    options = RunOptions(**run)
+    inputs = expand(files, [".dfc"], recursive=recursive)
+    targets = outputs(inputs.files, out, ".png", inputs.many)
 
-    from diffcodec.bitstream.container import DEFAULT_MAX_PIXELS, read_container, read_header, read_partial
-    from diffcodec.codec import DiffusionCodec
     from diffcodec.decoders import Decoder
-    from diffcodec.devices import check_device
-    from diffcodec.images import check_mode, picture_format, write_picture
 
-    maker = Decoder(decoder, decoder_steps, decoder_seed)
-    where = check_device(device)
-    limit = max_pixels or DEFAULT_MAX_PIXELS
-    codecs: dict[bytes, DiffusionCodec] = {}
+    settings = DecompressSettings(
+        timestep=timestep, decoder=Decoder(decoder, decoder_steps, decoder_seed), partial=partial, model=model,
+        allow_pickle=allow_pickle, max_pixels=max_pixels or DEFAULT_MAX_PIXELS, device=device, force=force,
+        resume=options.resume, named_output=out,
+    )  # fmt: skip
+    do_all(settings, inputs, targets, options)
 
-    def codec_for(data: bytes, name: str) -> DiffusionCodec:
-        fingerprint = b"" if model else read_header(data).header.fingerprint
-        if fingerprint not in codecs:
-            codecs[fingerprint] = (
-                DiffusionCodec.from_pretrained(model, device=where, allow_pickle=allow_pickle)
-                if model
-                else DiffusionCodec.for_stream(data, device=where, name=name)
-            )
-        return codecs[fingerprint]
 
-    def format_of(target: str) -> str:
-        return "PNG" if target == STANDARD else picture_format(target)
+@dataclass(frozen=True)
+class DecompressSettings:
+    """How pictures are restored: the options of the command.
 
-    def read(source: str, target: str) -> Item[bytes]:
-        check_writable(target, force, source)
-        file_format = format_of(target)
-        data = read_input(source)
+    Args:
+        decoder: makes pictures of noisy states.
+        named_output: the one output that was named, whose folder is not made.
+    """
+
+    timestep: int | None
+    decoder: Decoder
+    partial: bool
+    model: str | None
+    allow_pickle: bool
+    max_pixels: int
+    device: str
+    force: bool
+    resume: bool
+    named_output: str | None
+
+    def load(self) -> Restorer:
+        """The worker; which models it needs, the files say."""
+        from diffcodec.devices import check_device
+
+        check_device(self.device)
+        return Restorer(self)
+
+    def foresee(self, source: str) -> tuple[Hashable, int]:
+        """Kind and number of pixels of a file's picture, from its header; None and 0 if that cannot be read."""
+        try:
+            header = read_header(beginning(source, HEADER_BYTES)).header
+        except StreamError:  # is told of when the file is read
+            return None, 0
+        return None if self.partial else header, header.pixels
+
+
+@dataclass(frozen=True)
+class Restorer:
+    """Restores pictures: the worker of this command.
+
+    Args:
+        settings: how.
+        codecs: those that have been loaded, by the fingerprints of their models.
+        warning: see `Worker`.
+    """
+
+    settings: DecompressSettings
+    codecs: dict[bytes, DiffusionCodec] = field(default_factory=dict)
+    warning: str = ""
+
+    def standing(self, task: Task) -> Standing:
+        """What there is of the picture before the work begins."""
+        settings = self.settings
+        return find_standing(task, force=settings.force, resume=settings.resume, difference=self.difference)
+
+    def difference(self, task: Task, newer: bool) -> str | None:
+        """How an existing picture differs from what would be made, as far as can be told without making it."""
+        from diffcodec.images import read_picture
+
+        try:
+            picture = read_picture(task.target, max_pixels=self.settings.max_pixels)
+        except ImageError:
+            return "cannot be read as a picture"
+        if newer and task.pixels not in (0, picture.width * picture.height):
+            return "is a picture of another size"
+        return None
+
+    def read(self, task: Task) -> Item[bytes]:
+        """Read a .dfc file, and check that its picture can be written."""
+        from diffcodec.images import check_mode
+
+        settings, name = self.settings, label(task.source)
+        file_format = format_of(task.target)
+        data = read_input(task.source)
         # A damaged file is refused before any model is looked for.
         container = (
-            read_partial(data, max_pixels=limit, name=label(source)).container
-            if partial
-            else read_container(data, max_pixels=limit, name=label(source))
+            read_partial(data, max_pixels=settings.max_pixels, name=name).container
+            if settings.partial
+            else read_container(data, max_pixels=settings.max_pixels, name=name)
         )
         header = container.header
         mode = header.colour.name + ("A" if container.alpha is not None else "")
-        check_mode(mode, file_format, target)
-        return Item(source, target, data, None if partial else header, header.pixels)
+        check_mode(mode, file_format, task.target)
+        return Item(task, data, None if settings.partial else header, header.pixels)
 
-    def restore(items: Sequence[Item[bytes]]) -> list[Preview]:
-        names = [label(item.source) for item in items]
+    def work(self, items: Sequence[Item[bytes]]) -> list[Preview]:
+        """Restore pictures of one kind."""
+        settings = self.settings
+        names = [label(item.task.source) for item in items]
         streams = [item.content for item in items]
-        codec = codec_for(streams[0], names[0])
-        if partial:
+        codec = self.codec_for(streams[0], names[0])
+        if settings.partial:
             return [
                 codec.restore(
-                    streams[0], timestep=timestep, decoder=maker, partial=True, max_pixels=limit, name=names[0]
+                    streams[0], timestep=settings.timestep, decoder=settings.decoder, partial=True,
+                    max_pixels=settings.max_pixels, name=names[0],
                 )
-            ]
-        return codec.restore_batch(streams, timestep=timestep, decoder=maker, max_pixels=limit, names=names)
+            ]  # fmt: skip
+        return codec.restore_batch(
+            streams, timestep=settings.timestep, decoder=settings.decoder, max_pixels=settings.max_pixels, names=names
+        )
 
-    def write(item: Item[bytes], preview: Preview) -> None:
-        source, target, picture = item.source, item.target, preview.picture
-        write_output(
-            target, force, lambda file: write_picture(picture, file, format_of(target), name=target),
-            make_folder=target != out,
+    def codec_for(self, data: bytes, name: str) -> DiffusionCodec:
+        """The codec with the model that was named, or else with the one that made the file."""
+        from diffcodec.codec import DiffusionCodec
+        from diffcodec.devices import check_device
+
+        settings = self.settings
+        fingerprint = b"" if settings.model else read_header(data).header.fingerprint
+        if fingerprint not in self.codecs:
+            device = check_device(settings.device)
+            self.codecs[fingerprint] = (
+                DiffusionCodec.from_pretrained(settings.model, device=device, allow_pickle=settings.allow_pickle)
+                if settings.model
+                else DiffusionCodec.for_stream(data, device=device, name=name)
+            )
+        return self.codecs[fingerprint]
+
+    def write(self, item: Item[bytes], preview: Preview, overwrite: bool) -> Done:
+        """Write a picture."""
+        from diffcodec.images import metadata_left_out, write_picture
+
+        source, target, picture = item.task.source, item.task.target, preview.picture
+        length = write_output(
+            target, overwrite, lambda file: write_picture(picture, file, format_of(target), name=target),
+            make_folder=target != self.settings.named_output,
         )  # fmt: skip
+        warning = ""
         if preview.problem is not None:
             lost = read_header(item.content).alpha_bytes is not None and picture.alpha is None
-            click.echo(
-                f"Warning: {label(source)} {preview.problem}; {target} is step {preview.step} of {preview.steps} "
+            warning = (
+                f"{label(source)} {preview.problem}; {target} is step {preview.step} of {preview.steps} "
                 f"(t = {preview.timestep:g}){', without the alpha plane' if lost else ''}"
-                f"{'' if preview.verified else ', and unverified'}",
-                err=True,
+                f"{'' if preview.verified else ', and unverified'}"
             )
-        if target != STANDARD:
-            made = f"t = {preview.timestep:g}"
-            made += f", {preview.decoder} decoder" if preview.decoder in ("flow", "ancestral") else ""
-            click.echo(f"{source} -> {target}: {picture.width} x {picture.height} {picture.mode}, {made}")
+        lacking = metadata_left_out(picture.metadata, format_of(target))
+        made = f"t = {preview.timestep:g}"
+        made += f", {preview.decoder} decoder" if preview.decoder in ("flow", "ancestral") else ""
+        line = f"{source} -> {target}: {picture.width} x {picture.height} {picture.mode}, {made}"
+        values = {
+            "width": picture.width, "height": picture.height, "mode": picture.mode, "timestep": preview.timestep,
+            "decoder": preview.decoder, "step": preview.step, "steps": preview.steps, "verified": preview.verified,
+        }  # fmt: skip
+        return Done(
+            line if target != STANDARD else "", values, len(item.content), length, item.pixels,
+            8 * len(item.content) / item.pixels, warning=warning, notes=(f"{target}: {lacking}",) if lacking else (),
+        )  # fmt: skip
 
-    for_each_batch(zip(sources, targets, strict=True), read, restore, write)
+
+def format_of(target: str) -> str:
+    """The format that a picture is written in."""
+    from diffcodec.images import picture_format
+
+    return "PNG" if target == STANDARD else picture_format(target)

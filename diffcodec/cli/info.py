@@ -6,18 +6,21 @@ import json
 
 import click
 
-from diffcodec.cli.batch import expand, for_each, label, read_input
+from diffcodec.cli.failures import Failure, attempt, tell
+from diffcodec.cli.inputs import expand, label, read_input
+from diffcodec.cli.options import complete_file, recursive_option
 
 
 @click.command("info")
-@click.argument("files", nargs=-1, required=True)
+@click.argument("files", nargs=-1, required=True, shell_complete=complete_file)
+@recursive_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per file.")
-def command(files: tuple[str, ...], as_json: bool) -> None:
+def command(files: tuple[str, ...], recursive: bool, as_json: bool) -> None:
     """Show what the headers of .dfc files say, without loading a model."""
     from diffcodec.bitstream.container import read_header, what_is_wrong
     from diffcodec.channel.base import ChannelId
 
-    def show(source: str, _: str) -> None:
+    def show(source: str) -> None:
         data = read_input(source)
         info = read_header(data, name=label(source))
         header = info.header
@@ -55,5 +58,14 @@ def command(files: tuple[str, ...], as_json: bool) -> None:
                 shown = f"{value:.4f}" if key == "bpp" else value
                 click.echo(f"{key.replace('_', ' '):>17}  {shown}")
 
-    sources = expand(files, [".dfc"])
-    for_each(((source, "") for source in sources), show)
+    inputs = expand(files, [".dfc"], recursive=recursive)
+    failures = list(inputs.failures)
+    for failure in failures:
+        tell(failure)
+    for source in inputs.paths:
+        outcome = attempt(source, show, source)
+        if isinstance(outcome, Failure):
+            tell(outcome)
+            failures.append(outcome)
+    if failures:
+        raise click.exceptions.Exit(1)

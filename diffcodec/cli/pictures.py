@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from diffcodec.cli.batch import STANDARD, check_folder, check_writable, write_output
+from diffcodec.cli.inputs import STANDARD
 from diffcodec.cli.options import allow_pickle_option, device_option, model_option, sampler_option
+from diffcodec.cli.outputs import check_folder, check_writable, write_output
 from diffcodec.errors import CheckpointError, ImageError
 
 if TYPE_CHECKING:

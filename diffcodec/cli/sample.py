@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from diffcodec.cli.batch import STANDARD, names_folder, write_output
+from diffcodec.cli.inputs import STANDARD
+from diffcodec.cli.outputs import names_folder, write_output
 from diffcodec.cli.pictures import (
     SamplingOptions,
     check_target,

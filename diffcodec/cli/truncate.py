@@ -6,8 +6,9 @@ from pathlib import Path
 
 import click
 
-from diffcodec.cli.batch import STANDARD, check_folder, check_writable, label, read_input, write_output
+from diffcodec.cli.inputs import STANDARD, label, read_input
 from diffcodec.cli.options import allow_pickle_option, model_option
+from diffcodec.cli.outputs import check_folder, check_writable, write_output
 
 
 @click.command("truncate")

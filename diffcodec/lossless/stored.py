@@ -10,9 +10,11 @@ import io
 from enum import IntEnum
 
 import numpy as np
+from PIL import Image
 
 from diffcodec.errors import CorruptStreamError, ImageError
 from diffcodec.images import Picture, picture_to_pil, read_picture
+from diffcodec.images.pillow_errors import translated
 
 _MAX_WEBP_SIDE = 16383
 _RIFF_BYTES = 20
@@ -51,7 +53,13 @@ def restore(kind: StoredKind, body: bytes, width: int, height: int, mode: str) -
         chunk = b"VP8L" + len(body).to_bytes(4, "little") + body + b"\0" * (len(body) % 2)
         body = b"RIFF" + (4 + len(chunk)).to_bytes(4, "little") + b"WEBP" + chunk
     try:
-        picture = read_picture(io.BytesIO(body), max_pixels=width * height, formats=[kind.name])
+        with translated("the body"):
+            image = Image.open(io.BytesIO(body), formats=[kind.name])
+        with image:
+            if image.mode not in ("RGB", "L", "RGBA", "LA"):
+                raise ImageError(f"the body has mode {image.mode}")
+            # The pixels as they are, whatever profile somebody has put into the body.
+            picture = read_picture(image, max_pixels=width * height, keep="meaning")
     except ImageError as error:
         raise CorruptStreamError("the stored picture cannot be read") from error
     pixels, alpha = picture.pixels, picture.alpha

@@ -2,26 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Mapping
+from typing import Any
 
 import click
 
-from diffcodec.cli.batch import STANDARD, check_folder, check_writable, write_output
-
-Command = TypeVar("Command", bound=Callable[..., Any])
-
-
-def together(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
-    """Several options as one decorator; --help shows them in this order."""
-
-    def decorate(function: Command) -> Command:
-        for option in reversed(options):
-            function = option(function)
-        return function
-
-    return decorate
-
+from diffcodec.cli.inputs import STANDARD
+from diffcodec.cli.options import together
+from diffcodec.cli.outputs import check_folder, check_writable, write_output
 
 root_option = click.option("--root", default="data", show_default=True, help="Where to find CIFAR-10, or to put it.")
 limit_option = click.option(

@@ -15,9 +15,8 @@ from diffcodec.cli.evaluate.options import (
     report_options,
     root_option,
     seed_option,
-    together,
 )
-from diffcodec.cli.options import allow_pickle_option, device_option, model_option, sampler_option
+from diffcodec.cli.options import allow_pickle_option, device_option, model_option, sampler_option, together
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -1,0 +1,134 @@
+"""Where results go, and whether they may."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+from diffcodec.cli.inputs import STANDARD, Input
+from diffcodec.errors import ConfigError
+from diffcodec.files import atomic_write
+
+
+def names_folder(name: str) -> bool:
+    """Whether a name stands for a folder: there is one, or it ends in a slash."""
+    return os.path.isdir(name) or name.endswith(("/", os.sep))
+
+
+def outputs(files: Sequence[Input], out: str | None, suffix: str, many: bool) -> list[str]:
+    """Where the result of every file goes: `photo.png` to `photo.dfc`.
+
+    Where several inputs would go to one file, such as `photo.png` and `photo.jpg`, all of these keep their suffix:
+    `photo.png.dfc`, `photo.jpg.dfc`.
+
+    Args:
+        files: input files.
+        out: a file for one input, a folder for several (or if it ends in a slash); None is beside every input.
+        suffix: of the results.
+        many: whether several inputs, or a folder, were named.
+
+    Raises:
+        ConfigError: if two results would be the same file all the same, or `out` does not fit the inputs.
+    """
+    if out is not None and not many and not names_folder(out):
+        return [out]
+    if many and (out == STANDARD or any(file.path == STANDARD for file in files)):
+        raise ConfigError("standard input and output (-) go with exactly one input")
+    if out is not None and os.path.isfile(out):
+        raise ConfigError(f"{out} is a file: several inputs need a folder for their results")
+    if many:
+        return _distinct([_result(file, out, suffix) for file in files])
+    (file,) = files
+    if file.path == STANDARD:
+        return [STANDARD if out is None else str(Path(out) / f"stdin{suffix}")]
+    return [_result(file, out, suffix)[0]]
+
+
+def _result(file: Input, out: str | None, suffix: str) -> tuple[str, str]:
+    """Names of a result, without and with the suffix of its input."""
+    path = Path(file.path) if out is None else Path(out) / file.below
+    return str(path.parent / (path.stem + suffix)), str(path.parent / (path.name + suffix))
+
+
+def _distinct(names: Sequence[tuple[str, str]]) -> list[str]:
+    """The first name of each result if nobody else has it, and the second where somebody has."""
+    chosen = [short for short, _ in names]
+    while shared := _shared(chosen):
+        # A longer name may be another's short one, so once is not enough.
+        longer = [place for place in shared if chosen[place] != names[place][1]]
+        if not longer:
+            short = names[shared[0]][0]
+            raise ConfigError(f"two inputs would both be written to {short}: do them in two calls with two --out")
+        for place in longer:
+            chosen[place] = names[place][1]
+    return chosen
+
+
+def _shared(names: Sequence[str]) -> list[int]:
+    """Places of the names that stand for a file that another name stands for, too."""
+    places: dict[str, list[int]] = {}
+    for place, name in enumerate(names):
+        places.setdefault(os.path.realpath(name), []).append(place)
+    return [place for same in places.values() if len(same) > 1 for place in same]
+
+
+def check_writable(name: str, force: bool, source: str = STANDARD) -> None:
+    """Fail before the work, not after it, if the result may not be written.
+
+    Raises:
+        ConfigError: if the file exists and `force` is not set, or it is the input itself.
+    """
+    if name == STANDARD or not os.path.exists(name):
+        return
+    if source != STANDARD and os.path.exists(source) and os.path.samefile(name, source):
+        raise ConfigError(f"{name} is the input itself: pass another name with --out")
+    if not force:
+        raise ConfigError(f"{name} exists: pass --force to overwrite it, or another name with --out")
+
+
+def check_folder(name: str) -> None:
+    """Fail before the work, not after it, if there is no folder for a result, or one that takes no files.
+
+    Raises:
+        ConfigError: if so.
+    """
+    folder = os.path.dirname(name) or "."
+    if not os.path.isdir(folder):
+        raise ConfigError(f"{name} cannot be written: the directory {folder} does not exist; make it first")
+    if not os.access(folder, os.W_OK):
+        raise ConfigError(f"{name} cannot be written: you may not write in the directory {folder}")
+
+
+def write_output(name: str, force: bool, write: Callable[[BinaryIO], object], *, make_folder: bool = False) -> int:
+    """Write a file whole or not at all, or standard output.
+
+    Args:
+        name: of the file.
+        force: whether to overwrite it.
+        write: is given the open file.
+        make_folder: whether to make the folder that it goes to.
+
+    Returns:
+        The file's length in bytes.
+
+    Raises:
+        ConfigError: if it cannot be written.
+    """
+    if name == STANDARD:
+        buffer = io.BytesIO()
+        write(buffer)
+        sys.stdout.buffer.write(buffer.getvalue())
+        sys.stdout.buffer.flush()
+        return len(buffer.getvalue())
+    if make_folder:
+        try:
+            os.makedirs(os.path.dirname(name) or ".", exist_ok=True)
+        except OSError as error:
+            raise ConfigError(f"{os.path.dirname(name)} cannot be made: {error.strerror or error}") from error
+    with atomic_write(Path(name), overwrite=force) as file:
+        write(file)
+        return file.tell()

@@ -1,0 +1,83 @@
+"""A picture of the codec, as a Pillow image, and in the unit range of the networks."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from diffcodec.errors import ImageError
+from diffcodec.metadata import Metadata
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """A picture of 8 bits per sample.
+
+    Args:
+        pixels: uint8, shape (H, W, 3) for colour or (H, W) for grey.
+        alpha: uint8, shape (H, W); None if opaque throughout.
+        metadata: what was read along with the pixels and is to be kept; empty if nothing.
+        notes: what a person should know of how the pixels came about, a phrase each; empty if they are a file's own.
+
+    Raises:
+        ImageError: if shapes or types are others, or there are no pixels.
+    """
+
+    pixels: NDArray[np.uint8]
+    alpha: NDArray[np.uint8] | None = None
+    metadata: Metadata = field(default_factory=Metadata)
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        shape = self.pixels.shape
+        if self.pixels.dtype != np.uint8 or len(shape) not in (2, 3) or shape[2:] not in ((), (3,)):
+            raise ImageError(f"pixels must be uint8 (H, W, 3) or (H, W), not {self.pixels.dtype} {shape}")
+        if 0 in shape:
+            raise ImageError(f"a picture needs at least one pixel, not {self.width} x {self.height}")
+        if self.alpha is not None and (self.alpha.dtype != np.uint8 or self.alpha.shape != shape[:2]):
+            raise ImageError(f"alpha must be uint8 {shape[:2]}, not {self.alpha.dtype} {self.alpha.shape}")
+
+    @property
+    def width(self) -> int:
+        """In pixels."""
+        return int(self.pixels.shape[1])
+
+    @property
+    def height(self) -> int:
+        """In pixels."""
+        return int(self.pixels.shape[0])
+
+    @property
+    def mode(self) -> str:
+        """Pillow's name of the mode: RGB, L, RGBA or LA."""
+        return ("RGB" if self.pixels.ndim == 3 else "L") + ("" if self.alpha is None else "A")
+
+
+def picture_to_pil(picture: Picture) -> Image.Image:
+    """The picture as a Pillow image of its mode."""
+    image = Image.fromarray(picture.pixels)
+    if picture.alpha is not None:
+        image.putalpha(Image.fromarray(picture.alpha))
+    return image
+
+
+def to_unit(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Maps 0..255 to [-1, 1] by v / 127.5 - 1: shape (H, W, 3) or (H, W) to (C, H, W)."""
+    planes = pixels[None] if pixels.ndim == 2 else np.moveaxis(pixels, 2, 0)
+    unit: NDArray[np.float32] = np.ascontiguousarray(planes, np.float32) / np.float32(127.5) - np.float32(1)
+    return unit
+
+
+def from_unit(x: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Undoes `to_unit`, rounding to the nearest level and clipping: (C, H, W) to (H, W, 3) or (H, W).
+
+    Raises:
+        ValueError: if there are neither one nor three planes, or a value is not a number.
+    """
+    if x.ndim != 3 or x.shape[0] not in (1, 3):
+        raise ValueError(f"x must have shape (1, H, W) or (3, H, W), not {x.shape}")
+    if np.isnan(x).any():
+        raise ValueError("x holds values that are not numbers")
+    levels = np.rint(np.clip((x + 1) * 127.5, 0, 255)).astype(np.uint8)
+    return np.ascontiguousarray(levels[0] if levels.shape[0] == 1 else np.moveaxis(levels, 0, 2))

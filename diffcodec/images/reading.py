@@ -1,0 +1,149 @@
+"""Reading pictures from files."""
+
+from __future__ import annotations
+
+import io
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from PIL import Image, ImageOps
+
+from diffcodec.errors import ImageError
+from diffcodec.images import plugins
+from diffcodec.images.colours import Keep, picture_from_pil
+from diffcodec.images.depth import bits_per_sample
+from diffcodec.images.exif import exif_of, of_upright_picture
+from diffcodec.images.picture import Picture
+from diffcodec.images.pillow_errors import translated
+
+DEFAULT_MAX_PIXELS = 89_478_485
+"""Most pixels that are read unless the caller asks for more: the number above which Pillow warns."""
+
+# Still pictures in pixels. Not EPS and the like, for which Pillow would start another program.
+_READABLE = (
+    "PNG", "JPEG", "MPO", "WEBP", "BMP", "TIFF", "PPM", "AVIF", "JPEG2000", "JXL", "HEIF", "GIF", "ICO", "ICNS", "TGA",
+    "QOI", "DIB", "PCX", "SGI",
+)  # fmt: skip
+
+# Their further frames are other views of the picture that Pillow shows first.
+_WITH_VIEWS = ("MPO", "HEIF")
+
+_HEAD_BYTES = 1 << 16
+"""As far as a file is searched for what Pillow does not tell."""
+
+
+def read_picture(
+    source: str | Path | BinaryIO | Image.Image,
+    *,
+    max_pixels: int = DEFAULT_MAX_PIXELS,
+    first_frame: bool = False,
+    keep: Keep = "nothing",
+) -> Picture:
+    """Reads a still picture of 8 bits per sample, turned upright as its EXIF orientation says.
+
+    RGB, L, RGBA and LA are taken as they are, palettes and single bits as the same colours in one of these modes, and a
+    transparent colour becomes an alpha plane. Other modes are converted, and so are the colours of a profile other than
+    sRGB: the picture's `notes` say so. Of an MPO or HEIC file (a camera's) the main picture is taken.
+
+    Args:
+        source: a file's path, an open binary file, or a Pillow image, which stays open.
+        max_pixels: refuse larger pictures before decoding them. Pillow's own limit is twice the default.
+        first_frame: take the first frame of an animation, or page of a document, instead of refusing it; of a Pillow
+            image the one that it is at.
+        keep: what is kept besides pixels, see `Keep`.
+
+    Raises:
+        ImageError: for everything else: more than 8 bits per sample, several frames, damaged or missing files, too many
+            pixels. The message names the file.
+    """
+    if isinstance(source, Image.Image):
+        name = str(getattr(source, "filename", "")) or "the image"
+        return _to_picture(source, b"", name, max_pixels, first_frame, keep)
+    name = str(source) if isinstance(source, str | Path) else str(getattr(source, "name", "the image"))
+    with _opened(source, name) as file:
+        with translated(name):
+            head = file.read(_HEAD_BYTES)
+        if not head:
+            raise ImageError(f"{name} is not a picture: it is empty")
+        Image.init()
+        plugins.prepare(head, name)
+        with translated(name):
+            image = Image.open(file, formats=[format for format in _READABLE if format in Image.OPEN])
+        with image:
+            return _to_picture(image, head, name, max_pixels, first_frame, keep)
+
+
+@contextmanager
+def _opened(source: str | Path | BinaryIO, name: str) -> Iterator[BinaryIO]:
+    """The file at its beginning. Pipes are read to their end, unless they are opened by name: that might wait forever.
+
+    Raises:
+        ImageError: if it cannot be opened.
+    """
+    if not isinstance(source, str | Path):
+        with translated(name):
+            seekable = source.seekable()
+            file = source if seekable else io.BytesIO(source.read())
+            file.seek(0)
+        yield file
+        return
+    with translated(name):
+        kind = os.stat(source).st_mode
+    if stat.S_ISDIR(kind):
+        raise ImageError(f"{name} is a folder, not a picture")
+    if not stat.S_ISREG(kind):
+        raise ImageError(f"{name} is a pipe or a device, not a file: write the picture to a file first")
+    with translated(name):
+        file = open(source, "rb")  # noqa: SIM115 - what follows has errors of its own
+    with file:
+        yield file
+
+
+def _to_picture(
+    image: Image.Image, head: bytes, name: str, max_pixels: int, first_frame: bool, keep: Keep
+) -> Picture:  # fmt: skip
+    width, height = image.size
+    if width * height > max_pixels:
+        raise ImageError(f"{name} has {width} x {height} pixels, more than the limit of {max_pixels}")
+    with translated(name):
+        frames = 1 if image.format in _WITH_VIEWS else getattr(image, "n_frames", 1)
+    if frames != 1 and not first_frame:
+        raise ImageError(f"{name} has {frames} frames, and only stills are taken: pass --first-frame to take the first")
+    if (bits := bits_per_sample(image, head)) > 8:
+        raise ImageError(
+            f"{name} has {bits} bits per sample, and at most 8 are taken: reduce it first, for example with "
+            "`magick IN -depth 8 OUT.png`"
+        )
+    with translated(name):
+        image.load()
+    notes: list[str] = []
+    exif = _kept_exif(image, notes) if keep == "metadata" else None
+    image = _upright(image, notes)
+    with translated(name):
+        picture = picture_from_pil(image, keep=keep, exif=exif)
+    return Picture(picture.pixels, picture.alpha, picture.metadata, (*notes, *picture.notes))
+
+
+def _kept_exif(image: Image.Image, notes: list[str]) -> bytes | None:
+    """The EXIF block as it is kept; a damaged one is left out."""
+    try:
+        with translated("the EXIF block"):
+            exif = exif_of(image)
+            return of_upright_picture(exif) if exif else None
+    except ImageError:
+        notes.append("its EXIF block is damaged, and is not kept")
+        return None
+
+
+def _upright(image: Image.Image, notes: list[str]) -> Image.Image:
+    """The image as its orientation says; a damaged one does not make the picture unreadable."""
+    try:
+        with translated("the orientation"):
+            return ImageOps.exif_transpose(image)
+    except ImageError:
+        notes.append("its EXIF block is damaged: it may lie on its side")
+        return image

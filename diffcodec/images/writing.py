@@ -1,0 +1,158 @@
+"""Writing pictures to files."""
+
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+from PIL import Image
+
+from diffcodec.errors import ImageError
+from diffcodec.images.exif import without_layout
+from diffcodec.images.picture import Picture, picture_to_pil
+from diffcodec.images.pillow_errors import translated
+from diffcodec.metadata import Metadata
+
+_MAX_JPEG_EXIF_BYTES = 65533
+"""What a JPEG file's segment holds."""
+
+
+@dataclass(frozen=True)
+class _Format:
+    """What a format takes without changing a pixel (JPEG and AVIF excepted).
+
+    Args:
+        modes: of pictures.
+        options: for Pillow.
+        holds_metadata: whether it holds colour profiles and EXIF.
+    """
+
+    modes: tuple[str, ...]
+    options: Mapping[str, object] = field(default_factory=dict)
+    holds_metadata: bool = True
+
+
+_FORMATS = {
+    "PNG": _Format(("RGB", "L", "RGBA", "LA")),
+    "TIFF": _Format(("RGB", "L", "RGBA", "LA"), {"compression": "tiff_adobe_deflate"}),
+    "WEBP": _Format(("RGB", "RGBA"), {"lossless": True, "exact": True}),
+    "BMP": _Format(("RGB", "L"), holds_metadata=False),
+    "PPM": _Format(("RGB", "L"), holds_metadata=False),
+    "JPEG": _Format(("RGB", "L"), {"quality": 95, "subsampling": 0}),
+    "AVIF": _Format(("RGB", "RGBA"), {"quality": 95, "subsampling": "4:4:4"}),
+}
+_EXTENSIONS = {
+    ".png": "PNG",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+    ".webp": "WEBP",
+    ".bmp": "BMP",
+    ".ppm": "PPM",
+    ".pgm": "PPM",
+    ".pnm": "PPM",
+    ".jpg": "JPEG",
+    ".jpeg": "JPEG",
+    ".avif": "AVIF",
+}
+
+
+def picture_format(path: str | Path) -> str:
+    """The name of the format that a path's extension stands for.
+
+    Raises:
+        ImageError: if it stands for none that pictures are written in.
+    """
+    extension = Path(path).suffix.lower()
+    if extension not in _EXTENSIONS:
+        raise ImageError(
+            f"{path}: pictures are not written as '{extension}'; use one of {', '.join(sorted(_EXTENSIONS))}"
+        )
+    return _EXTENSIONS[extension]
+
+
+def check_mode(mode: str, format: str, name: str = "the picture") -> None:
+    """Checks that a format can hold pictures of a mode.
+
+    Args:
+        mode: RGB, L, RGBA or LA.
+        format: PNG, TIFF, WEBP, BMP, PPM, JPEG or AVIF.
+        name: of the file, for messages.
+
+    Raises:
+        ImageError: if it cannot, or there is no such format.
+    """
+    if format not in _FORMATS:
+        raise ImageError(f"{name}: pictures are not written as {format}; use one of {', '.join(_FORMATS)}")
+    if mode not in _FORMATS[format].modes:
+        raise ImageError(f"{name}: {format} cannot hold {mode} pictures; write PNG instead")
+    Image.init()
+    if format not in Image.SAVE:
+        raise ImageError(f"{name}: the Pillow that is installed does not write {format}: update it, or write PNG")
+
+
+def metadata_left_out(metadata: Metadata, format: str) -> str:
+    """What of the metadata `write_picture` leaves out, as a phrase for a person; empty if nothing.
+
+    Args:
+        metadata: of a picture.
+        format: as for `check_mode`.
+    """
+    left_out = []
+    if metadata.icc_profile is not None and not _FORMATS[format].holds_metadata:
+        left_out.append("a colour profile (colours may look different)")
+    if metadata.exif is not None and not _holds_exif(metadata.exif, format):
+        left_out.append("its EXIF block")
+    return f"{format} cannot hold {' and '.join(left_out)}" if left_out else ""
+
+
+def _holds_exif(exif: bytes, format: str) -> bool:
+    return _FORMATS[format].holds_metadata and (format != "JPEG" or len(exif) <= _MAX_JPEG_EXIF_BYTES)
+
+
+def write_picture(
+    picture: Picture, target: str | Path | BinaryIO, format: str | None = None, *, name: str | None = None
+) -> None:
+    """Writes a picture: exactly in all formats but JPEG and AVIF. A path's file is replaced.
+
+    Its colour profile and EXIF block go along where the format holds them, see `metadata_left_out`.
+
+    Args:
+        picture: what to write.
+        target: a path or an open binary file.
+        format: PNG, TIFF, WEBP, BMP, PPM, JPEG or AVIF; by default what the path's extension says, for a file PNG.
+        name: of the file, for messages; by default the path.
+
+    Raises:
+        ImageError: if the format is unknown or cannot hold the mode, or the file cannot be written.
+    """
+    path = Path(target) if isinstance(target, str | Path) else None
+    name = name or (str(path) if path else "the picture")
+    if format is None:
+        format = picture_format(path) if path else "PNG"
+    check_mode(picture.mode, format, name)
+    buffer = io.BytesIO()
+    with translated(name, "cannot be written"):
+        picture_to_pil(picture).save(buffer, format, **_options(picture.metadata, format))
+    try:
+        if isinstance(target, str | Path):
+            Path(target).write_bytes(buffer.getvalue())
+        else:
+            target.write(buffer.getvalue())
+    except OSError as error:
+        raise ImageError(f"{name} cannot be written: {error.strerror or error}") from error
+
+
+def _options(metadata: Metadata, format: str) -> dict[str, object]:
+    """Pillow's options for a format, and for the metadata that it holds."""
+    options = dict(_FORMATS[format].options)
+    if metadata.icc_profile is not None and _FORMATS[format].holds_metadata:
+        options["icc_profile"] = metadata.icc_profile
+    if metadata.exif is not None and _holds_exif(metadata.exif, format):
+        options["exif"] = metadata.exif
+        if format == "TIFF":
+            exif = Image.Exif()
+            exif.load(metadata.exif)
+            # Pillow's compressed TIFF files cannot hold positions (GPS).
+            options |= {"exif": without_layout(exif).tobytes(), "compression": None}
+    return options
