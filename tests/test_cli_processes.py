@@ -104,7 +104,7 @@ def test_a_run_that_is_stopped_leaves_nothing_half_written(number: signal.Signal
     _, errors = program.communicate(timeout=30)
     assert time.monotonic() - start < 5
     assert program.returncode == 128 + number
-    assert errors == "Stopped: 1 of 3 files were finished; the same command with --resume does the others\n"
+    assert errors == "Stopped after 1 of 3 files: the same command with --resume does the others\n"
     assert os.listdir(out) == ["a.txt"]
 
 

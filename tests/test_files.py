@@ -153,3 +153,13 @@ def test_what_a_killed_process_left_can_be_removed(tmp_path: Path) -> None:
     remove_unfinished(tmp_path)
     assert sorted(os.listdir(tmp_path)) == [".diffcodec", "notes.tmp", "state.pt"]
     assert (tmp_path / "state.pt").read_bytes() == b"data"
+
+
+def test_what_one_process_left_is_removed_and_what_others_write_is_not(tmp_path: Path) -> None:
+    names = [".diffcodec-12-00.tmp", ".diffcodec-123-00.tmp", ".diffcodec-notes", "a.tmp"]
+    for name in names:
+        (tmp_path / name).write_bytes(b"half a file")
+    remove_unfinished(tmp_path, process=12)
+    assert sorted(os.listdir(tmp_path)) == names[1:]
+    remove_unfinished(tmp_path)
+    assert sorted(os.listdir(tmp_path)) == names[2:]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Hashable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Generator, Hashable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -65,7 +65,7 @@ def do_all(settings: Settings, inputs: Inputs, targets: Sequence[str], options: 
     if options.as_json and STANDARD in targets:
         raise ConfigError("--json and the result cannot both go to standard output: pass -o FILE")
     if options.resume:
-        for folder in {os.path.dirname(os.path.realpath(target)) for target in targets}:
+        for folder in {os.path.dirname(os.path.realpath(target)) for target in targets if target != STANDARD}:
             remove_unfinished(Path(folder))
     worker = settings.load()  # also for other processes: what is wrong with a model is told once
     if worker.warning:
@@ -74,14 +74,10 @@ def do_all(settings: Settings, inputs: Inputs, targets: Sequence[str], options: 
         Task(place, source, target, *settings.foresee(source))
         for place, (source, target) in enumerate(zip(inputs.paths, targets, strict=True))
     ]
-    with (
-        stopped_by_signals(),
-        Report(
-            inputs, tasks, as_json=options.as_json, quiet=options.quiet, progress=options.progress
-        ) as report,
-    ):  # fmt: skip
+    report = Report(inputs, tasks, as_json=options.as_json, quiet=options.quiet, progress=options.progress)
+    with stopped_by_signals(), report, closing(outcomes(settings, worker, tasks, options.jobs)) as found:
         try:
-            for task, outcome in outcomes(settings, worker, tasks, options.jobs):
+            for task, outcome in found:
                 report.add(task, outcome)
         except (KeyboardInterrupt, SystemExit) as stop:
             report.stopped()
@@ -93,15 +89,17 @@ def do_all(settings: Settings, inputs: Inputs, targets: Sequence[str], options: 
 
 def outcomes(
     settings: Settings, worker: Worker[Any, Any], tasks: Sequence[Task], jobs: int
-) -> Iterable[tuple[Task, Outcome]]:
+) -> Generator[tuple[Task, Outcome], None, None]:
     """What becomes of the tasks, here or in as many processes as have something to do."""
     from diffcodec.cli.processes import cores, finish_in_processes
 
     together = list(batches(tasks))
     processes = min(jobs or cores(), len(together))
     if processes > 1:
-        return finish_in_processes(settings.load, together, processes)
-    return (outcome for batch in together for outcome in finish(worker, batch))
+        yield from finish_in_processes(settings.load, together, processes)
+    else:
+        for batch in together:
+            yield from finish(worker, batch)
 
 
 @contextmanager

@@ -120,7 +120,7 @@ class Report(AbstractContextManager["Report"]):
     def stopped(self) -> None:
         """Tell how far it got before it was stopped."""
         self._bar.close()
-        click.echo(f"Stopped: {self._tally()} were finished; the same command with --resume does the others", err=True)
+        click.echo(f"Stopped after {self._tally()}: the same command with --resume does the others", err=True)
 
     def table(self) -> str:
         """Numbers of files and bytes, rate and distortion."""
