@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import webbrowser
 from pathlib import Path
 
 import click
 
-from diffcodec.cli.inputs import STANDARD, expand, label, read_input
+from diffcodec.cli.inputs import STANDARD, Input, label, read_input
 from diffcodec.cli.options import allow_pickle_option, device_option, model_option
 from diffcodec.cli.outputs import check_folder, check_writable, outputs, write_output
 
@@ -32,7 +33,7 @@ def command(
     It shows what every prefix of FILE restores, beside the original if that is given, with zoom, difference and
     rate-distortion curve. It is one file that needs no network. FILE may be - for standard input.
     """
-    (target,) = outputs(expand([file], [".dfc"]).files, out, ".html", many=False)
+    (target,) = outputs([Input(file, os.path.basename(file))], out, ".html", many=False)
     if open_page and target == STANDARD:
         raise click.UsageError("--open needs a page in a file: pass -o FILE.")
     check_writable(target, force, file)
