@@ -45,13 +45,12 @@ CLASS_SIDES = (32, 256)
 STEPS = (4, 8, 12, 16, 24, 32, 64)
 """Numbers of levels for which there are lists."""
 
-DEFAULT_STEPS = 16
-
 END_WEIGHTS = {1: 1.0, 20: 0.3, 50: 0.2, 100: 0.2, 300: 0.1}
-"""Timesteps at which files may end, and how much their length, relative to its least, counts in a level list."""
+"""Timesteps at which files of small pictures may end, and how much their length, relative to its least, counts in a
+level list."""
 
-LONGEST_STEP = 1.5
-"""Most that a step adds to the log SNR of large pictures, in nats."""
+PHOTO_END_WEIGHTS = {1: 0.3, 5: 0.3, 20: 1.0, 50: 1.0, 100: 1.0, 200: 0.6, 400: 0.3}
+"""The same for photographs, which nobody keeps to the last bit."""
 
 FIT_PICTURES = 400
 """Pictures to which the lossless model is fitted."""
@@ -61,6 +60,29 @@ LENGTH_TIMESTEPS = (1, 50, 150, 300)
 
 SIDE_BITS = 3.0
 """Measured cost of one step's length, in bits."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What files of a kind of pictures are for.
+
+    Args:
+        steps: levels of the list that is taken where none is asked for.
+        weights: timesteps at which files may end, and how much their length counts.
+        longest_step: most that a step adds to the log SNR, in nats. The parts of a large picture differ, and the
+            table's variances are those of the average part: what another one is told in too large a step is not what it
+            lacks.
+        tile_side: see `CodecTables`.
+    """
+
+    steps: int
+    weights: Mapping[int, float]
+    longest_step: float = math.inf
+    tile_side: int = 0
+
+
+PLAN = Plan(16, END_WEIGHTS)
+PHOTO_PLAN = Plan(24, PHOTO_END_WEIGHTS, longest_step=1.5, tile_side=512)
 
 
 @dataclass(frozen=True)
@@ -315,8 +337,7 @@ def make_level_lists(
 
 
 def calibrate(
-    checkpoint: Checkpoint, images: Tensor, *, default_steps: int = DEFAULT_STEPS,
-    weights: Mapping[int, float] = END_WEIGHTS, tile_side: int = 0, points: int = 96,
+    checkpoint: Checkpoint, images: Tensor, *, default_steps: int | None = None, points: int = 96,
     length_pictures: int = 48, effort: int = 12, progress: Callable[[str], None] = lambda stage: None,
 ) -> Checkpoint:  # fmt: skip
     """The checkpoint with tables measured on images.
@@ -324,9 +345,8 @@ def calibrate(
     Args:
         checkpoint: the model; tables that it has are replaced.
         images: (N, 3, H, W), uint8, pictures like those to be compressed, not those of the benchmark.
-        default_steps: levels of the list that is taken where none is asked for, one of STEPS.
-        weights: timesteps at which files may end, and how much their length counts in a level list.
-        tile_side: of the parts of a picture that are sent as messages of their own, see `CodecTables`.
+        default_steps: levels of the list that is taken where none is asked for, one of STEPS; by default that of
+            `PLAN`, or of `PHOTO_PLAN` for a model with lower resolutions.
         points: of the error curve, see `measure_error_curve`.
         length_pictures: pictures that are compressed to fit the code for step lengths.
         effort: of the trellis for which the lists are planned.
@@ -341,6 +361,8 @@ def calibrate(
         raise ConfigError("calibration needs pictures")
     if any(side % (stride := checkpoint.config.network.stride) for side in images.shape[2:]):
         raise ConfigError(f"size: expected a multiple of {stride}, found {' x '.join(map(str, images.shape[2:]))}")
+    plan = PLAN if checkpoint.config.half_resolution_below is None else PHOTO_PLAN
+    default_steps = plan.steps if default_steps is None else default_steps
     if default_steps not in STEPS:
         raise ConfigError(f"steps: expected one of {', '.join(map(str, STEPS))}, found {default_steps}")
     denoiser = checkpoint.denoiser()
@@ -353,11 +375,8 @@ def calibrate(
     progress("error curve")
     curve = measure_error_curve(denoiser, images, points=points)
     progress("level lists")
-    # A model with lower resolutions is one of large pictures, whose parts differ. The table's variances are those of
-    # the average part; what another part is told in too large a step is not what it lacks.
-    longest_step = math.inf if checkpoint.config.half_resolution_below is None else LONGEST_STEP
     lists = make_level_lists(
-        curve, schedule, between=between, effort=effort, weights=weights, longest_step=longest_step
+        curve, schedule, between=between, effort=effort, weights=plan.weights, longest_step=plan.longest_step
     )
     if default_steps not in {len(levels.levels) for levels in lists}:
         known = ", ".join(str(len(levels.levels)) for levels in lists if levels.max_pixels == 0)
@@ -374,7 +393,7 @@ def calibrate(
         lossless,
         make_variances(curve),
         default_steps,
-        tile_side,
+        plan.tile_side,
     )
     progress("step lengths")
     codec = DiffusionCodec(checkpoint.with_tables(tables), denoiser=denoiser)

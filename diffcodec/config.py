@@ -393,6 +393,19 @@ def named_recipe(name: str) -> Recipe:
                 data_std=0.5,
             ),
         ),
+        # Photographs: a wider full-resolution branch around a smaller trunk, a third of the operations a pixel. Noisy
+        # levels are left to lower resolutions.
+        "photo-small": Recipe(
+            ModelConfig(
+                network=UNetConfig(channels=72, multipliers=(1, 2), patch=4, full_resolution_channels=48),
+                prediction="v",
+                data_std=0.5,
+                log_snr_min=-11.0,
+                half_resolution_below=-1.0,
+            ),
+            TrainingConfig(batch_size=16, optimizer="muon", warmup_images=4_000, coarse_weight=3.0, coarse_below=4.5),
+            size=96,
+        ),
         # 35.7 M parameters, attention at 16 x 16.
         "cifar10-ddpm": Recipe(
             ModelConfig(network=dataclasses.replace(paper, attention_scales=(1,), dropout=0.1), variance="fixedlarge"),

@@ -35,6 +35,7 @@ from diffcodec.lossless.payload import LosslessPayload
 from diffcodec.lossless.residuals import ResidualModel, shares_of_values
 from diffcodec.lossless.rounding import round_alike, round_values
 from diffcodec.lossless.stored import StoredKind
+from diffcodec.messages import TileBatch
 from diffcodec.plane import Plane
 from diffcodec.prior import BandVariances
 from diffcodec.tables import (
@@ -48,8 +49,9 @@ from diffcodec.tables import (
     ResidualFit,
     Variances,
 )
+from diffcodec.tiling import Tiling, by_shape
 from diffcodec.transform import BANDS, BlockTransform
-from diffcodec.walk import Walk, expected_length
+from diffcodec.walk import Walk
 from tests.bitstream.test_container import HEADER, containers
 from tests.conftest import make_tiny_checkpoint, smooth_pixels
 
@@ -104,7 +106,7 @@ def message(channel: ChannelId, length: int, chosen: NDArray[np.int64]) -> bytes
 def decoded(
     channel: Channel, dims: int, length: int, seed: int, step: int, payload: bytes, groups: Groups | None = None
 ) -> NDArray[np.float32]:
-    return channel.decode(dims, groups, [length], StreamKey(seed, step), [SymbolReader(payload)])[0]
+    return channel.decode(dims, groups, [length], [StreamKey(seed, step)], [SymbolReader(payload)])[0]
 
 
 def printed_groups(groups: Groups) -> dict[str, NDArray[Any]]:
@@ -254,7 +256,7 @@ def test_printed_poisson_reader_of_groups(
     groups = some_groups(dims, count, largest)
     chosen = np.random.default_rng(length).integers(0, 65536, length)
     reader = RangeReads(message(ChannelId.POISSON, length, chosen))
-    expected = make_channel(ChannelId.POISSON).decode(dims, groups, [length], StreamKey(3, 4), [reader])[0]
+    expected = make_channel(ChannelId.POISSON).decode(dims, groups, [length], [StreamKey(3, 4)], [reader])[0]
     of = printed_groups(groups)
     decoder = printed["RangeDecoder"](reader.payload)
     indices = printed["read_indices"](decoder, length, dims, (3, 4), of)
@@ -489,9 +491,9 @@ def test_printed_steps_without_variances(printed: dict[str, Any], equal_codec: D
         for timestep, colour, channel in FILES_FOR_STEPS:
             end, unit = equal_codec.tables.level(timestep), make_channel(ChannelId(channel)).bits_per_length
             file = {"list": index, "t": timestep, "colour": colour, "channel": channel, "width": 4001, "height": 2999}
-            dims = 4001 * 2999 * (1 if colour else 3)
+            dims, whole = 4001 * 2999 * (1 if colour else 3), (0, 0, 0, 2999, 4001)
             assert list(printed["steps_of"](file, tables)) == [
-                (stop.log_snr, levels.expected_bits(step, end=stop, dims=dims) * 9 // 8 // unit, None)
+                (stop.log_snr, [(whole, levels.expected_bits(step, end=stop, dims=dims) * 9 // 8 // unit, None)])
                 for step, stop in enumerate(levels.steps_to(end))
             ]
 
@@ -509,14 +511,15 @@ def test_printed_priors(printed: dict[str, Any], codec: DiffusionCodec, height: 
             file = {"list": index, "t": timestep, "colour": colour, "channel": channel_id}
             steps = printed["steps_of"](file | {"width": width, "height": height}, tables)
             stops = levels.steps_to(codec.tables.level(timestep))
-            before = 0.0
+            before, whole = 0.0, Tiling(width, height, 0).tiles(0)
             for step, (stop, found) in enumerate(zip(stops, steps, strict=True)):
                 snr = math.exp(stop.log_snr / LOG_SNR_SCALE)
                 transform = BlockTransform(1 if colour else 3, width, height)
                 prior = BandVariances(transform, variances, levels, step, stop, snr - before)
                 before = snr
-                log_snr, expected, printed_prior = found
-                assert (log_snr, expected) == (stop.log_snr, expected_length(prior, channel))
+                log_snr, ((_, expected, printed_prior),) = found
+                batch = TileBatch(whole, prior, [], transform.channels)
+                assert (log_snr, expected) == (stop.log_snr, batch.expected_length(channel))
                 for length in (0, 1, 2, 3, expected // 256, 50, 1 << 20):
                     groups = prior.groups([channel.information_in(length)])
                     own = printed_prior.groups(channel_id, length)
@@ -633,6 +636,55 @@ def test_printed_estimate(printed: dict[str, Any], prediction: Any, conditioning
         expected = denoiser.predict_x_0(x, torch.tensor([max(log_snr, -8.5)]))[0].numpy()
         found = printed["estimate_x_0"](x[0].numpy(), log_snr, config.to_dict(), raw_network(denoiser))
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=2e-4)
+
+
+def test_printed_estimate_at_lower_resolutions(printed: dict[str, Any]) -> None:
+    network = UNetConfig(channels=8, multipliers=(1, 2), blocks=1, patch=2, embedding_channels=16)
+    config = ModelConfig(network=network, prediction="v", data_std=0.5, half_resolution_below=-1.0)
+    torch.manual_seed(0)
+    denoiser = Denoiser(config).eval().requires_grad_(False)
+    for parameter in denoiser.parameters():
+        if not parameter.any():
+            parameter.normal_(0, 0.1)
+    x = torch.randn(1, 3, 24, 36)
+    for log_snr in (-9.0, -3.25, -1.1, -1.0, 5.0):
+        expected = denoiser.predict_x_0(x, torch.tensor([max(log_snr, -8.5)]))[0].numpy()
+        found = printed["estimate_x_0"](x[0].numpy(), log_snr, config.to_dict(), raw_network(denoiser))
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=2e-4)
+
+
+@pytest.mark.parametrize("colour", [True, False])
+def test_printed_reader_of_tiled_files(printed: dict[str, Any], tiny_checkpoint: Checkpoint, colour: bool) -> None:
+    assert tiny_checkpoint.tables is not None
+    codec = DiffusionCodec(tiny_checkpoint.with_tables(replace(tiny_checkpoint.tables, tile_side=32)))
+    pixels = smooth_pixels(64, 133)
+    picture = Picture(pixels if colour else pixels[..., 0].copy())
+    assert codec.plane_for(picture).tiling.depth == 2
+    data = codec.compress(picture, timestep=60, effort=8, seed=5).data
+    found = read_by_document(printed, data, printed["read_model"](codec.checkpoint.to_bytes()), codec)
+    assert np.abs(found - codec.decompress(data).pixels.astype(int)).max() <= 1
+
+
+def test_printed_tiles(printed: dict[str, Any]) -> None:
+    for width, height, side in (
+        (768, 512, 512),
+        (4000, 3000, 512),
+        (5000, 33, 128),
+        (1, 1, 32),
+        (97, 200, 0),
+        (95, 96, 32),
+    ):
+        tiling = Tiling(width, height, side)
+        found = printed["divisions"]({"width": width, "height": height}, {"tile_side": side})
+        expected = [
+            [
+                (tile.number, tile.top, tile.left, *tile.shape)
+                for tiles in by_shape(tiling.tiles(division))
+                for tile in tiles
+            ]
+            for division in range(tiling.depth + 1)
+        ]
+        assert found == expected
 
 
 def read_by_document(printed: dict[str, Any], data: bytes, model: Any, codec: DiffusionCodec) -> NDArray[np.int64]:

@@ -26,16 +26,15 @@ from diffcodec.errors import ConfigError
 @click.option(
     "--steps",
     type=click.IntRange(1),
-    default=16,
-    show_default=True,
-    help="Levels of the list that `compress` follows by default: 4, 8, 12, 16, 24, 32 or 64.",
+    help="Levels of the list that `compress` follows by default: 4, 8, 12, 16, 24, 32 or 64.  [default: 16, or 24 for "
+    "models of photographs]",
 )
 @click.option("-o", "--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="Calibrated model.")
 @click.option("--card", multiple=True, metavar="KEY=TEXT", help="Set a line of the model card; repeatable.")
 @allow_pickle_option
 @click.option("--force", is_flag=True, help="Overwrite an existing file.")
 def command(
-    model: str, data: str, root: str, size: int, limit: int, steps: int, out: Path,
+    model: str, data: str, root: str, size: int, limit: int, steps: int | None, out: Path,
     card: tuple[str, ...], allow_pickle: bool, force: bool,
 ) -> None:  # fmt: skip
     """Measure a model's errors, and store the variances and level lists that its bitstreams use.
@@ -69,4 +68,7 @@ def command(
         file.write(calibrated.to_bytes())
     assert calibrated.tables is not None
     counts = ", ".join(sorted({str(len(levels.levels)) for levels in calibrated.tables.lists}, key=int))
-    click.echo(f"wrote {out}: model {calibrated.fingerprint.hex()}, lists of {counts} levels, {steps} by default")
+    click.echo(
+        f"wrote {out}: model {calibrated.fingerprint.hex()}, lists of {counts} levels, "
+        f"{calibrated.tables.default_steps} by default"
+    )

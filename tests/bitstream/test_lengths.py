@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from diffcodec.bitstream.entropy import SymbolReader, SymbolWriter, quantise_weights
 from diffcodec.bitstream.lengths import (
@@ -18,7 +19,6 @@ from diffcodec.bitstream.lengths import (
     LengthPredictor,
     LengthWeights,
     fit_weights,
-    histogram,
     quantise,
 )
 from diffcodec.errors import ConfigError, CorruptStreamError
@@ -121,7 +121,35 @@ def test_fitted_tables_are_codable() -> None:
     LengthCoder(weights)
 
 
-def test_histogram_counts_what_is_coded() -> None:
+def histogram(files: list[list[tuple[int, int]]]) -> NDArray[np.int64]:
+    """The symbols of all files, counted."""
+    coders = [LengthCoder() for _ in files]
+    for coder, steps in zip(coders, files, strict=True):
+        for wanted, expected in steps:
+            coder.encode(wanted, expected, SymbolWriter())
+    total: NDArray[np.int64] = np.sum([coder.counts for coder in coders], axis=0)
+    return total
+
+
+def test_tiles_have_a_past_of_their_own_and_inherit_it() -> None:
+    out, encoder = SymbolWriter(), LengthCoder()
+    encoder.encode(100, 50 * LENGTH_SCALE, out)
+    encoder.divide([0, 0])
+    for wanted, tile in ((400, 0), (10, 1), (800, 0), (5, 1)):
+        encoder.encode(wanted, 100 * LENGTH_SCALE, out, tile)
+    encoder.divide([0, 0, 1])
+    # Told of nothing but their parents, the tiles expect as much as those had.
+    predictions = [GRID[predictor.predict(100 * LENGTH_SCALE)[0]] for predictor in encoder._predictors]
+    assert predictions[0] == predictions[1] > 400
+    assert predictions[2] < 40
+    reader, decoder = SymbolReader(out.getvalue()), LengthCoder()
+    assert decoder.decode(50 * LENGTH_SCALE, reader) == GRID[quantise(100)]
+    decoder.divide([0, 0])
+    found = [decoder.decode(100 * LENGTH_SCALE, reader, tile) for tile in (0, 1, 0, 1)]
+    assert found == [GRID[quantise(wanted)] for wanted in (400, 10, 800, 5)]
+
+
+def test_counts_are_of_what_is_coded() -> None:
     counts = histogram([[(10, 10 * LENGTH_SCALE), (0, 0)], [(10**6, 10 * LENGTH_SCALE)]])
     assert counts.sum() == 3
     assert counts[3, REACH] == 1

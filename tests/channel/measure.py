@@ -32,7 +32,7 @@ def served_kl(effort: int, bits: int, dims: int, rng: np.random.Generator) -> tu
     for seed in range(-(-count // batch)):
         m = rng.standard_normal((batch, dims)).astype(np.float32)
         m *= np.sqrt(dims / np.sum(m * m, axis=1, keepdims=True))
-        y = TrellisChannel(effort).encode(m, None, [bits] * batch, StreamKey(seed, bits), [MemoryPort() for _ in m])
+        y = TrellisChannel(effort).encode(m, None, [bits] * batch, [StreamKey(seed, bits)], [MemoryPort() for _ in m])
         slopes += list(np.sum(m * y, axis=1) / dims)
     c = np.mean(slopes)
     return float(c * c * dims / (2 * np.log(2))), float(2 * np.std(slopes) / np.sqrt(len(slopes)) / c)
@@ -67,7 +67,7 @@ def table() -> None:
             got, spread = [], []
             for seed in range(-(-count // 32)):
                 m = gaussian_mean(rng, min(count, 32), dims, kl)
-                y = channel.encode(m, None, [length] * len(m), StreamKey(seed, 1), [MemoryPort() for _ in m])
+                y = channel.encode(m, None, [length] * len(m), [StreamKey(seed, 1)], [MemoryPort() for _ in m])
                 got += list(delivered_bits(y, m, 1.0))
                 spread.append(np.var(y - m))
             cells.append(f"{length} bits, {np.mean(got) / kl:.3f}, {length / np.mean(got):.3f}")
@@ -85,7 +85,7 @@ def poisson() -> None:
         for seed in range(max(1, 200 // length // 8)):
             m = gaussian_mean(rng, 8, 3072, kl)
             ports = [MemoryPort() for _ in m]
-            y = channel.encode(m, None, [length] * 8, StreamKey(seed, 1), ports)
+            y = channel.encode(m, None, [length] * 8, [StreamKey(seed, 1)], ports)
             got += list(delivered_bits(y, m, 1.0))
             paid += [cost[np.concatenate(port.symbols)].sum() for port in ports]
             spread.append(np.var(y - m))

@@ -39,7 +39,7 @@ def received(channel_id, effort, dims, length, std) -> np.ndarray:
     index, groups = np.arange(dims), None
     if std == "bands":
         groups = equal_groups(np.array([0.5, 0.75, 1.0])[index % 3], 1, np.array([900, 300, 40])[index % 3])
-    y = make_channel(channel_id, effort).decode(dims, groups, [length], StreamKey(5, 6), [port])
+    y = make_channel(channel_id, effort).decode(dims, groups, [length], [StreamKey(5, 6)], [port])
     return y[0, np.linspace(0, dims - 1, 4).astype(int)]
 
 

@@ -19,7 +19,7 @@ DIMS = 3072
 
 def send(channel, mean, groups, length, step=0):
     ports = [MemoryPort() for _ in mean]
-    y = channel.encode(mean, groups, [length] * len(mean), StreamKey(0, step), ports)
+    y = channel.encode(mean, groups, [length] * len(mean), [StreamKey(0, step)], ports)
     return y, ports
 
 
@@ -108,7 +108,7 @@ def test_every_band_has_noise_of_its_own_variance():
     groups = equal_groups(std, images, np.rint(-1e5 * np.log2(std)).astype(np.int64))
     channel = TrellisChannel(12)
     lengths = [channel.length_for(bits, DIMS) for bits in kl_bits(mean, std)]
-    y = channel.encode(mean, groups, lengths, StreamKey(0, 0), [MemoryPort() for _ in mean])
+    y = channel.encode(mean, groups, lengths, [StreamKey(0, 0)], [MemoryPort() for _ in mean])
     assert sum(lengths) / delivered_bits(y, mean, std).sum() < 1.08
     assert delivered_bits(y, mean, std).sum() == pytest.approx(kl_bits(mean, std).sum(), rel=0.01)
     noise = (y - mean) / std

@@ -53,7 +53,7 @@ def test_trellis_round_trip(effort, dims, lengths, kind, seed, step):
     rng = np.random.default_rng(seed % 1000)
     mean = rng.standard_normal((len(lengths), dims)).astype(np.float32)
     groups = groups_of(kind, len(lengths), dims, rng)
-    _, ports = round_trip(ChannelId.TRELLIS, effort, mean, groups, lengths, StreamKey(seed, step))
+    _, ports = round_trip(ChannelId.TRELLIS, effort, mean, groups, lengths, [StreamKey(seed, step)])
     for port, length in zip(ports, lengths, strict=True):
         assert sum(map(len, port.bits)) == length
 
@@ -69,20 +69,20 @@ def test_poisson_round_trip(dims, lengths, kind, seed):
     rng = np.random.default_rng(seed % 1000)
     mean = rng.standard_normal((len(lengths), dims)).astype(np.float32)
     groups = groups_of(kind, len(lengths), dims, rng)
-    round_trip(ChannelId.POISSON, 12, mean, groups, lengths, StreamKey(seed, 0))
+    round_trip(ChannelId.POISSON, 12, mean, groups, lengths, [StreamKey(seed, 0)])
 
 
 @pytest.mark.parametrize("effort", [14, 16])
 def test_high_efforts(effort):
     mean = np.random.default_rng(0).standard_normal((2, 500)).astype(np.float32)
-    round_trip(ChannelId.TRELLIS, effort, mean, None, [40, 3], StreamKey(0, 0))
+    round_trip(ChannelId.TRELLIS, effort, mean, None, [40, 3], [StreamKey(0, 0)])
 
 
 @pytest.mark.parametrize("dims", [1, 2, 5])
 def test_more_bits_than_dims(dims):
     mean = 5 * np.random.default_rng(0).standard_normal((2, dims)).astype(np.float32)
     groups = equal_groups(np.full(dims, 0.05), 2)
-    round_trip(ChannelId.TRELLIS, 8, mean, groups, [9 * dims, 5000], StreamKey(0, 0))
+    round_trip(ChannelId.TRELLIS, 8, mean, groups, [9 * dims, 5000], [StreamKey(0, 0)])
 
 
 @pytest.mark.parametrize("kind", ["none", "bands"])
@@ -91,10 +91,10 @@ def test_message_does_not_depend_on_the_batch(kind):
     mean = rng.standard_normal((5, 700)).astype(np.float32)
     groups = groups_of(kind, 5, 700, rng)
     lengths = [90, 3, 0, 200, 90]
-    batch, together = round_trip(ChannelId.TRELLIS, 10, mean, groups, lengths, StreamKey(1, 2))
+    batch, together = round_trip(ChannelId.TRELLIS, 10, mean, groups, lengths, [StreamKey(1, 2)])
     for i, length in enumerate(lengths):
         own = groups and Groups(groups.of, groups.std[[i]], groups.weights[[i]])
-        alone, ports = round_trip(ChannelId.TRELLIS, 10, mean[i : i + 1], own, [length], StreamKey(1, 2))
+        alone, ports = round_trip(ChannelId.TRELLIS, 10, mean[i : i + 1], own, [length], [StreamKey(1, 2)])
         np.testing.assert_array_equal(alone[0], batch[i])
         assert [bits.tobytes() for bits in ports[0].bits] == [bits.tobytes() for bits in together[i].bits]
 
@@ -102,11 +102,11 @@ def test_message_does_not_depend_on_the_batch(kind):
 @pytest.mark.parametrize("channel_id", list(ChannelId))
 def test_length_zero_is_shared_randomness(channel_id):
     mean = np.full((2, 4000), 0.01, np.float32)
-    sent, ports = round_trip(channel_id, 12, mean, None, [0, 0], StreamKey(0, 7))
+    sent, ports = round_trip(channel_id, 12, mean, None, [0, 0], [StreamKey(0, 7)])
     assert not any(port.bits or port.symbols for port in ports)
     assert abs(sent[0].mean()) < 0.06
     assert abs(sent[0].var() - 1) < 0.08
-    other, _ = round_trip(channel_id, 12, mean, None, [0, 0], StreamKey(0, 8))
+    other, _ = round_trip(channel_id, 12, mean, None, [0, 0], [StreamKey(0, 8)])
     assert abs(np.corrcoef(sent[0], other[0])[0, 1]) < 0.08
 
 
@@ -115,14 +115,14 @@ def test_floats_do_not_steer_the_decoder():
     rng = np.random.default_rng(5)
     mean, bands = rng.standard_normal((1, 600)).astype(np.float32), np.repeat([0.7, 0.9, 1.0], 200)
     port = MemoryPort()
-    channel, key = TrellisChannel(10), StreamKey(0, 0)
+    channel, key = TrellisChannel(10), [StreamKey(0, 0)]
     sent = channel.encode(mean, equal_groups(bands, 1), [120], key, [port])
     got = channel.decode(600, equal_groups(bands * (1 - 1e-9), 1), [120], key, [port])
     np.testing.assert_allclose(got, sent, atol=1e-5)
 
 
 def test_refuses_nonsense():
-    channel, key, port = TrellisChannel(8), StreamKey(0, 0), MemoryPort()
+    channel, key, port = TrellisChannel(8), [StreamKey(0, 0)], MemoryPort()
     mean = np.zeros((1, 4), np.float32)
     with pytest.raises(ValueError, match="effort"):
         TrellisChannel(7)

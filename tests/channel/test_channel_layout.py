@@ -58,7 +58,7 @@ def test_effort_is_a_budget():
 @pytest.mark.parametrize("groups", [None, np.tile([0, 1, 2, 2], 250)])
 def test_rotation_is_orthonormal(groups):
     rng = np.random.default_rng(0)
-    rotation = Rotation(groups, 1000, StreamKey(0, 0))
+    rotation = Rotation(groups, 1000, [StreamKey(0, 0)])
     x = rng.standard_normal((5, 1000)).astype(np.float32)
     z = rotation.forward(x)
     np.testing.assert_allclose(np.linalg.norm(z, axis=1), np.linalg.norm(x, axis=1), rtol=1e-5)
@@ -73,10 +73,10 @@ def test_rotation_is_orthonormal(groups):
 
 def test_rotation_keeps_to_groups():
     of = np.tile([0, 1, 2, 2], 250)
-    rotation = Rotation(of, 1000, StreamKey(0, 0))
+    rotation = Rotation(of, 1000, [StreamKey(0, 0)])
     rotated = rotation.forward(np.where(of == 1, 1.0, 0.0).astype(np.float32)[None])[0]
-    assert rotation.of is not None
-    assert np.all(rotated[rotation.of != 1] == 0)
+    groups = rotation.groups_of(0)
+    assert np.all(rotated[groups != 1] == 0)
     np.testing.assert_allclose(np.linalg.norm(rotated), np.sqrt(250), rtol=1e-5)
 
 
@@ -88,9 +88,9 @@ def test_many_lanes_in_little_memory():
     length = channel.length_for(kl, dims)
     port = MemoryPort()
     tracemalloc.start()
-    y = channel.encode(mean, None, [length], StreamKey(0, 0), [port])
+    y = channel.encode(mean, None, [length], [StreamKey(0, 0)], [port])
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 150e6
     assert delivered_bits(y, mean, 1.0)[0] == pytest.approx(kl, rel=0.01)
-    np.testing.assert_array_equal(channel.decode(dims, None, [length], StreamKey(0, 0), [port]), y)
+    np.testing.assert_array_equal(channel.decode(dims, None, [length], [StreamKey(0, 0)], [port]), y)
