@@ -46,8 +46,8 @@ def report(results: Results, costs: Mapping[str, Any] | None, *, markdown: bool)
                      table(bd_lines(results), markdown),
                      "Rates at which the mean PSNR of diffcodec lies above that of another codec",
                      table(lead_lines(results), markdown)]  # fmt: skip
-    sections += [f"Seconds for a picture on one thread, at about {COST_BPP:g} bpp (diffcodec encodes to its finest t, and "
-                 "cuts), and memory for one picture",
+    sections += [f"Seconds for a picture on one thread, at about {COST_BPP:g} bpp, and memory for one picture "
+                 "(diffcodec encodes to its finest t, and cuts)",
                  table(cost_lines(results, costs), markdown)]  # fmt: skip
     return "\n\n".join(sections)
 
