@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
+from photographs.measure import kodak_name
 
 from diffcodec.codec import DiffusionCodec
 from diffcodec.errors import ConfigError
@@ -17,7 +18,7 @@ from diffcodec.evaluation.baselines import Baseline
 from diffcodec.evaluation.metrics import measure_distortion
 from diffcodec.images import Picture, picture_to_pil, read_picture
 from figures.records import CodecResult
-from figures.strip import Cell, Column, Group
+from figures.strip import FAR, Cell, Column, Group
 from figures.strip import draw_strip as draw_groups
 
 STRIP_BPP = (0.15, 0.4)
@@ -29,7 +30,10 @@ SIDE = 192
 LEFT_OUT = ("jpeg-444",)
 """At such rates JPEG with half the chroma is the better one, and a sheet has room for six codecs."""
 
-LEGEND = "Below the crops: bytes and PSNR of the whole picture. Heads: mean bytes of these pictures, over diffcodec's."
+LEGEND = (
+    "Below the crops: bytes and PSNR of the whole picture. Heads: mean bytes of these pictures, and their ratio to "
+    f"diffcodec's; bold: beyond {FAR - 1:.0%}."
+)
 
 
 @dataclass(frozen=True)
@@ -50,8 +54,8 @@ def choose_pictures(files: Sequence[Path], wanted: str) -> list[Picture]:
     Raises:
         ConfigError: if only some of the names are there, or a picture is smaller than a crop.
     """
-    names = [name.strip() for name in wanted.split(",")]
-    by_name = {path.stem: path for path in files}
+    names = [kodak_name(name.strip()) for name in wanted.split(",")]
+    by_name = {kodak_name(path.stem): path for path in files}
     missing = [name for name in names if name not in by_name]
     if missing and len(missing) < len(names):
         raise ConfigError(f"--strip-pictures: there is no {', '.join(missing)} among the pictures of this set")

@@ -19,6 +19,8 @@ RATES = (0.04, 5.0)
 def draw_photo_curves(results: Results) -> Figure:
     """A panel for each measure, mean over the pictures at equal settings, over the mean rate.
 
+    Without intervals: they would say how much photographs differ, which is as much for all codecs.
+
     Args:
         results: of a data set, without points that lack pictures.
     """
@@ -31,7 +33,7 @@ def draw_photo_curves(results: Results) -> Figure:
             curve = rate_distortion(codec, "bpp", metric)
             if not curve.rates:
                 continue
-            draw_curve(axes, codec, curve)
+            draw_curve(axes, codec, curve, intervals=False)
             look = look_of(codec.codec)
             handles[codec.codec] = Line2D([], [], label=results.label(codec), **look.options())
             curves.append(Curve(results.label(codec), look.ink, curve.points))
@@ -39,8 +41,9 @@ def draw_photo_curves(results: Results) -> Figure:
             lowest = min(lowest, shown.min(initial=np.inf))
         axes.set_xscale("log")
         axes.set_xlim(*RATES)
+        highest = axes.get_ylim()[1] if metric == "psnr_db" else 1.0
         if np.isfinite(lowest):
-            axes.set_ylim(bottom=lowest - 0.03 * (axes.get_ylim()[1] - lowest))
+            axes.set_ylim(lowest - 0.03 * (highest - lowest), highest)
         axes.set_title(title)
         drawn.append(curves)
     mark_rates(panels[0])

@@ -20,7 +20,7 @@ from diffcodec.codec import DiffusionCodec
 from diffcodec.errors import DiffCodecError
 from diffcodec.evaluation.baselines import Baseline
 from diffcodec.images import Picture, picture_to_pil, read_picture
-from photographs.measure import OURS
+from photographs.measure import OURS, kodak_name
 
 TIMED_PICTURE = "kodim03"
 TIMED_TIMESTEP = 50
@@ -30,7 +30,7 @@ WATCH = Path(__file__).with_name("watch.py")
 
 def timed_picture(files: Sequence[Path]) -> Path:
     """The picture that is timed: Kodak's third if it is there, else the first."""
-    return next((path for path in files if path.stem == TIMED_PICTURE), files[0])
+    return next((path for path in files if kodak_name(path.stem) == TIMED_PICTURE), files[0])
 
 
 def time_command_line(picture: Path, model: str | None, timestep: int) -> list[dict[str, Any]]:

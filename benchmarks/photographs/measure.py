@@ -121,6 +121,11 @@ def measure_own(settings: OwnSettings, place: int, picture: Picture) -> list[Row
     return rows
 
 
+def kodak_name(name: str) -> str:
+    """The usual name of a picture of Kodak's, some copies of which are only numbered; any other name as it is."""
+    return f"kodim{name}" if len(name) == 2 and name.isdecimal() else name
+
+
 def cut_files(codec: DiffusionCodec, stream: Bitstream) -> dict[int, bytes]:
     """All files that can be cut from one, by their number of steps, itself among them.
 

@@ -207,6 +207,12 @@ def test_the_command_line_and_memory_are_measured_in_processes_of_their_own(
     assert all(len(line) == len(head) for line in lines)
 
 
+def test_kodak_pictures_that_are_only_numbered_are_known(tmp_path: Path) -> None:
+    files = [tmp_path / f"{name}.png" for name in ("01", "03", "113044")]
+    assert costs.timed_picture(files) == files[1]
+    assert costs.timed_picture(files[2:]) == files[2]
+
+
 def test_a_curve_above_another_is_found_where_all_pictures_have_both() -> None:
     rates = np.geomspace(0.1, 1, 11)
     other = np.tile(np.linspace(20, 30, 11), (2, 1))
