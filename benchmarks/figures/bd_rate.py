@@ -12,6 +12,7 @@ from bjontegaard import bd_rate  # type: ignore[import-untyped]
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
+from scipy.interpolate import PchipInterpolator
 from scipy.stats import bootstrap
 
 from figures.records import CodecResult, Results
@@ -88,12 +89,15 @@ def measured(codec: CodecResult, rate: str, images: Sequence[int]) -> Measured:
     )
 
 
-def compare(ours: CodecResult, other: CodecResult, rate: str) -> Comparison:
+def compare(
+    ours: CodecResult, other: CodecResult, rate: str, *, db_range: tuple[float, float] | None = None
+) -> Comparison:
     """BD-rate of our codec against another, over the images that both have.
 
     Args:
         ours, other: lossy codecs, or a bound for the other.
         rate: `whole_file` or `payload`; a bound has its ideal rate for both.
+        db_range: only for mean PSNRs in this range, without an interval: resampled curves may miss it.
     """
     images = sorted(ours.image_numbers() & other.image_numbers())
     column = _KINDS[rate][1]
@@ -103,6 +107,8 @@ def compare(ours: CodecResult, other: CodecResult, rate: str) -> Comparison:
         return Comparison(other.codec, other.label, rate, None, None, None, len(images), math.nan, math.nan, 0.0)
     (_, own_db), (_, other_db) = test.curve(), anchor.curve()
     low_db, high_db = max(own_db[0], other_db[0]), min(own_db[-1], other_db[-1])
+    if db_range is not None:
+        low_db, high_db = max(low_db, db_range[0]), min(high_db, db_range[1])
     share = max(0.0, (high_db - low_db) / (own_db[-1] - own_db[0]))
     percent = low = high = None
     if high_db > low_db:
@@ -111,8 +117,11 @@ def compare(ours: CodecResult, other: CodecResult, rate: str) -> Comparison:
             return _bd_rate(anchor.curve(chosen), test.curve(chosen))
 
         everything = np.arange(len(images))
-        percent = statistic(everything)
-        if len(images) > 2:
+        if db_range is not None:
+            percent = _bd_rate(*(_part(curve.curve(), low_db, high_db) for curve in (anchor, test)))
+        else:
+            percent = statistic(everything)
+        if len(images) > 2 and db_range is None:
             found = bootstrap(
                 (everything,), statistic, vectorized=False, n_resamples=RESAMPLES, method="percentile",
                 rng=np.random.default_rng(0),
@@ -121,6 +130,16 @@ def compare(ours: CodecResult, other: CodecResult, rate: str) -> Comparison:
     return Comparison(
         other.codec, other.label, rate, percent, low, high, len(images), float(low_db), float(high_db), float(share)
     )
+
+
+def _part(
+    curve: tuple[NDArray[np.float64], NDArray[np.float64]], low_db: float, high_db: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The curve between two PSNRs that it reaches, with points at both."""
+    rates, psnr = curve
+    inside = psnr[(psnr > low_db) & (psnr < high_db)]
+    kept = np.array([low_db, *inside, high_db])
+    return np.exp(PchipInterpolator(psnr, np.log(rates))(kept)), kept
 
 
 def _bd_rate(anchor: tuple[NDArray[np.float64], NDArray[np.float64]], test: Any) -> float:
@@ -144,8 +163,8 @@ def markdown(comparisons: Sequence[Comparison], ours: CodecResult) -> str:
         "|---|---|---|---|---|---|---|",
     ]
     for c in comparisons:
-        value = "no overlap" if c.percent is None else _signed(c.percent)
-        interval = "" if c.low is None or c.high is None else f"{_signed(c.low)} to {_signed(c.high)}"
+        value = "no overlap" if c.percent is None else signed(c.percent)
+        interval = "" if c.low is None or c.high is None else f"{signed(c.low)} to {signed(c.high)}"
         overlap = "" if c.percent is None else f"{c.low_db:.1f} to {c.high_db:.1f} dB"
         lines.append(
             f"| {c.label} | {_KINDS[c.rate][0]} | {value} | {interval} | {overlap} | {c.share:.0%} | {c.images} |"
@@ -205,11 +224,12 @@ def _annotate(axes: Axes, c: Comparison, place: float) -> None:
         axes.hlines(place, c.low, c.high, color="#d55e00", linewidth=1.2)
     positive = c.percent > 0
     ends = [end for end in (c.percent, c.low, c.high) if end is not None]
-    axes.annotate(_signed(c.percent), (max(ends) if positive else min(ends), place), xytext=(4 if positive else -4, 0),
+    axes.annotate(signed(c.percent), (max(ends) if positive else min(ends), place), xytext=(4 if positive else -4, 0),
                   textcoords="offset points", ha="left" if positive else "right", **small)  # fmt: skip
     axes.text(1.01, place, f"{c.low_db:.1f}–{c.high_db:.1f} dB", ha="left", color="#555555",
               transform=axes.get_yaxis_transform(), **small)  # fmt: skip
 
 
-def _signed(percent: float) -> str:
+def signed(percent: float) -> str:
+    """A percentage with its sign."""
     return f"{percent:+.1f} %".replace("-", "−")

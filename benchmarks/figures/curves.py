@@ -93,7 +93,7 @@ def draw_curves(results: Results, measures: Measures) -> Figure:
             curve = rate_distortion(codec, rate, measures.distortion, factor)
             if not curve.rates:
                 continue
-            _draw(axes, codec, curve)
+            draw_curve(axes, codec, curve)
             look = look_of(codec.codec)
             handles[codec.codec] = Line2D([], [], label=results.label(codec), **look.options())
             drawn[-1].append(Curve(results.label(codec), look.ink, curve.points, curve.bars))
@@ -124,15 +124,17 @@ def draw_curves(results: Results, measures: Measures) -> Figure:
     return figure
 
 
-def _draw(axes: Axes, codec: CodecResult, curve: RateDistortion) -> None:
+def draw_curve(axes: Axes, codec: CodecResult, curve: RateDistortion, *, intervals: bool = True) -> None:
+    """A codec's line, with its points and their intervals."""
     x, y = curve.points.T
     look = look_of(codec.codec)
     front = 3.0 if codec.is_own else 2.0
     axes.plot(x, y, zorder=front, **look.options())
-    axes.errorbar(
-        x, y, xerr=_bars(curve.rates), yerr=_bars(curve.distortions), fmt="none", ecolor=look.colour, elinewidth=0.7,
-        zorder=front - 0.1,
-    )  # fmt: skip
+    if intervals:
+        axes.errorbar(
+            x, y, xerr=_bars(curve.rates), yerr=_bars(curve.distortions), fmt="none", ecolor=look.colour,
+            elinewidth=0.7, zorder=front - 0.1,
+        )  # fmt: skip
 
 
 def _bars(estimates: tuple[Estimate, ...]) -> NDArray[np.float64]:

@@ -22,6 +22,11 @@ from figures.style import PNG_DPI, WIDTH, new_sheet
 FAR = 1.15
 """A mean size that differs by more than this factor is printed in bold: these pictures are not at equal bytes."""
 
+LEGEND = (
+    "Heads: mean bytes over the data set, and their ratio to diffcodec's; bold: no measured setting of this codec "
+    f"comes within {FAR - 1:.0%}."
+)
+
 _CAPTION, _HEAD, _TITLE, _GAP = 0.20, 0.50, 0.34, 0.05  # inches
 _SMALL = 8
 
@@ -182,16 +187,18 @@ def _cell(picture: Picture, restored: NDArray[np.uint8], counted_bytes: int) -> 
     return Cell(restored, counted_bytes, measure_distortion(picture.pixels, restored).psnr_db)
 
 
-def draw_strip(groups: Sequence[Group], originals: Sequence[Picture]) -> Figure:
+def draw_strip(groups: Sequence[Group], originals: Sequence[Picture], *, legend: str = LEGEND) -> Figure:
     """Groups below each other; in each a row for every picture, with the original and a column for every codec.
 
     Args:
         groups: of the same pictures.
-        originals: the pictures.
+        originals: the pictures, squares of one size.
+        legend: a sentence at the bottom.
     """
     across = 1 + max(len(group.columns) for group in groups)
-    # Whole dots for every pixel of a 32 x 32 picture, or some would be wider than others.
-    dots = 32 * int(min(1.6, (WIDTH - _GAP) / across - _GAP) * PNG_DPI // 32)
+    # Whole dots for every pixel, or some would be wider than others.
+    pixels = originals[0].width
+    dots = pixels * max(1, int(min(1.6, (WIDTH - _GAP) / across - _GAP) * PNG_DPI // pixels))
     side = dots / PNG_DPI
     group_height = _TITLE + _HEAD + len(originals) * (side + _CAPTION)
     height = group_height * len(groups) + 0.28
@@ -214,10 +221,6 @@ def draw_strip(groups: Sequence[Group], originals: Sequence[Picture]) -> Figure:
                 psnr = "exact" if cell.psnr_db is None else f"{cell.psnr_db:.1f} dB"
                 _write(sheet, left, bottom - 0.14, f"{cell.counted_bytes} B, {psnr}", fontsize=_SMALL)
             top = bottom - _CAPTION
-    legend = (
-        "Heads: mean bytes over the data set, and their ratio to diffcodec's; bold: no measured setting of this codec "
-        f"comes within {FAR - 1:.0%}."
-    )
     _write(sheet, _GAP, 0.08, legend, fontsize=_SMALL, color="#555555")
     return sheet
 

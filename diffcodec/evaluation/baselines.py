@@ -19,11 +19,12 @@ import io
 import math
 import time
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from diffcodec.errors import ConfigError, ImageError
@@ -203,32 +204,39 @@ def measure_baseline(
         ImageError: if a picture has an alpha plane or the codec does not take it, or if a lossless codec
             restores other pixels.
     """
+    return [row for row, _ in code_pictures(baseline, parameter, pictures)]
+
+
+def code_pictures(
+    baseline: Baseline, parameter: float, pictures: Sequence[Picture]
+) -> Iterator[tuple[dict[str, float | int | None], NDArray[np.uint8]]]:
+    """As `measure_baseline`, one picture after another: its row, and the restored pixels for whatever else is asked."""
     headers: dict[tuple[int, int, str], int] = {}
-    rows = []
     for index, picture in enumerate(pictures):
         if picture.alpha is not None:
             raise ImageError(f"picture {index} has an alpha plane, which not all codecs take: remove it first")
         kind = (picture.width, picture.height, picture.mode)
         if kind not in headers:
             headers[kind] = flat_grey_bytes(baseline, parameter, *kind)
-        rows.append({"image": index, **_measure_picture(baseline, parameter, picture, headers[kind])})
-    return rows
+        row, restored = _code_picture(baseline, parameter, picture, headers[kind])
+        yield {"image": index, **row}, restored
 
 
-def _measure_picture(
+def _code_picture(
     baseline: Baseline, parameter: float, picture: Picture, header_bytes: int
-) -> dict[str, float | int | None]:
+) -> tuple[dict[str, float | int | None], NDArray[np.uint8]]:
     image = picture_to_pil(picture)
     begin = time.perf_counter()
     data = baseline.encode(image, parameter)
     encoded = time.perf_counter()
-    restored = baseline.decode(data)
+    decoded_image = baseline.decode(data)
     decoded = time.perf_counter()
-    distortion = measure_distortion(picture.pixels, np.asarray(restored.convert(picture.mode)))
+    restored = np.asarray(decoded_image.convert(picture.mode))
+    distortion = measure_distortion(picture.pixels, restored)
     if baseline.lossless and distortion.mse:
         raise ImageError(f"{baseline.label} is not lossless here (RMSE {distortion.rmse:.3g}): update {baseline.needs}")
     payload_bytes = len(data) - header_bytes
-    return {
+    row: dict[str, float | int | None] = {
         "width": picture.width, "height": picture.height,
         "file_bytes": len(data), "header_bytes": header_bytes, "payload_bytes": payload_bytes,
         "bpd": 8 * len(data) / picture.pixels.size, "bpp": 8 * len(data) / (picture.width * picture.height),
@@ -236,6 +244,7 @@ def _measure_picture(
         "mse": distortion.mse, "rmse": distortion.rmse, "psnr_db": distortion.psnr_db, "ms_ssim": distortion.ms_ssim,
         "encode_seconds": encoded - begin, "decode_seconds": decoded - encoded,
     }  # fmt: skip
+    return row, restored
 
 
 def _jpeg(parameter: float, subsampling: str) -> tuple[SaveOptions, ...]:

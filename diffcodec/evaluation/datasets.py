@@ -112,12 +112,12 @@ def open_dataset(source: str, *, root: str = "data", limit: int | None = None) -
     _check_limit(limit)
     if source in (CIFAR10, CIFAR10_TRAIN) or not Path(source).is_dir():
         return load_dataset(source, root=root, limit=limit)
-    files = _picture_files(Path(source))
+    files = picture_files(Path(source))
     name = _named(Path(source).resolve().name, len(files[:limit]), len(files))
     return PictureFolder(name, tuple(files[:limit]))
 
 
-def load_dataset(source: str, *, root: str = "data", limit: int | None = None) -> Dataset:
+def load_dataset(source: str, *, root: str = "data", limit: int | None = None, name: str | None = None) -> Dataset:
     """The pictures of a source.
 
     Args:
@@ -125,6 +125,7 @@ def load_dataset(source: str, *, root: str = "data", limit: int | None = None) -
             sizes, by name; or a picture file whose sides are multiples of 32, a grid of tiles in row order.
         root: where to look for CIFAR-10, and where to download it to where there is a network.
         limit: take only so many, from the first.
+        name: what to call it; the source's own name if None.
 
     Raises:
         ConfigError: if there is no such source, or it holds no picture.
@@ -139,7 +140,7 @@ def load_dataset(source: str, *, root: str = "data", limit: int | None = None) -
             CIFAR10_TRAIN if source == CIFAR10_TRAIN else "cifar10-test", tuple(Picture(p) for p in pixels[:limit])
         )
     elif path.is_dir():
-        files = _picture_files(path)
+        files = picture_files(path)
         total = len(files)
         dataset = _opaque(path.resolve().name, [read_picture(file) for file in files[:limit]])
     elif path.is_file():
@@ -151,7 +152,7 @@ def load_dataset(source: str, *, root: str = "data", limit: int | None = None) -
             f"{source}: no such file or folder; pass one that exists, a grid of {TILE} x {TILE} tiles or a folder "
             f"of pictures, or the name {CIFAR10} or {CIFAR10_TRAIN}"
         )
-    return replace(dataset, name=_named(dataset.name, len(dataset), total))
+    return replace(dataset, name=_named(name or dataset.name, len(dataset), total))
 
 
 def same_size_batches(pictures: Sequence[Picture], size: int, max_pixels: int) -> list[list[int]]:
@@ -182,7 +183,12 @@ def _named(name: str, taken: int, total: int) -> str:
     return name if taken == total else f"{name}-first-{taken}"
 
 
-def _picture_files(folder: Path) -> list[Path]:
+def picture_files(folder: Path) -> list[Path]:
+    """All picture files below a folder, by name.
+
+    Raises:
+        ConfigError: if there is none.
+    """
     files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in PICTURE_SUFFIXES)
     if not files:
         raise ConfigError(f"{folder}: no pictures below this folder; known are {', '.join(PICTURE_SUFFIXES)}")

@@ -1,19 +1,26 @@
-"""Distortion of 8-bit pictures: MSE, RMSE, PSNR, and MS-SSIM from the library piq."""
+"""Distortion of 8-bit pictures: MSE, RMSE, PSNR, and MS-SSIM and HaarPSI from the library piq."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from diffcodec.errors import ConfigError, ImageError
 
+if TYPE_CHECKING:
+    import torch
+
 MS_SSIM_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 """Exponents of the five scales, from fine to coarse (Wang, Simoncelli and Bovik 2003, section 3.2)."""
 
 _WINDOW = 11  # pixels, the width of the Gaussian window with a standard deviation of 1.5
+
+HAARPSI_MIN_SIDE = 16
+"""Pixels; HaarPSI's largest wavelet has that width."""
 
 
 @dataclass(frozen=True)
@@ -102,12 +109,44 @@ def measure_ms_ssim(original: NDArray[np.uint8], restored: NDArray[np.uint8]) ->
         raise ConfigError("MS-SSIM needs piq: pip install 'diffcodec[bench]'") from error
     import torch
 
-    def planes(pixels: NDArray[np.uint8]) -> torch.Tensor:
-        channels_last = pixels.reshape(*pixels.shape[:2], -1)
-        return torch.from_numpy(np.moveaxis(channels_last, 2, 0)[None].astype(np.float64))
-
     weights = torch.tensor(MS_SSIM_WEIGHTS[:scales], dtype=torch.float64)  # piq divides them by their sum
-    return float(multi_scale_ssim(planes(restored), planes(original), data_range=255, scale_weights=weights))
+    return float(multi_scale_ssim(_planes(restored), _planes(original), data_range=255, scale_weights=weights))
+
+
+def measure_haarpsi(original: NDArray[np.uint8], restored: NDArray[np.uint8]) -> float | None:
+    """Haar wavelet-based perceptual similarity index: what people see of an error, without a trained network.
+
+    Reisenhofer, Bosse, Kutyniok and Wiegand (2018), as piq implements it: like the authors' it halves the pictures
+    first, compares Haar coefficients of two scales, weights them with those of a third, and in colour adds the means
+    over 2 x 2 of the chroma planes of YIQ.
+
+    Args:
+        original: uint8, shape (H, W, 3) or (H, W).
+        restored: same type and shape.
+
+    Returns:
+        0 to 1, or None if height or width is below 16.
+
+    Raises:
+        ImageError: if the types or shapes are others.
+        ConfigError: if piq is not installed.
+    """
+    _check(original, restored)
+    if min(original.shape[:2]) < HAARPSI_MIN_SIDE:
+        return None
+    try:
+        from piq import haarpsi
+    except ImportError as error:
+        raise ConfigError("HaarPSI needs piq: pip install 'diffcodec[bench]'") from error
+    return float(haarpsi(_planes(restored), _planes(original), data_range=255))
+
+
+def _planes(pixels: NDArray[np.uint8]) -> torch.Tensor:
+    """Double-precision planes, (1, channels, H, W)."""
+    import torch
+
+    channels_last = pixels.reshape(*pixels.shape[:2], -1)
+    return torch.from_numpy(np.moveaxis(channels_last, 2, 0)[None].astype(np.float64))
 
 
 def _check(original: NDArray[np.uint8], restored: NDArray[np.uint8]) -> None:

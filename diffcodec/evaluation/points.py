@@ -190,7 +190,7 @@ def _codec(model: str | None, device: str) -> DiffusionCodec:
 
 
 @lru_cache(maxsize=4)
-def _warm_codec(model: str | None, device: str, channel: str, effort: int) -> DiffusionCodec:
+def warm_codec(model: str | None, device: str, channel: str, effort: int) -> DiffusionCodec:
     """The codec once it has been used: what is made at the first use counts for no picture."""
     codec = _codec(model, device)
     picture = Picture(np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8))
@@ -203,7 +203,7 @@ def _files(
     model: str | None, device: str, pictures: Sequence[Picture], seed: int, first: int, timestep: int, channel: str,
     effort: int,
 ) -> list[Row]:  # fmt: skip
-    codec = _warm_codec(model, device, channel, effort)
+    codec = warm_codec(model, device, channel, effort)
     return measure_files(codec, pictures, timestep=timestep, channel=channel, effort=effort, seed=seed)
 
 

@@ -12,7 +12,13 @@ from numpy.typing import NDArray
 from scipy.signal import correlate2d
 
 from diffcodec.errors import ConfigError, ImageError
-from diffcodec.evaluation.metrics import MS_SSIM_WEIGHTS, measure_distortion, measure_ms_ssim, ms_ssim_scales
+from diffcodec.evaluation.metrics import (
+    MS_SSIM_WEIGHTS,
+    measure_distortion,
+    measure_haarpsi,
+    measure_ms_ssim,
+    ms_ssim_scales,
+)
 from tests.conftest import smooth_pixels
 
 
@@ -156,3 +162,17 @@ def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigError, match=r"piq.*pip install 'diffcodec\[bench\]'"):
         measure_distortion(pixels, pixels)
     assert measure_distortion(pixels[:4], pixels[:4]).ms_ssim is None  # too small to need it
+
+
+def test_haarpsi_falls_with_noise_and_is_1_for_the_same_picture() -> None:
+    original = smooth_pixels(32, 40)
+    found = [measure_haarpsi(original, noisy(original, std)) for std in (0.0, 5.0, 20.0, 60.0)]
+    assert found[0] == pytest.approx(1, abs=1e-6)
+    assert all(worse < better for better, worse in itertools.pairwise(found))  # type: ignore[operator]
+    assert measure_haarpsi(original[..., 0], original[..., 0]) == pytest.approx(1, abs=1e-6)
+
+
+def test_haarpsi_needs_room_for_its_wavelets() -> None:
+    assert measure_haarpsi(smooth_pixels(15, 40), smooth_pixels(15, 40)) is None
+    with pytest.raises(ImageError, match="one shape"):
+        measure_haarpsi(smooth_pixels(16, 16), smooth_pixels(16, 17))
