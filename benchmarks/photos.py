@@ -23,6 +23,7 @@ from typing import Any
 
 import click
 
+from diffcodec.checkpoint import PHOTO_MODEL
 from diffcodec.codec import DiffusionCodec
 from diffcodec.devices import check_device
 from diffcodec.errors import ConfigError, DiffCodecError
@@ -99,7 +100,7 @@ def sources_from(
 
 
 def measure(
-    sources: Sequence[Source], model: str | None, device: str, timestep: int, seed: int, jobs: int, out: Path,
+    sources: Sequence[Source], model: str, device: str, timestep: int, seed: int, jobs: int, out: Path,
     fresh: bool, command: str,
 ) -> list[Path]:  # fmt: skip
     """Measure all codecs on all data sets.
@@ -131,7 +132,7 @@ def measure(
     return folders
 
 
-def measure_costs(source: Source, model: str | None, out: Path) -> str:
+def measure_costs(source: Source, model: str, out: Path) -> str:
     """Time the command line and measure memory on one picture, write both down, and tell of it as tables."""
     from photographs import tables
     from photographs.costs import TIMED_TIMESTEP, measure_memory, time_command_line, timed_picture
@@ -214,7 +215,7 @@ def draw_figures(out: Path, figures: Path) -> list[str]:
     return names
 
 
-def draw_strip(source: Source, model: str | None, out: Path, figures: Path, wanted: str) -> list[str]:
+def draw_strip(source: Source, model: str, out: Path, figures: Path, wanted: str) -> list[str]:
     """Crops of pictures at equal bytes; the name of the figure drawn."""
     from figures.crops import STRIP_BPP, choose_pictures, crop_groups, draw_crops
     from figures.style import save
@@ -242,7 +243,7 @@ FOLDER = click.Path(path_type=Path, file_okay=False)
 @click.option("--data", "others", multiple=True, metavar="NAME=FOLDER", help="Any other photographs; can be repeated.")
 @click.option("--limit", type=click.IntRange(1), help="Number of pictures of each set, from the first.  [default: all]")
 @click.option("--cbsd-limit", type=click.IntRange(1), help="Number of CBSD68's.  [default: as --limit]")
-@click.option("--model", help="Bundled model or model file.  [default: the bundled one]")
+@click.option("--model", default=PHOTO_MODEL, show_default=True, help="Bundled model or model file.")
 @click.option("--timestep", type=click.IntRange(1), default=2, show_default=True, help="Of the longest files.")
 @click.option("--seed", type=click.IntRange(0, 2**64 - 1), default=0, show_default=True)
 @click.option("--device", default="cpu", show_default=True, help="Where the network runs: cpu or cuda.")
@@ -260,7 +261,7 @@ FOLDER = click.Path(path_type=Path, file_okay=False)
 @click.pass_context
 def main(
     ctx: click.Context, kodak: Path | None, cbsd68: Path | None, others: tuple[str, ...], limit: int | None,
-    cbsd_limit: int | None, model: str | None, timestep: int, seed: int, device: str, jobs: int, out: Path,
+    cbsd_limit: int | None, model: str, timestep: int, seed: int, device: str, jobs: int, out: Path,
     fresh: bool, timing: bool, markdown: bool, plot: bool, strip: bool, strip_pictures: str, figures: Path,
 ) -> None:  # fmt: skip
     """Measure rate, distortion and costs of photographs, with our codec and with others."""

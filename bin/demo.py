@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from diffcodec import DiffusionCodec, Picture, read_picture, write_picture
+from diffcodec.checkpoint import default_model
 from diffcodec.images import picture_to_pil
 
 ROOT = Path(__file__).parent.parent
@@ -57,13 +58,16 @@ def draw(columns: list[tuple[str, list[tuple[Image.Image, str]]]]) -> Image.Imag
 
 @click.command()
 @click.option("--out", type=click.Path(path_type=Path), default=ROOT / "demo", show_default=True)
-@click.option("--model", help="Bundled model or model file.  [default: the bundled one]")
+@click.option("--model", help="Bundled model or model file.  [default: the bundled one for each size]")
 def main(out: Path, model: str | None) -> None:
     """Compress, restore, print a table, and write one picture with the restorations side by side."""
     out.mkdir(parents=True, exist_ok=True)
-    codec = DiffusionCodec.from_pretrained(model)
     photo = read_picture(ROOT / "benchmarks" / "data" / "chelsea-192.png")
     groups = {"photo": [photo], "cifar10": cifar_pictures(9)}
+    codecs = {
+        name: DiffusionCodec.from_pretrained(model or default_model(pictures[0].width, pictures[0].height))
+        for name, pictures in groups.items()
+    }
     columns = [("original", [(picture_to_pil(photo), "192 x 192, 110592 bytes"),
                              (mosaic(groups["cifar10"]), "9 of 32 x 32, 3072 bytes each")])]  # fmt: skip
     click.echo(f"{'pictures':>8}  {'t':>4}  {'bytes each':>10}  {'bpp':>7}  {'PSNR dB':>7}  {'compress s':>10}  "
@@ -71,7 +75,7 @@ def main(out: Path, model: str | None) -> None:
     for timestep in TIMESTEPS:
         cells = []
         for name, pictures in groups.items():
-            begin = time.perf_counter()
+            codec, begin = codecs[name], time.perf_counter()
             streams = codec.compress_batch(pictures, timestep=timestep)
             compressed = time.perf_counter()
             paths = [out / f"{name}-{index}-t{timestep}.dfc" for index in range(len(streams))]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from diffcodec.results import Bitstream, Preview, Report
     from diffcodec.targets import Target
 
-__version__ = "0.4.0"
+__version__ = "0.5.0"
 
 __all__ = [
     "Bitstream",

@@ -33,7 +33,13 @@ WEIGHT_TYPES = {torch.float16: "F16", torch.bfloat16: "BF16", torch.float32: "F3
 """Types that weights may be stored in, and what safetensors and fingerprints call them."""
 
 DEFAULT_MODEL = "cifar10-small-v3"
-"""The bundled model that is used where none is named."""
+"""The bundled model that is used where none is named, for pictures of up to SMALL_SIDE x SMALL_SIDE."""
+
+PHOTO_MODEL = "photo-small-v1"
+"""The bundled model for larger pictures."""
+
+SMALL_SIDE = 64
+"""Longest side, in pixels, of what counts as a small picture."""
 
 
 @dataclass(frozen=True)
@@ -217,6 +223,11 @@ def bundled_models() -> dict[str, Path]:
     """The model files that come with the package, by name."""
     folder = Path(str(resources.files("diffcodec") / "models"))
     return {path.stem: path for path in sorted(folder.glob("*.safetensors"))}
+
+
+def default_model(width: int, height: int) -> str:
+    """The bundled model for pictures of a size in pixels, where none is named."""
+    return DEFAULT_MODEL if max(width, height) <= SMALL_SIDE else PHOTO_MODEL
 
 
 def find_model(source: str | Path, *, allow_pickle: bool = False) -> Path:

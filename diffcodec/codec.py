@@ -22,7 +22,7 @@ from diffcodec.bitstream.container import (
     read_partial,
 )
 from diffcodec.channel import Channel, ChannelId, TrellisChannel, make_channel
-from diffcodec.checkpoint import DEFAULT_MODEL, Checkpoint, bundled_models, load_checkpoint
+from diffcodec.checkpoint import DEFAULT_MODEL, Checkpoint, bundled_models, default_model, load_checkpoint
 from diffcodec.compression import Sender, last
 from diffcodec.decoders import Decoder, DecoderKind
 from diffcodec.decompression import Incoming, Receiver
@@ -85,7 +85,8 @@ class DiffusionCodec:
         """The codec with a model from wherever it is.
 
         Args:
-            model: what `load_checkpoint` takes; the default bundled model if None.
+            model: what `load_checkpoint` takes; if None the bundled model for pictures of up to 64 x 64, see
+                `for_size`.
             device: where the network runs.
             allow_pickle: see `load_checkpoint`.
 
@@ -93,6 +94,12 @@ class DiffusionCodec:
             CheckpointError: if there is no such model, or it is damaged.
         """
         return cls(load_checkpoint(model or DEFAULT_MODEL, allow_pickle=allow_pickle), device=device)
+
+    @classmethod
+    def for_size(cls, width: int, height: int, *, device: str | torch.device = "cpu") -> DiffusionCodec:
+        """The codec with the bundled model that suits pictures of a size, in pixels: that of CIFAR-10 up to 64 x 64,
+        that of photographs beyond."""
+        return cls(load_checkpoint(default_model(width, height)), device=device)
 
     @classmethod
     def for_stream(cls, data: bytes, *, device: str | torch.device = "cpu", name: str = "the stream") -> DiffusionCodec:

@@ -184,6 +184,7 @@ def _save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
         OSError: if its mode cannot be written.
         ValueError: if the options do not fit together, or no file meets them.
     """
+    from diffcodec.checkpoint import default_model
     from diffcodec.codec import DiffusionCodec
 
     options: Mapping[str, Any] = getattr(image, "encoderinfo", {})
@@ -195,7 +196,7 @@ def _save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
     if len(goals) > 1:
         raise ValueError(f"expected only one of timestep, {', '.join(_TARGETS)}, found {' and '.join(goals)}")
     goal, value = next(iter(goals.items()), ("timestep", DEFAULT_TIMESTEP))
-    model = options.get("model")
+    model = options.get("model") or default_model(*image.size)
     with _pillow_errors():
         picture = picture_from_pil(
             _with_profile(image, options), keep="metadata" if "icc_profile" in options else "meaning",

@@ -8,7 +8,7 @@ import math
 import os
 import warnings
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -63,7 +63,7 @@ PICTURE_SUFFIXES = (
     shell_complete=complete_file,
     help="Output file; a folder for several inputs; - for standard output.  [default: beside the input, as .dfc]",
 )
-@model_option("the bundled one")
+@model_option("the bundled one for pictures of that size")
 @allow_pickle_option
 @channel_option
 @effort_option
@@ -159,14 +159,15 @@ class CompressSettings:
         return "meaning" if self.timestep == 0 else "nothing"
 
     def load(self) -> Compressor:
-        """The worker, with its model."""
+        """The worker, with its model if one is named; else pictures of different sizes have different ones."""
         from diffcodec.codec import DiffusionCodec
         from diffcodec.devices import check_device
 
         device = check_device(self.device)
-        return Compressor(
-            self, DiffusionCodec.from_pretrained(self.model, device=device, allow_pickle=self.allow_pickle)
-        )
+        if self.model is None:
+            return Compressor(self)
+        codec = DiffusionCodec.from_pretrained(self.model, device=device, allow_pickle=self.allow_pickle)
+        return Compressor(self, {self.model: codec})
 
     def foresee(self, source: str) -> tuple[Hashable, int]:
         """Kind and number of pixels of a picture, from its header; None and 0 if that cannot be read."""
@@ -192,20 +193,36 @@ class CompressSettings:
 
 @dataclass(frozen=True)
 class Compressor:
-    """Compresses pictures: the worker of this command."""
+    """Compresses pictures: the worker of this command.
+
+    Args:
+        settings: how.
+        codecs: those that have been loaded, by the names of their models.
+    """
 
     settings: CompressSettings
-    codec: DiffusionCodec
+    codecs: dict[str, DiffusionCodec] = field(default_factory=dict)
 
     @property
     def warning(self) -> str:
         """What a person should know before the work begins."""
-        if self.codec.is_calibrated:
+        rough = [codec.checkpoint.card.name for codec in self.codecs.values() if not codec.is_calibrated]
+        if not rough:
             return ""
         return (
-            f"{self.codec.checkpoint.card.name} has not been calibrated: it runs with equal variances, and files are "
+            f"{rough[0]} has not been calibrated: it runs with equal variances, and files are "
             "larger than they need be; run `diffcodec calibrate` on it"
         )
+
+    def codec_for(self, width: int, height: int) -> DiffusionCodec:
+        """The codec for pictures of a size, in pixels."""
+        from diffcodec.checkpoint import default_model
+        from diffcodec.codec import DiffusionCodec
+
+        name = self.settings.model or default_model(width, height)
+        if name not in self.codecs:
+            self.codecs[name] = DiffusionCodec.from_pretrained(name, device=self.settings.device)
+        return self.codecs[name]
 
     def standing(self, task: Task) -> Standing:
         """What there is of the .dfc file before the work begins."""
@@ -222,11 +239,12 @@ class Compressor:
             header = read_container(data, name=task.target).header
         except StreamError:
             return "is not a whole .dfc file"
+        codec = self.codec_for(header.width, header.height)
         wanted = {
-            "fingerprint": self.codec.fingerprint,
+            "fingerprint": codec.fingerprint,
             "channel": int(ChannelId[settings.channel.upper()]),
             "effort": settings.effort,
-            "level_list": self.codec.tables.list_for(header.pixels, settings.steps),
+            "level_list": codec.tables.list_for(header.pixels, settings.steps),
         }
         if settings.timestep is not None:
             wanted["timestep"] = settings.timestep
@@ -257,10 +275,11 @@ class Compressor:
 
     def work(self, items: Sequence[Item[Picture]]) -> list[Bitstream]:
         """Compress pictures of one kind."""
-        settings = self.settings
+        settings, pictures = self.settings, [item.content for item in items]
+        codec = self.codec_for(pictures[0].width, pictures[0].height)
         try:
-            return self.codec.compress_batch(
-                [item.content for item in items], timestep=settings.timestep, target=settings.goal,
+            return codec.compress_batch(
+                pictures, timestep=settings.timestep, target=settings.goal,
                 channel=settings.channel, effort=settings.effort, seed=settings.seed, steps=settings.steps,
             )  # fmt: skip
         except TargetError as error:

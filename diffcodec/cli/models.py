@@ -18,7 +18,7 @@ def command(model: tuple[str, ...], as_json: bool, allow_pickle: bool) -> None:
 
     MODEL is a model file, a diffusers pipeline folder, or hf:NAME of one on the Hugging Face Hub.
     """
-    from diffcodec.checkpoint import DEFAULT_MODEL, bundled_models, find_model, load_checkpoint
+    from diffcodec.checkpoint import DEFAULT_MODEL, PHOTO_MODEL, bundled_models, find_model, load_checkpoint
 
     bundled = bundled_models()
     for name in model or tuple(bundled):
@@ -32,7 +32,7 @@ def command(model: tuple[str, ...], as_json: bool, allow_pickle: bool) -> None:
             "bytes": sum(file.stat().st_size for file in files),
             "levels": [len(levels.levels) for levels in checkpoint.tables.lists] if checkpoint.tables else [],
             "default_steps": (checkpoint.tables.default_steps or None) if checkpoint.tables else None,
-            "default": name == DEFAULT_MODEL,
+            "default": name in (DEFAULT_MODEL, PHOTO_MODEL),
         }
         if as_json:
             click.echo(json.dumps(values))

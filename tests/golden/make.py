@@ -1,6 +1,8 @@
 """Writes golden files with the bundled model, once, when a model or a format version is released.
 
-    python tests/golden/make.py PREFIX
+    python tests/golden/make.py PREFIX [MODEL]
+
+With the name of a model of photographs the pictures are such as only these have: tiles, noise at lower resolution.
 
 Files that exist are never overwritten: they stand for what people have on their disks.
 """
@@ -8,19 +10,59 @@ Files that exist are never overwritten: they stand for what people have on their
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from diffcodec import DiffusionCodec, Picture, read_picture, write_picture
+from diffcodec.checkpoint import DEFAULT_MODEL
+from diffcodec.metadata import Metadata
 
 HERE = Path(__file__).parent
 DATA = HERE.parent.parent / "benchmarks" / "data"
 
 
-def main(prefix: str) -> None:
+def main(prefix: str, model: str = DEFAULT_MODEL) -> None:
     """Compress a few pictures of each kind, and keep what they restore to."""
-    codec = DiffusionCodec.from_pretrained()
+    codec = DiffusionCodec.from_pretrained(model)
+    if codec.checkpoint.config.half_resolution_below is not None:
+        photographs(prefix, codec)
+    else:
+        small_pictures(prefix, codec)
+
+
+def photographs(prefix: str, codec: DiffusionCodec) -> None:
+    """Pictures for a model of photographs."""
+    photo = read_picture(DATA / "chelsea-192.png")
+    odd = Picture(np.ascontiguousarray(photo.pixels[40:141, 30:130]), None)
+    small = Picture(np.ascontiguousarray(odd.pixels[:66, :65]), None)
+    strip = Picture(np.ascontiguousarray(np.tile(photo.pixels[80:104], (1, 5, 1))[:, :900]), None)
+    alpha = np.add.outer(np.arange(70), 3 * np.arange(66)).astype(np.uint8)
+    grey = Picture(np.ascontiguousarray(photo.pixels[70:140, 50:116, 1]), alpha, Metadata(b"profile", b"Exif\0\0notes"))
+    for name, picture, options in (
+        ("rgb-t20-odd", odd, {"timestep": 20}),
+        ("rgb-t100-tiles", strip, {"timestep": 100}),
+        ("rgb-t500", odd, {"timestep": 500, "seed": 3}),
+        ("rgb-t2-blocks", odd, {"timestep": 2, "steps": 16}),
+        ("grey-alpha-t50-metadata", grey, {"timestep": 50, "effort": 8}),
+        ("rgb-t60-poisson", small, {"timestep": 60, "channel": "poisson"}),
+        ("rgb-t0", odd, {"timestep": 0}),
+    ):
+        keep(f"{prefix}-{name}", codec, codec.compress(picture, **options).data)  # type: ignore[arg-type]
+    keep(f"{prefix}-rgb-cut", codec, codec.truncate((HERE / f"{prefix}-rgb-t2-blocks.dfc").read_bytes(), 5000))
+
+
+def keep(name: str, codec: DiffusionCodec, data: bytes) -> None:
+    """Write a file, and what it restores to."""
+    with (HERE / f"{name}.dfc").open("xb") as file:
+        file.write(data)
+    write_picture(replace(codec.decompress(data), metadata=Metadata()), HERE / f"{name}.png")
+    print(f"{name}.dfc: {len(data)} bytes")
+
+
+def small_pictures(prefix: str, codec: DiffusionCodec) -> None:
+    """Pictures for a model of CIFAR-10."""
     grid = read_picture(DATA / "cifar10-test-100.webp").pixels
     photo = read_picture(DATA / "chelsea-192.png").pixels
     first = Picture(np.ascontiguousarray(grid[:32, :32]), None)
@@ -40,11 +82,8 @@ def main(prefix: str) -> None:
         ("grey-alpha-t0", grey, {"timestep": 0}),
         ("stored-t0", Picture(np.ascontiguousarray(photo[:9, :7] // 64 * 64), None), {"timestep": 0}),
     ):
-        stream = codec.compress(picture, **options)  # type: ignore[arg-type]
-        stream.save(HERE / f"{prefix}-{name}.dfc")
-        write_picture(codec.decompress(stream), HERE / f"{prefix}-{name}.png")
-        print(f"{prefix}-{name}.dfc: {len(stream.data)} bytes")
+        keep(f"{prefix}-{name}", codec, codec.compress(picture, **options).data)  # type: ignore[arg-type]
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])
