@@ -18,6 +18,7 @@ from PIL import Image
 from diffcodec.checkpoint import Checkpoint
 from diffcodec.cli import main
 from diffcodec.lossless.stored import StoredKind
+from diffcodec.targets import DEFAULT_TIMESTEP
 from tests.conftest import make_tiny_checkpoint, smooth_pixels
 
 
@@ -494,12 +495,20 @@ def test_json_tells_what_a_target_reached(photo: Path, tiny_model: Path, tmp_pat
     assert 1 <= values["timestep"] < 1000
 
 
-@pytest.mark.parametrize("options", [[], ["-t", "0", "--bpp", "1"], ["--bytes", "90", "--psnr", "30"]])
-def test_one_of_the_four_is_asked_for(photo: Path, options: list[str]) -> None:
+@pytest.mark.parametrize("options", [["-t", "0", "--bpp", "1"], ["--bytes", "90", "--psnr", "30"]])
+def test_only_one_of_the_four_is_taken(photo: Path, options: list[str]) -> None:
     result = run("compress", photo, *options)
     assert result.exit_code == 2
-    assert "exactly one of -t, --bytes, --bpp and --psnr" in result.stderr
+    assert "only one of -t, --bytes, --bpp and --psnr" in result.stderr
     assert not photo.with_suffix(".dfc").exists()
+
+
+def test_a_person_need_not_know_of_timesteps(photo: Path, tiny_model: Path, tmp_path: Path) -> None:
+    assert run("compress", photo, "--model", tiny_model).exit_code == 0
+    assert (
+        run("compress", photo, "--model", tiny_model, "-t", DEFAULT_TIMESTEP, "-o", tmp_path / "b.dfc").exit_code == 0
+    )
+    assert photo.with_suffix(".dfc").read_bytes() == (tmp_path / "b.dfc").read_bytes()
 
 
 @pytest.mark.parametrize("option", ["--bytes", "--bpp", "--psnr"])

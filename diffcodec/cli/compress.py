@@ -28,7 +28,7 @@ from diffcodec.cli.options import (
 )
 from diffcodec.cli.outputs import outputs, write_output
 from diffcodec.errors import StreamError, TargetError
-from diffcodec.targets import Target
+from diffcodec.targets import DEFAULT_TIMESTEP, Target
 
 if TYPE_CHECKING:
     from diffcodec.codec import DiffusionCodec
@@ -48,7 +48,8 @@ PICTURE_SUFFIXES = (
     "-t",
     "--timestep",
     type=click.IntRange(0, 4095),
-    help="Noise level at which to stop: 1 is the finest, the model's last (1000) the coarsest; 0 is lossless.",
+    help="Noise level at which to stop: 1 is the finest, the model's last (1000) the coarsest; 0 is lossless.  "
+    f"[default: {DEFAULT_TIMESTEP}]",
 )
 @click.option("--bytes", "max_bytes", type=int, metavar="N", help="Instead of -t: the finest file of at most N bytes.")
 @click.option(
@@ -100,13 +101,16 @@ def command(
     steps: int | None, seed: int, first_frame: bool, keep_metadata: bool, device: str, force: bool, recursive: bool,
     **run: Any,
 ) -> None:  # fmt: skip
-    """Compress pictures to .dfc files: pass exactly one of -t, --bytes, --bpp and --psnr.
+    """Compress pictures to .dfc files.
 
-    IMAGES are picture files, folders of pictures, patterns such as 'photos/**/*.jpg', or - for standard input.
+    IMAGES are picture files, folders of pictures, patterns such as 'photos/**/*.jpg', or - for standard input. How fine
+    the files are, one of -t, --bytes, --bpp and --psnr says.
     """
-    if [timestep, max_bytes, max_bpp, min_psnr].count(None) != 3:
-        raise click.UsageError("Pass exactly one of -t, --bytes, --bpp and --psnr.")
+    if [timestep, max_bytes, max_bpp, min_psnr].count(None) < 3:
+        raise click.UsageError("Pass only one of -t, --bytes, --bpp and --psnr.")
     goal = make_target(max_bytes, max_bpp, min_psnr)
+    if timestep is None and goal is None:
+        timestep = DEFAULT_TIMESTEP
     options = RunOptions(**run)
     inputs = expand(images, PICTURE_SUFFIXES, recursive=recursive)
     targets = outputs(inputs.files, out, ".dfc", inputs.many)
