@@ -223,7 +223,8 @@ class Compressor:
 
         settings, data = self.settings, read_input(task.target)
         try:
-            header = read_container(data, name=task.target).header
+            container = read_container(data, name=task.target)
+            header, kept = container.header, container.metadata
         except StreamError:
             return "is not a whole .dfc file"
         wanted = {
@@ -245,7 +246,18 @@ class Compressor:
             return "misses the target"
         if newer and task.pixels not in (0, header.pixels):
             return "is of a picture of another size"
+        if newer and self.keeps_others(task, kept):
+            return "was made with another choice of metadata"
         return None
+
+    def keeps_others(self, task: Task, packet: bytes | None) -> bool:
+        """Whether a .dfc file's metadata are others than are kept now; its picture is read only if some may be."""
+        from diffcodec.metadata import Metadata
+
+        kept = Metadata() if packet is None else Metadata.from_bytes(packet)
+        if self.settings.keep == "nothing":
+            return bool(kept)
+        return os.path.isfile(task.source) and self.read(task).content.metadata != kept
 
     def read(self, task: Task) -> Item[Picture]:
         """Read a picture."""

@@ -160,7 +160,8 @@ class Restorer:
             return "cannot be read as a picture"
         if newer and task.pixels not in (0, picture.width * picture.height):
             return "is a picture of another size"
-        return None
+        # The name says nothing of where it comes from: it may be the original.
+        return None if newer else f"is older than {task.source}"
 
     def read(self, task: Task) -> Item[bytes]:
         """Read a .dfc file, and check that its picture can be written."""
