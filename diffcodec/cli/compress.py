@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from diffcodec.results import Bitstream
 
 PICTURE_SUFFIXES = (
-    ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".pnm", ".avif",
-    ".jp2", ".jxl", ".heic", ".heif", ".gif", ".tga", ".qoi",
+    ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm",
+    ".avif", ".jp2", ".j2k", ".jxl", ".heic", ".heif", ".mpo", ".gif", ".tga", ".qoi",
 )  # fmt: skip
 """Of the files that are taken from a folder."""
 

@@ -155,6 +155,8 @@ def read_input(name: str) -> bytes:
         ConfigError: if it cannot be read.
     """
     if name == STANDARD:
+        if sys.stdin is None:
+            raise ConfigError("standard input is closed: name a file")
         return sys.stdin.buffer.read()
     try:
         return Path(name).read_bytes()

@@ -20,7 +20,7 @@ def names_folder(name: str) -> bool:
 
 
 def outputs(files: Sequence[Input], out: str | None, suffix: str, many: bool) -> list[str]:
-    """Where the result of every file goes: `photo.png` to `photo.dfc`.
+    """Where the result of every file goes: `photo.png` to `photo.dfc`, and `photo.png.dfc` back to `photo.png`.
 
     Where several inputs would go to one file, such as `photo.png` and `photo.jpg`, all of these keep their suffix:
     `photo.png.dfc`, `photo.jpg.dfc`.
@@ -51,7 +51,7 @@ def outputs(files: Sequence[Input], out: str | None, suffix: str, many: bool) ->
 def _result(file: Input, out: str | None, suffix: str) -> tuple[str, str]:
     """Names of a result, without and with the suffix of its input."""
     path = Path(file.path) if out is None else Path(out) / file.below
-    return str(path.parent / (path.stem + suffix)), str(path.parent / (path.name + suffix))
+    return str(path.parent / (path.stem.removesuffix(suffix) + suffix)), str(path.parent / (path.name + suffix))
 
 
 def _distinct(names: Sequence[tuple[str, str]]) -> list[str]:
@@ -121,6 +121,8 @@ def write_output(name: str, force: bool, write: Callable[[BinaryIO], object], *,
     if name == STANDARD:
         buffer = io.BytesIO()
         write(buffer)
+        if sys.stdout is None:
+            raise ConfigError("standard output is closed: pass -o FILE")
         sys.stdout.buffer.write(buffer.getvalue())
         sys.stdout.buffer.flush()
         return len(buffer.getvalue())
@@ -130,5 +132,8 @@ def write_output(name: str, force: bool, write: Callable[[BinaryIO], object], *,
         except OSError as error:
             raise ConfigError(f"{os.path.dirname(name)} cannot be made: {error.strerror or error}") from error
     with atomic_write(Path(name), overwrite=force) as file:
-        write(file)
+        try:
+            write(file)
+        except OSError as error:
+            raise ConfigError(f"{name} cannot be written: {error.strerror or error}") from error
         return file.tell()
