@@ -503,6 +503,11 @@ def test_only_one_of_the_four_is_taken(photo: Path, options: list[str]) -> None:
     assert not photo.with_suffix(".dfc").exists()
 
 
+def test_a_file_does_not_take_the_name_of_a_picture(photo: Path, tiny_model: Path, tmp_path: Path) -> None:
+    result = run("compress", photo, "--model", tiny_model, "-o", tmp_path / "small.JPG")
+    fails(result, "small.JPG would be a .dfc file under the name of a picture")
+
+
 def test_a_person_need_not_know_of_timesteps(photo: Path, tiny_model: Path, tmp_path: Path) -> None:
     assert run("compress", photo, "--model", tiny_model).exit_code == 0
     assert (

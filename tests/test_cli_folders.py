@@ -76,6 +76,7 @@ def test_what_is_passed_over_is_counted(tree: Path) -> None:
         ("p/empty/*", "no file matches"),
         ("p/**.png/***x", "no file matches|cannot be searched"),
         ("nowhere/*", "no file matches"),
+        ("", "name is empty"),
     ],
 )
 def test_nothing_to_do_is_an_error(name: str, words: str, tree: Path) -> None:
@@ -90,6 +91,9 @@ def test_results_keep_the_tree_and_their_suffix_only_where_they_must() -> None:
         "out/a.png.dfc", "out/a.jpg.dfc", "out/b.dfc", "out/s/b.dfc", "out/c.tar.dfc", "out/a.png.tif.dfc",
     ]  # fmt: skip
     assert outputs(files[2:4], None, ".dfc", True) == ["p/b.dfc", "p/s/b.dfc"]
+    with pytest.raises(ConfigError, match=r"out\.dfc is the name of a file: for several inputs name a folder"):
+        outputs(files, "out.dfc", ".dfc", True)
+    assert outputs(files[2:4], "out.dfc/", ".dfc", True) == ["out.dfc/b.dfc", "out.dfc/s/b.dfc"]
     with pytest.raises(ConfigError, match=r"two inputs would both be written to out/b\.dfc"):
         outputs([Input("p/b.png", "b.png"), Input("q/b.png", "b.png")], "out/", ".dfc", True)
 

@@ -27,7 +27,7 @@ from diffcodec.cli.options import (
     recursive_option,
 )
 from diffcodec.cli.outputs import outputs, write_output
-from diffcodec.errors import StreamError, TargetError
+from diffcodec.errors import ConfigError, StreamError, TargetError
 from diffcodec.targets import DEFAULT_TIMESTEP, Target
 
 if TYPE_CHECKING:
@@ -114,6 +114,8 @@ def command(
     options = RunOptions(**run)
     inputs = expand(images, PICTURE_SUFFIXES, recursive=recursive)
     targets = outputs(inputs.files, out, ".dfc", inputs.many)
+    if out is not None and out in targets and out.lower().endswith(PICTURE_SUFFIXES):
+        raise ConfigError(f"{out} would be a .dfc file under the name of a picture: let the name end in .dfc")
     settings = CompressSettings(
         timestep=timestep, goal=goal, model=model, allow_pickle=allow_pickle, channel=channel, effort=effort,
         steps=steps, seed=seed, first_frame=first_frame, keep_metadata=keep_metadata, device=device, force=force,

@@ -40,6 +40,8 @@ def outputs(files: Sequence[Input], out: str | None, suffix: str, many: bool) ->
         raise ConfigError("standard input and output (-) go with exactly one input")
     if out is not None and os.path.isfile(out):
         raise ConfigError(f"{out} is a file: several inputs need a folder for their results")
+    if out is not None and out.endswith(suffix) and not names_folder(out):
+        raise ConfigError(f"{out} is the name of a file: for several inputs name a folder, such as {out}/")
     if many:
         return _distinct([_result(file, out, suffix) for file in files])
     (file,) = files
