@@ -29,7 +29,7 @@ from diffcodec.errors import ConfigError, DiffCodecError, StreamError, TargetErr
 from diffcodec.images import picture_from_pil, picture_to_pil
 from diffcodec.images.exif import MARKER
 from diffcodec.metadata import Metadata
-from diffcodec.targets import Target
+from diffcodec.targets import DEFAULT_TIMESTEP, Target
 
 if TYPE_CHECKING:
     from PIL._imaging import PixelAccess
@@ -38,9 +38,6 @@ if TYPE_CHECKING:
     from diffcodec.decoders import DecoderKind
 
 FORMAT = "DFC"
-DEFAULT_TIMESTEP = 50
-"""Where `save` stops, if it is not told."""
-
 _HEADER_BYTES = 1024
 """More than any header has."""
 

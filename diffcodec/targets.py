@@ -8,6 +8,9 @@ from typing import Literal, Protocol
 
 from diffcodec.errors import ConfigError
 
+DEFAULT_TIMESTEP = 50
+"""Where a file ends if neither a timestep nor a target says so."""
+
 
 class Measured(Protocol):
     """A file's figures, as in its `Report`; those that no target asks for may cost nothing."""

@@ -18,6 +18,7 @@ from PIL import Image
 from diffcodec.checkpoint import Checkpoint
 from diffcodec.cli import main
 from diffcodec.lossless.stored import StoredKind
+from diffcodec.targets import DEFAULT_TIMESTEP
 from tests.conftest import make_tiny_checkpoint, smooth_pixels
 
 
@@ -226,9 +227,10 @@ def test_folders_named_like_pictures_are_passed_over(photo: Path, tiny_model: Pa
 def test_the_input_is_never_overwritten_and_two_names_of_one_result_are_found(
     photo: Path, tiny_model: Path, tmp_path: Path
 ) -> None:
-    before = photo.read_bytes()
-    fails(run("compress", photo, "-t", 500, "--model", tiny_model, "-o", photo, "--force"), "the input itself")
-    assert photo.read_bytes() == before
+    before, unnamed = photo.read_bytes(), tmp_path / "picture"
+    unnamed.write_bytes(before)
+    fails(run("compress", unnamed, "-t", 500, "--model", tiny_model, "-o", unnamed, "--force"), "the input itself")
+    assert unnamed.read_bytes() == before
     same = tmp_path / "other" / ".." / photo.name
     (tmp_path / "other").mkdir()
     fails(run("compress", photo, same, "-t", 500, "--model", tiny_model, "--force"), "two inputs")
@@ -290,7 +292,7 @@ def test_missing_files_models_and_devices_are_named(photo: Path, tiny_model: Pat
     fails(run("compress", photo, "-t", 9, "--model", tiny_model, "-o", tmp_path / "no" / "a.dfc"), "no")
 
 
-@pytest.mark.parametrize("arguments", [["-t", "-1"], ["-t", "x"], [], ["-t", "9", "--effort", "7"]])
+@pytest.mark.parametrize("arguments", [["-t", "-1"], ["-t", "x"], ["-t", "9", "--effort", "7"]])
 def test_options_out_of_range_are_rejected_at_the_door(photo: Path, arguments: list[str]) -> None:
     assert run("compress", photo, *arguments).exit_code == 2
 
@@ -494,12 +496,25 @@ def test_json_tells_what_a_target_reached(photo: Path, tiny_model: Path, tmp_pat
     assert 1 <= values["timestep"] < 1000
 
 
-@pytest.mark.parametrize("options", [[], ["-t", "0", "--bpp", "1"], ["--bytes", "90", "--psnr", "30"]])
-def test_one_of_the_four_is_asked_for(photo: Path, options: list[str]) -> None:
+@pytest.mark.parametrize("options", [["-t", "0", "--bpp", "1"], ["--bytes", "90", "--psnr", "30"]])
+def test_only_one_of_the_four_is_taken(photo: Path, options: list[str]) -> None:
     result = run("compress", photo, *options)
     assert result.exit_code == 2
-    assert "exactly one of -t, --bytes, --bpp and --psnr" in result.stderr
+    assert "only one of -t, --bytes, --bpp and --psnr" in result.stderr
     assert not photo.with_suffix(".dfc").exists()
+
+
+def test_a_file_does_not_take_the_name_of_a_picture(photo: Path, tiny_model: Path, tmp_path: Path) -> None:
+    result = run("compress", photo, "--model", tiny_model, "-o", tmp_path / "small.JPG")
+    fails(result, "small.JPG would be a .dfc file under the name of a picture")
+
+
+def test_a_person_need_not_know_of_timesteps(photo: Path, tiny_model: Path, tmp_path: Path) -> None:
+    assert run("compress", photo, "--model", tiny_model).exit_code == 0
+    assert (
+        run("compress", photo, "--model", tiny_model, "-t", DEFAULT_TIMESTEP, "-o", tmp_path / "b.dfc").exit_code == 0
+    )
+    assert photo.with_suffix(".dfc").read_bytes() == (tmp_path / "b.dfc").read_bytes()
 
 
 @pytest.mark.parametrize("option", ["--bytes", "--bpp", "--psnr"])

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 from click import unstyle
@@ -15,8 +17,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from diffcodec.cli.failures import printable
-from diffcodec.cli.inputs import Input, expand
-from diffcodec.cli.outputs import outputs
+from diffcodec.cli.inputs import Input, expand, read_input
+from diffcodec.cli.outputs import outputs, write_output
 from diffcodec.errors import ConfigError
 from tests.conftest import smooth_pixels
 from tests.test_cli import fails, run
@@ -74,6 +76,7 @@ def test_what_is_passed_over_is_counted(tree: Path) -> None:
         ("p/empty/*", "no file matches"),
         ("p/**.png/***x", "no file matches|cannot be searched"),
         ("nowhere/*", "no file matches"),
+        ("", "name is empty"),
     ],
 )
 def test_nothing_to_do_is_an_error(name: str, words: str, tree: Path) -> None:
@@ -88,8 +91,23 @@ def test_results_keep_the_tree_and_their_suffix_only_where_they_must() -> None:
         "out/a.png.dfc", "out/a.jpg.dfc", "out/b.dfc", "out/s/b.dfc", "out/c.tar.dfc", "out/a.png.tif.dfc",
     ]  # fmt: skip
     assert outputs(files[2:4], None, ".dfc", True) == ["p/b.dfc", "p/s/b.dfc"]
+    with pytest.raises(ConfigError, match=r"out\.dfc is the name of a file: for several inputs name a folder"):
+        outputs(files, "out.dfc", ".dfc", True)
+    assert outputs(files[2:4], "out.dfc/", ".dfc", True) == ["out.dfc/b.dfc", "out.dfc/s/b.dfc"]
     with pytest.raises(ConfigError, match=r"two inputs would both be written to out/b\.dfc"):
         outputs([Input("p/b.png", "b.png"), Input("q/b.png", "b.png")], "out/", ".dfc", True)
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["ship.png.dfc", "ship.jpg.dfc"], ["ship.png", "ship.jpg.png"]),
+        (["ship.png.dfc", "ship.dfc"], ["ship.png.dfc.png", "ship.dfc.png"]),
+    ],
+)
+def test_a_suffix_that_is_there_does_not_come_twice(names: list[str], expected: list[str]) -> None:
+    assert outputs([Input(name, name) for name in names], None, ".png", True) == expected
+    assert outputs([Input(names[0], names[0])], None, ".png", False) == ["ship.png"]
 
 
 @given(st.lists(st.text("ab.", min_size=1, max_size=5).filter(lambda name: name.strip(".")), unique=True))
@@ -122,6 +140,35 @@ def test_names_that_are_no_text_go_through(tiny_model: Path, tmp_path: Path) -> 
     assert [json.loads(line)["input"] for line in result.stdout.splitlines()] == [
         str(folder / f"bad{name}"), str(folder / name),
     ]  # fmt: skip
+
+
+def test_other_commands_show_such_names_too(tiny_model: Path, tmp_path: Path) -> None:
+    made = tmp_path / os.fsdecode(b"line\nend \xff.dfc")
+    Image.fromarray(smooth_pixels(8, 8)).save(tmp_path / "a.png")
+    assert run("compress", tmp_path / "a.png", "--model", tiny_model, "-o", made).exit_code == 0
+    shown = f"{tmp_path}/line\\nend �"
+    assert run("info", made).stdout.splitlines()[0].endswith(f"file  {shown}.dfc")
+    assert run("view", made, "--model", tiny_model).stdout.startswith(f"{shown}.dfc -> {shown}.html: ")
+    result = run("truncate", made, "--bytes", "9999", "--model", tiny_model)
+    assert result.stdout.startswith(f"{shown}.dfc -> {shown}.9999.dfc: ")
+
+
+def test_closed_streams_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", None)  # as Python has it after `<&-`
+    monkeypatch.setattr(sys, "stdout", None)
+    with pytest.raises(ConfigError, match="standard input is closed: name a file"):
+        read_input("-")
+    with pytest.raises(ConfigError, match="standard output is closed: pass -o FILE"):
+        write_output("-", force=False, write=lambda file: file.write(b"a"))
+
+
+def test_a_disk_that_gets_full_is_named(tmp_path: Path) -> None:
+    def write(file: BinaryIO) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(ConfigError, match=r"a\.dfc cannot be written: No space left on device"):
+        write_output(str(tmp_path / "a.dfc"), force=False, write=write)
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_is_told_of_a_folder(tiny_model: Path, tmp_path: Path) -> None:

@@ -79,6 +79,15 @@ def test_metadata_is_kept_if_asked_for(extension: str, tagged: Path, tiny_model:
         assert image.info["icc_profile"] == LINEAR
 
 
+def test_metadata_of_which_nothing_is_made_are_named(tiny_model: Path, tmp_path: Path) -> None:
+    picture = tmp_path / "a.jpg"
+    Image.fromarray(PIXELS).save(picture, xmp=b"<x:xmpmeta/>")
+    options = ("-t", "300", "--model", tiny_model, "-o", tmp_path / "a.dfc")
+    assert run("compress", picture, *options).stderr == ""
+    result = run("compress", picture, *options, "--force", "--keep-metadata")
+    assert result.stderr == f"Note: {picture}: its XMP data are not kept\n"
+
+
 def test_formats_without_room_say_so(tagged: Path, tiny_model: Path, tmp_path: Path) -> None:
     _, back = restored(tagged, tiny_model, tmp_path / "a.bmp", "-t", "100", "--keep-metadata")
     assert "a.bmp: BMP cannot hold a colour profile (colours may look different) and its EXIF block" in back.stderr

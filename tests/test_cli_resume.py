@@ -159,7 +159,38 @@ def test_restored_pictures_are_done_if_they_can_be_read_and_have_the_right_size(
     assert run(*options, "--resume", "--force").exit_code == 0
     assert state(back) == whole
     set_time(tmp_path / "out" / "3.dfc", 60)
-    assert run(*options, "--resume").stdout.count(": done before\n") == 3
+    result = run(*options, "--resume")
+    fails(result, "3.png exists and is older than")
+    assert result.stdout.count(": done before\n") == 3
+    assert run(*options, "--resume", "--force").exit_code == 0
+
+
+def test_originals_are_not_taken_for_old_results(pictures: Path, tiny_model: Path) -> None:
+    assert run("compress", pictures, "-t", 300, "--model", tiny_model).exit_code == 0
+    before = state(pictures)
+    fails(
+        run("decompress", pictures, "--model", tiny_model, "--resume"), *(f"{name}.png exists and" for name in "0123")
+    )
+    assert state(pictures) == before
+
+
+@pytest.mark.parametrize("timestep", [0, 300])
+def test_files_with_other_metadata_are_not_done(
+    timestep: int, compress: Callable[..., dict[str, str]], pictures: Path
+) -> None:
+    exif = Image.Exif()
+    exif[0x010F] = "maker"
+    Image.fromarray(smooth_pixels(8, 8)).save(pictures / "1.png", exif=exif)
+    set_time(pictures / "1.png", -3600)
+    compress("-t", timestep)
+    assert set(compress("-t", timestep).values()) == {"done before"}
+    other = "was made with another choice of metadata"
+    assert compress("-t", timestep, "--keep-metadata") == {
+        "0": "done before", "1": other, "2": "done before", "3": "done before",
+    }  # fmt: skip
+    compress("-t", timestep, "--keep-metadata", "--force")
+    assert set(compress("-t", timestep, "--keep-metadata").values()) == {"done before"}
+    assert compress("-t", timestep)["1"] == other
 
 
 # ------------------------------------------------------------------------------------- killed in the middle

@@ -111,3 +111,19 @@ def test_a_damaged_alpha_plane_costs_the_alpha_plane(large: Path, tiny_model: Pa
     assert result.exit_code == 0
     assert "without the alpha plane" in result.stderr
     assert Image.open(target).mode == "RGB"
+
+
+def test_where_the_shorter_file_goes(large: Path, tiny_model: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    options = ("--bytes", "3000", "--model", tiny_model)
+    assert run("truncate", large, *options, "-o", tmp_path / "out").exit_code == 0
+    assert (tmp_path / "out" / "noise.3000.dfc").stat().st_size <= 3000
+    fails(run("truncate", ".", *options), ".: cannot be read (Is a directory)")
+
+
+def test_a_page_tells_of_damage_that_leaves_the_picture_whole(large: Path, data: bytes, tiny_model: Path) -> None:
+    large.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    assert run("view", large, "--partial", "--model", tiny_model).exit_code == 0
+    page = large.with_suffix(".html").read_text(encoding="utf-8")
+    assert "The file is damaged: bytes " in page
+    assert "Its alpha plane is missing." in page

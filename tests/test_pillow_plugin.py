@@ -25,6 +25,7 @@ from diffcodec.checkpoint import Checkpoint
 from diffcodec.codec import DiffusionCodec
 from diffcodec.errors import DiffCodecError, ModelMismatchError, TargetError
 from diffcodec.images import picture_to_pil, read_picture
+from diffcodec.targets import DEFAULT_TIMESTEP
 from tests.conftest import smooth_pixels
 
 PIXELS = smooth_pixels(11, 14)
@@ -100,7 +101,7 @@ def test_saved_and_opened_as_the_codec_does_it(mode: str, model: str, codec: Dif
 
 
 def test_defaults_and_targets(model: str) -> None:
-    assert opened(dfc(RGB, model), model).info["timestep"] == pillow_plugin.DEFAULT_TIMESTEP
+    assert opened(dfc(RGB, model), model).info["timestep"] == DEFAULT_TIMESTEP
     assert len(dfc(RGB, model, max_bytes=120).getvalue()) <= 120
     assert 8 * len(dfc(RGB, model, max_bpp=5).getvalue()) / (14 * 11) <= 5
     restored = np.asarray(opened(dfc(RGB, model, psnr=25), model)).astype(float)

@@ -27,8 +27,8 @@ from diffcodec.cli.options import (
     recursive_option,
 )
 from diffcodec.cli.outputs import outputs, write_output
-from diffcodec.errors import StreamError, TargetError
-from diffcodec.targets import Target
+from diffcodec.errors import ConfigError, StreamError, TargetError
+from diffcodec.targets import DEFAULT_TIMESTEP, Target
 
 if TYPE_CHECKING:
     from diffcodec.codec import DiffusionCodec
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from diffcodec.results import Bitstream
 
 PICTURE_SUFFIXES = (
-    ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".pnm", ".avif",
-    ".jp2", ".jxl", ".heic", ".heif", ".gif", ".tga", ".qoi",
+    ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm",
+    ".avif", ".jp2", ".j2k", ".jxl", ".heic", ".heif", ".mpo", ".gif", ".tga", ".qoi",
 )  # fmt: skip
 """Of the files that are taken from a folder."""
 
@@ -48,7 +48,8 @@ PICTURE_SUFFIXES = (
     "-t",
     "--timestep",
     type=click.IntRange(0, 4095),
-    help="Noise level at which to stop: 1 is the finest, the model's last (1000) the coarsest; 0 is lossless.",
+    help="Noise level at which to stop: 1 is the finest, the model's last (1000) the coarsest; 0 is lossless.  "
+    f"[default: {DEFAULT_TIMESTEP}]",
 )
 @click.option("--bytes", "max_bytes", type=int, metavar="N", help="Instead of -t: the finest file of at most N bytes.")
 @click.option(
@@ -100,16 +101,21 @@ def command(
     steps: int | None, seed: int, first_frame: bool, keep_metadata: bool, device: str, force: bool, recursive: bool,
     **run: Any,
 ) -> None:  # fmt: skip
-    """Compress pictures to .dfc files: pass exactly one of -t, --bytes, --bpp and --psnr.
+    """Compress pictures to .dfc files.
 
-    IMAGES are picture files, folders of pictures, patterns such as 'photos/**/*.jpg', or - for standard input.
+    IMAGES are picture files, folders of pictures, patterns such as 'photos/**/*.jpg', or - for standard input. How fine
+    the files are, one of -t, --bytes, --bpp and --psnr says.
     """
-    if [timestep, max_bytes, max_bpp, min_psnr].count(None) != 3:
-        raise click.UsageError("Pass exactly one of -t, --bytes, --bpp and --psnr.")
+    if [timestep, max_bytes, max_bpp, min_psnr].count(None) < 3:
+        raise click.UsageError("Pass only one of -t, --bytes, --bpp and --psnr.")
     goal = make_target(max_bytes, max_bpp, min_psnr)
+    if timestep is None and goal is None:
+        timestep = DEFAULT_TIMESTEP
     options = RunOptions(**run)
     inputs = expand(images, PICTURE_SUFFIXES, recursive=recursive)
     targets = outputs(inputs.files, out, ".dfc", inputs.many)
+    if out is not None and out in targets and out.lower().endswith(PICTURE_SUFFIXES):
+        raise ConfigError(f"{out} would be a .dfc file under the name of a picture: let the name end in .dfc")
     settings = CompressSettings(
         timestep=timestep, goal=goal, model=model, allow_pickle=allow_pickle, channel=channel, effort=effort,
         steps=steps, seed=seed, first_frame=first_frame, keep_metadata=keep_metadata, device=device, force=force,
@@ -236,7 +242,8 @@ class Compressor:
 
         settings, data = self.settings, read_input(task.target)
         try:
-            header = read_container(data, name=task.target).header
+            container = read_container(data, name=task.target)
+            header, kept = container.header, container.metadata
         except StreamError:
             return "is not a whole .dfc file"
         codec = self.codec_for(header.width, header.height)
@@ -259,7 +266,18 @@ class Compressor:
             return "misses the target"
         if newer and task.pixels not in (0, header.pixels):
             return "is of a picture of another size"
+        if newer and self.keeps_others(task, kept):
+            return "was made with another choice of metadata"
         return None
+
+    def keeps_others(self, task: Task, packet: bytes | None) -> bool:
+        """Whether a .dfc file's metadata are others than are kept now; its picture is read only if some may be."""
+        from diffcodec.metadata import Metadata
+
+        kept = Metadata() if packet is None else Metadata.from_bytes(packet)
+        if self.settings.keep == "nothing":
+            return bool(kept)
+        return os.path.isfile(task.source) and self.read(task).content.metadata != kept
 
     def read(self, task: Task) -> Item[Picture]:
         """Read a picture."""

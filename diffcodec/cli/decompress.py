@@ -160,7 +160,8 @@ class Restorer:
             return "cannot be read as a picture"
         if newer and task.pixels not in (0, picture.width * picture.height):
             return "is a picture of another size"
-        return None
+        # The name says nothing of where it comes from: it may be the original.
+        return None if newer else f"is older than {task.source}"
 
     def read(self, task: Task) -> Item[bytes]:
         """Read a .dfc file, and check that its picture can be written."""
@@ -225,15 +226,16 @@ class Restorer:
         warning = ""
         if preview.problem is not None:
             lost = read_header(item.content).alpha_bytes is not None and picture.alpha is None
+            made = "the picture" if target == STANDARD else target
             warning = (
-                f"{label(source)} {preview.problem}; {target} is step {preview.step} of {preview.steps} "
+                f"{label(source)} {preview.problem}; {made} is step {preview.step} of {preview.steps} "
                 f"(t = {preview.timestep:g}){', without the alpha plane' if lost else ''}"
                 f"{'' if preview.verified else ', and unverified'}"
             )
         lacking = metadata_left_out(picture.metadata, format_of(target))
-        made = f"t = {preview.timestep:g}"
-        made += f", {preview.decoder} decoder" if preview.decoder in ("flow", "ancestral") else ""
-        line = f"{source} -> {target}: {picture.width} x {picture.height} {picture.mode}, {made}"
+        how = f"t = {preview.timestep:g}"
+        how += f", {preview.decoder} decoder" if preview.decoder in ("flow", "ancestral") else ""
+        line = f"{source} -> {target}: {picture.width} x {picture.height} {picture.mode}, {how}"
         values = {
             "width": picture.width, "height": picture.height, "mode": picture.mode, "timestep": preview.timestep,
             "decoder": preview.decoder, "step": preview.step, "steps": preview.steps, "verified": preview.verified,

@@ -6,7 +6,7 @@ import json
 
 import click
 
-from diffcodec.cli.failures import Failure, attempt, tell
+from diffcodec.cli.failures import Failure, attempt, printable, tell
 from diffcodec.cli.inputs import expand, label, read_input
 from diffcodec.cli.options import complete_file, recursive_option
 
@@ -56,7 +56,7 @@ def command(files: tuple[str, ...], recursive: bool, as_json: bool) -> None:
         for key, value in values.items():
             if value is not None:
                 shown = f"{value:.4f}" if key == "bpp" else value
-                click.echo(f"{key.replace('_', ' '):>17}  {shown}")
+                click.echo(printable(f"{key.replace('_', ' '):>17}  {shown}"))
 
     inputs = expand(files, [".dfc"], recursive=recursive)
     failures = list(inputs.failures)

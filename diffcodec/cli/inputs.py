@@ -74,8 +74,10 @@ def expand(names: Sequence[str], suffixes: Iterable[str], *, recursive: bool = F
         recursive: whether folders inside folders are searched. Links to folders are not followed.
 
     Raises:
-        ConfigError: if a folder or pattern yields no such file, or a named folder cannot be read.
+        ConfigError: if a folder or pattern yields no such file, a named folder cannot be read, or a name is empty.
     """
+    if "" in names:
+        raise ConfigError("a file's name is empty: is a variable of the shell not set?")
     wanted = tuple(suffixes)
     inputs = Inputs(many=len(names) > 1)
     for name in names:
@@ -155,6 +157,8 @@ def read_input(name: str) -> bytes:
         ConfigError: if it cannot be read.
     """
     if name == STANDARD:
+        if sys.stdin is None:
+            raise ConfigError("standard input is closed: name a file")
         return sys.stdin.buffer.read()
     try:
         return Path(name).read_bytes()

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import click
 
+from diffcodec.cli.options import complete_file
 from diffcodec.cli.pictures import SamplingOptions, check_target, read_image, sampling_options, to_array, write_sheet
 from diffcodec.errors import ImageError
 
 
 @click.command("interpolate")
-@click.argument("first", metavar="A")
-@click.argument("second", metavar="B")
-@click.option("-o", "--out", required=True, help="The strip, its format by its name; - for standard output.")
+@click.argument("first", metavar="A", shell_complete=complete_file)
+@click.argument("second", metavar="B", shell_complete=complete_file)
+@click.option(
+    "-o",
+    "--out",
+    required=True,
+    shell_complete=complete_file,
+    help="The strip, its format by its name; - for standard output.",
+)
 @click.option(
     "-t",
     "--timestep",

@@ -20,7 +20,7 @@ def names_folder(name: str) -> bool:
 
 
 def outputs(files: Sequence[Input], out: str | None, suffix: str, many: bool) -> list[str]:
-    """Where the result of every file goes: `photo.png` to `photo.dfc`.
+    """Where the result of every file goes: `photo.png` to `photo.dfc`, and `photo.png.dfc` back to `photo.png`.
 
     Where several inputs would go to one file, such as `photo.png` and `photo.jpg`, all of these keep their suffix:
     `photo.png.dfc`, `photo.jpg.dfc`.
@@ -40,6 +40,8 @@ def outputs(files: Sequence[Input], out: str | None, suffix: str, many: bool) ->
         raise ConfigError("standard input and output (-) go with exactly one input")
     if out is not None and os.path.isfile(out):
         raise ConfigError(f"{out} is a file: several inputs need a folder for their results")
+    if out is not None and out.endswith(suffix) and not names_folder(out):
+        raise ConfigError(f"{out} is the name of a file: for several inputs name a folder, such as {out}/")
     if many:
         return _distinct([_result(file, out, suffix) for file in files])
     (file,) = files
@@ -51,7 +53,7 @@ def outputs(files: Sequence[Input], out: str | None, suffix: str, many: bool) ->
 def _result(file: Input, out: str | None, suffix: str) -> tuple[str, str]:
     """Names of a result, without and with the suffix of its input."""
     path = Path(file.path) if out is None else Path(out) / file.below
-    return str(path.parent / (path.stem + suffix)), str(path.parent / (path.name + suffix))
+    return str(path.parent / (path.stem.removesuffix(suffix) + suffix)), str(path.parent / (path.name + suffix))
 
 
 def _distinct(names: Sequence[tuple[str, str]]) -> list[str]:
@@ -121,6 +123,8 @@ def write_output(name: str, force: bool, write: Callable[[BinaryIO], object], *,
     if name == STANDARD:
         buffer = io.BytesIO()
         write(buffer)
+        if sys.stdout is None:
+            raise ConfigError("standard output is closed: pass -o FILE")
         sys.stdout.buffer.write(buffer.getvalue())
         sys.stdout.buffer.flush()
         return len(buffer.getvalue())
@@ -130,5 +134,8 @@ def write_output(name: str, force: bool, write: Callable[[BinaryIO], object], *,
         except OSError as error:
             raise ConfigError(f"{os.path.dirname(name)} cannot be made: {error.strerror or error}") from error
     with atomic_write(Path(name), overwrite=force) as file:
-        write(file)
+        try:
+            write(file)
+        except OSError as error:
+            raise ConfigError(f"{name} cannot be written: {error.strerror or error}") from error
         return file.tell()

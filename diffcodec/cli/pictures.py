@@ -162,7 +162,7 @@ def read_image(name: str, denoiser: Denoiser, size: int | None) -> Tensor:
     from diffcodec.images import picture_to_pil, read_picture
 
     network = denoiser.config.network
-    image = picture_to_pil(read_picture(name)).convert(MODES[network.image_channels])
+    image = picture_to_pil(read_picture(name, first_frame=True)).convert(MODES[network.image_channels])
     if size is not None:
         image = ImageOps.fit(image, (size, size), Image.Resampling.LANCZOS)
     stride = network.stride

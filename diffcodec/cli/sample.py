@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from diffcodec.cli.inputs import STANDARD
+from diffcodec.cli.options import complete_file
 from diffcodec.cli.outputs import names_folder, write_output
 from diffcodec.cli.pictures import (
     SamplingOptions,
@@ -33,6 +34,7 @@ FRAMES = 48
     "-o",
     "--out",
     required=True,
+    shell_complete=complete_file,
     help="A grid of all samples, its format by its name; FOLDER/ for a PNG file for each; - for standard output.",
 )
 @click.option(

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
 
 import click
 
-from diffcodec.cli.inputs import STANDARD, label, read_input
-from diffcodec.cli.options import allow_pickle_option, model_option
-from diffcodec.cli.outputs import check_folder, check_writable, write_output
+from diffcodec.cli.failures import printable, warn
+from diffcodec.cli.inputs import STANDARD, Input, label, read_input
+from diffcodec.cli.options import allow_pickle_option, complete_file, model_option
+from diffcodec.cli.outputs import check_folder, check_writable, outputs, write_output
 
 
 @click.command("truncate")
-@click.argument("file")
+@click.argument("file", shell_complete=complete_file)
 @click.option(
     "--bytes", "max_bytes", type=click.IntRange(1), required=True, metavar="N", help="Longest result, in bytes."
 )
-@click.option("-o", "--out", help="The shorter file; - for standard output.  [default: beside FILE, as NAME.N.dfc]")
+@click.option(
+    "-o",
+    "--out",
+    shell_complete=complete_file,
+    help="The shorter file; - for standard output.  [default: beside FILE, as NAME.N.dfc]",
+)
 @click.option("--strip-metadata", is_flag=True, help="Leave out colour profile and EXIF.")
 @click.option("--partial", is_flag=True, help="Keep what comes before the place where a file is cut or damaged.")
 @model_option("the bundled one that made the file")
@@ -33,11 +39,10 @@ def command(
     ordinary .dfc file of a coarser version. A picture that is stored as a whole (t = 0, where that was shorter) cannot
     be shortened.
     """
-    if out is None:
-        out = STANDARD if file == STANDARD else str(Path(file).with_suffix(f".{max_bytes}.dfc"))
-    check_writable(out, force, file)
-    if out != STANDARD:
-        check_folder(out)
+    (target,) = outputs([Input(file, os.path.basename(file))], out, f".{max_bytes}.dfc", many=False)
+    check_writable(target, force, file)
+    if target != STANDARD:
+        check_folder(target)
 
     from diffcodec.bitstream.container import DEFAULT_MAX_PIXELS, read_header, read_partial
     from diffcodec.codec import DiffusionCodec
@@ -56,10 +61,10 @@ def command(
     shorter = codec.truncate(
         data, max_bytes, keep_metadata=not strip_metadata, partial=partial, max_pixels=limit, name=name
     )
-    write_output(out, force, lambda target: target.write(shorter))
+    write_output(target, force, lambda opened: opened.write(shorter))
     if reading.problem is not None:
-        click.echo(f"Warning: {name} {reading.problem}; {out} holds what comes before that", err=True)
-    if out != STANDARD:
+        warn(f"{name} {reading.problem}; {target} holds what comes before that")
+    if target != STANDARD:
         cut = read_header(shorter).header
         kept = "all of it" if cut.cut is None else f"{cut.cut.steps} steps, t = {cut.timestep}"
-        click.echo(f"{file} -> {out}: {len(shorter)} of {len(data)} bytes, {kept}")
+        click.echo(printable(f"{file} -> {target}: {len(shorter)} of {len(data)} bytes, {kept}"))

@@ -5,18 +5,33 @@ from __future__ import annotations
 import os
 import webbrowser
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+from diffcodec.cli.failures import printable, warn
 from diffcodec.cli.inputs import STANDARD, Input, label, read_input
-from diffcodec.cli.options import allow_pickle_option, device_option, model_option
+from diffcodec.cli.options import allow_pickle_option, complete_file, device_option, model_option
 from diffcodec.cli.outputs import check_folder, check_writable, outputs, write_output
+
+if TYPE_CHECKING:
+    from diffcodec.images import Keep
 
 
 @click.command("view")
-@click.argument("file")
-@click.option("-o", "--out", help="The page; - for standard output.  [default: beside the input, as .html]")
-@click.option("--original", metavar="IMAGE", help="The picture that the file was made from, to compare with.")
+@click.argument("file", shell_complete=complete_file)
+@click.option(
+    "-o",
+    "--out",
+    shell_complete=complete_file,
+    help="The page; - for standard output.  [default: beside the input, as .html]",
+)
+@click.option(
+    "--original",
+    metavar="IMAGE",
+    shell_complete=complete_file,
+    help="The picture that the file was made from, to compare with.",
+)
 @click.option("--open", "open_page", is_flag=True, help="Show the page in the web browser.")
 @click.option("--partial", is_flag=True, help="Show the complete steps of a file that has been cut.")
 @model_option("the bundled one that made the file")
@@ -45,7 +60,11 @@ def command(
     limit = max_pixels or DEFAULT_MAX_PIXELS
     data = read_input(file)
     # A damaged file is refused before any model is looked for.
-    (read_partial if partial else read_container)(data, max_pixels=limit, name=label(file))
+    container = (
+        read_partial(data, max_pixels=limit, name=label(file)).container
+        if partial
+        else read_container(data, max_pixels=limit, name=label(file))
+    )
 
     from tqdm import tqdm
 
@@ -54,7 +73,9 @@ def command(
     from diffcodec.images import read_picture
     from diffcodec.view import make_page
 
-    picture = None if original is None else read_picture(original, max_pixels=limit)
+    # In the colours that the file's pixels are in; which frame was taken, a file does not say, but it can be no other.
+    keep: Keep = "nothing" if container.metadata is None else "meaning"
+    picture = None if original is None else read_picture(original, max_pixels=limit, first_frame=True, keep=keep)
     where = check_device(device)
     codec = (
         DiffusionCodec.from_pretrained(model, device=where, allow_pickle=allow_pickle)
@@ -74,6 +95,6 @@ def command(
     write_output(target, force, lambda opened: opened.write(page.encode()))
     if target == STANDARD:
         return
-    click.echo(f"{file} -> {target}: {len(page.encode()):,} bytes")
+    click.echo(printable(f"{file} -> {target}: {len(page.encode()):,} bytes"))
     if open_page and not webbrowser.open(Path(target).resolve().as_uri()):
-        click.echo(f"Warning: no web browser could be started: open {target} in one", err=True)
+        warn(f"no web browser could be started: open {target} in one")

@@ -32,6 +32,9 @@ _READABLE = (
 # Their further frames are other views of the picture that Pillow shows first.
 _WITH_VIEWS = ("MPO", "HEIF")
 
+_IPTC = 0x0404
+"""Number of the block that holds it, among those of Photoshop."""
+
 _HEAD_BYTES = 1 << 16
 """As far as a file is searched for what Pillow does not tell."""
 
@@ -122,6 +125,8 @@ def _to_picture(
         image.load()
     notes: list[str] = []
     exif = _kept_exif(image, notes) if keep == "metadata" else None
+    if keep == "metadata" and (others := _others_than_exif(image)):
+        notes.append(f"its {' and '.join(others)} data are not kept")
     image = _upright(image, notes)
     with translated(name):
         picture = picture_from_pil(image, keep=keep, exif=exif)
@@ -137,6 +142,12 @@ def _kept_exif(image: Image.Image, notes: list[str]) -> bytes | None:
     except ImageError:
         notes.append("its EXIF block is damaged, and is not kept")
         return None
+
+
+def _others_than_exif(image: Image.Image) -> list[str]:
+    """What people may count on of an image's metadata, and of which nothing is made."""
+    found = {"XMP": image.info.get("xmp"), "IPTC": _IPTC in (image.info.get("photoshop") or ())}
+    return [name for name, there in found.items() if there]
 
 
 def _upright(image: Image.Image, notes: list[str]) -> Image.Image:

@@ -92,7 +92,8 @@ class Views:
         original: as a data URI, if there is one.
         inlining: how the pictures were made data URIs.
         steps: number of steps in the stream.
-        verified: whether the stream's checksum was checked.
+        problem: what is wrong with the stream, to follow its name; None if nothing is.
+        verified: whether checksums vouch for all that the pictures are made of.
         mode: of the pictures: RGB, L, RGBA or LA.
     """
 
@@ -100,6 +101,7 @@ class Views:
     original: str | None
     inlining: Inlining
     steps: int
+    problem: str | None
     verified: bool
     mode: str
 
@@ -133,7 +135,7 @@ def collect_views(
         progress(preview.step, preview.steps)
     return Views(
         tuple(frames), None if original is None else inlining.source(original), inlining, preview.steps,
-        preview.verified, preview.picture.mode,
+        preview.problem, preview.verified, preview.picture.mode,
     )  # fmt: skip
 
 

@@ -60,7 +60,7 @@ def make_page(
     return fill_template(
         title=escape(base_name(name)),
         summary=" · ".join(f"<span>{escape(part)}</span>" for part in summary(info, views, codec.checkpoint.card.name)),
-        notes="".join(f"<li>{escape(note)}</li>" for note in notes(info, views, len(data))),
+        notes="".join(f"<li>{escape(note)}</li>" for note in notes(info, views)),
         data=script_data(views, info),
     )
 
@@ -97,13 +97,14 @@ def summary(info: StreamInfo, views: Views, model: str) -> list[str]:
     ]
 
 
-def notes(info: StreamInfo, views: Views, size: int) -> list[str]:
+def notes(info: StreamInfo, views: Views) -> list[str]:
     """What a person must know to trust what the page shows."""
     found = []
-    if not views.verified:
+    if views.problem is not None:
+        unverified = "" if views.verified else ", and no checksum vouches for all of them"
         found.append(
-            f"The file is cut or damaged: {size:,} of its {info.total_bytes:,} bytes are there, which make "
-            f"{views.frames[-1].step} of {views.steps} steps, and its checksum could not be verified."
+            f"The file {views.problem}. What there is before that makes {views.frames[-1].step} of {views.steps} steps"
+            f"{unverified}."
         )
     if len(views.frames) < views.frames[-1].step:
         found.append(f"Since the picture is large, {len(views.frames)} of {views.frames[-1].step} steps are shown.")

@@ -22,6 +22,7 @@ from diffcodec.results import Bitstream
 from diffcodec.view import make_page
 from diffcodec.view.page import policy_hash
 from tests.test_cli import fails, run
+from tests.test_cli_metadata import LINEAR
 
 
 def data_of(page: str) -> dict[str, object]:
@@ -66,7 +67,7 @@ def test_cut_files_are_refused_unless_asked_for(codec: DiffusionCodec, viewed_st
     cut = viewed_stream.data[:-1]
     with pytest.raises(TruncatedStreamError, match="--partial"):
         make_page(codec, cut)
-    assert "cut or damaged" in make_page(codec, cut, partial=True)
+    assert "The file is cut: it has " in make_page(codec, cut, partial=True)
 
 
 def test_a_file_without_a_whole_step_shows_what_the_model_makes_of_noise(
@@ -124,6 +125,25 @@ def test_the_original_is_turned_before_it_is_compared(made: Path, photo: Path, t
         image.transpose(Image.Transpose.ROTATE_90).save(lying)
     failed = run("view", made, "--original", lying, "--model", tiny_model, "--force")
     fails(failed, "lying.png: expected 14 x 11 RGB", "found 11 x 14 RGB")
+
+
+@pytest.mark.parametrize("options", [["-t", "0"], ["-t", "0", "--keep-metadata"]])
+def test_the_original_is_compared_in_the_colours_of_the_file(options: list[str], photo: Path, tiny_model: Path) -> None:
+    with Image.open(photo) as image:
+        image.save(photo, icc_profile=LINEAR)
+    assert run("compress", photo, "--model", tiny_model, *options).exit_code == 0
+    assert run("view", photo.with_suffix(".dfc"), "--original", photo, "--model", tiny_model).exit_code == 0
+    frames = data_of(photo.with_suffix(".html").read_text(encoding="utf-8"))["frames"]
+    assert frames[-1]["psnr"] is None  # type: ignore[index]
+
+
+def test_an_animation_is_compared_by_its_first_frame(photo: Path, tiny_model: Path) -> None:
+    with Image.open(photo) as image:
+        image.save(photo, save_all=True, append_images=[Image.new("RGB", image.size)])
+    assert run("compress", photo, "--model", tiny_model, "-t", "0", "--first-frame").exit_code == 0
+    assert run("view", photo.with_suffix(".dfc"), "--original", photo, "--model", tiny_model).exit_code == 0
+    frames = data_of(photo.with_suffix(".html").read_text(encoding="utf-8"))["frames"]
+    assert frames[-1]["psnr"] is None  # type: ignore[index]
 
 
 @pytest.mark.parametrize(
