@@ -88,7 +88,6 @@ def test_a_large_picture_is_halved_before_it_is_cut_into_windows(
     denoiser: Denoiser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(windows, "MAX_WINDOW_PIXELS", 96 * 96)
-    monkeypatch.setattr(windows, "WINDOW_SIDE", 2 * windows.receptive_radius(NETWORK) + 16)
     x_t = noise(1, 3, 200, 136)
     for log_snr in (-2.0, 1.0):
         whole = denoiser.predict_x_0(x_t, torch.tensor([log_snr]))
