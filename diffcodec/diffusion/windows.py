@@ -142,7 +142,8 @@ def _division(height: int, width: int, margin: int, stride: int) -> tuple[int, i
         computed = math.prod(side + 2 * margin * (count - 1) for side, count in sides)
         return max(window, MAX_WINDOW_PIXELS), computed
 
-    return min(product(*(range(1, max(1, side // margin) + 1) for side in (height, width))), key=cost)
+    most_down, most_across = max(1, height // margin), max(1, width // margin)
+    return min(product(range(1, most_down + 1), range(1, most_across + 1)), key=cost)
 
 
 def _cores(length: int, parts: int, stride: int) -> Iterator[tuple[int, int]]:
