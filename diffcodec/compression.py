@@ -26,6 +26,8 @@ from diffcodec.results import Bitstream, Report, Stopwatch
 from diffcodec.tables import CodecTables, Level
 from diffcodec.walk import Message, Transmission, Walk, transmit
 
+_ERRORS_AT_ONCE = 1 << 20
+
 
 @dataclass(frozen=True)
 class Compressed:
@@ -112,13 +114,14 @@ class Sender:
     def compress(self, pictures: Sequence[Picture], header: Header) -> list[Compressed]:
         """Files that end at the header's timestep, which is not 0."""
         sent = last(self.transmit(pictures, self.tables.level(header.timestep)))
+        estimate = sent.estimate
         with self.watch.coding():
             return [
                 Compressed(
                     Container(header, message.writer.getvalue(), *encoded_packets(picture)), message, sent.steps,
                     self.plane.pixels(canvas),
                 )
-                for picture, canvas, message in zip(pictures, sent.estimate, sent.messages, strict=True)
+                for picture, canvas, message in zip(pictures, estimate, sent.messages, strict=True)
             ]  # fmt: skip
 
     def compress_exactly(self, pictures: Sequence[Picture], header: Header, last_step: LastStep) -> list[Compressed]:
@@ -128,33 +131,42 @@ class Sender:
             best = [_stored(picture, header, own.metadata) for picture, own in zip(pictures, packets, strict=True)]
         starts = last_step.starts()
         for sent in self.transmit(pictures, self.tables.lists[self.level_list].levels[-1]):
-            with self.watch.coding():
-                if sent.steps in starts:
+            if sent.steps in starts:
+                estimate = sent.estimate
+                with self.watch.coding():
                     coded = [
-                        self._exact(picture, header, own, last_step, sent, index)
-                        for index, (picture, own) in enumerate(zip(pictures, packets, strict=True))
+                        self._exact(picture, header, own, last_step, sent.steps, canvas, message.copy())
+                        for picture, own, canvas, message in zip(
+                            pictures, packets, estimate, sent.messages, strict=True
+                        )
                     ]
                     best = [min(pair, key=lambda each: len(each.data)) for pair in zip(coded, best, strict=True)]
-                # Nothing shorter can follow once the states alone have cost more than a whole file.
-                spent = [message.writer.information_bits / 8 for message in sent.messages]
-                if all(bytes_ > len(each.data) for bytes_, each in zip(spent, best, strict=True)):
-                    break
+            # Nothing shorter can follow once the states alone have cost more than a whole file.
+            spent = [message.writer.information_bits / 8 for message in sent.messages]
+            if all(bytes_ > len(each.data) for bytes_, each in zip(spent, best, strict=True)):
+                break
         return best
 
     def _exact(
-        self, picture: Picture, header: Header, packets: Packets, last_step: LastStep, sent: Transmission, index: int
-    ) -> Compressed:
-        message = sent.messages[index].copy()
+        self, picture: Picture, header: Header, packets: Packets, last_step: LastStep, steps: int, estimate: Tensor,
+        message: Message,
+    ) -> Compressed:  # fmt: skip
+        """The file of a picture, given its estimate (3, H, W), and the message of so many steps, which grows."""
         before = message.writer.information_bits
-        last_step.write(picture.pixels, sent.estimate[index], sent.steps, message.writer)
-        payload = LosslessPayload(sent.steps, None, pixel_checksum(picture.pixels), message.writer.getvalue())
+        last_step.write(picture.pixels, estimate, steps, message.writer)
+        payload = LosslessPayload(steps, None, pixel_checksum(picture.pixels), message.writer.getvalue())
         bits = message.writer.information_bits - before
-        return Compressed(Container(header, payload.to_bytes(), *packets), message, sent.steps, picture.pixels, bits)
+        return Compressed(Container(header, payload.to_bytes(), *packets), message, steps, picture.pixels, bits)
 
 
 def squared_error(original: NDArray[np.uint8], restored: NDArray[np.uint8]) -> float:
-    """Mean squared error in squared grey levels."""
-    return float(np.mean((original.astype(np.float64) - restored) ** 2))
+    """Mean squared error in squared grey levels: a sum of integers, so that it does not depend on their order."""
+    rows_at_once = max(1, _ERRORS_AT_ONCE // original[0].size)
+    total = 0
+    for start in range(0, len(original), rows_at_once):
+        rows = slice(start, start + rows_at_once)
+        total += int(np.square(original[rows].astype(np.int64) - restored[rows]).sum())
+    return total / original.size
 
 
 def psnr_db(error: float) -> float:

@@ -290,6 +290,10 @@ class ModelConfig(JsonConfig):
                 self.network.conditioning == "log_snr" and self.variance != "learned",
                 "half_resolution_below: needs a network that is told the log SNR, and variances that are not learned",
             )
+            _require(
+                self.network.stride % 2 == 0,
+                f"half_resolution_below: needs a network of an even stride, found {self.network.stride}",
+            )
 
     @property
     def network_log_snr_min(self) -> float:

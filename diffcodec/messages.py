@@ -7,7 +7,7 @@ import math
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -127,7 +127,7 @@ class MessagePlan:
 
     def divide(self, coders: Iterable[LengthCoder], step: int, end: Level) -> None:
         """Makes coders go on with the tiles of a step, if they are others than those of the step before."""
-        before = self.division(step - 1, self.levels.levels[step - 1]) if step else 0
+        before = self._divisions_before[step]
         if (now := self.division(step, end)) != before:
             parents = self.plane.tiling.parents(before, now)
             for coder in coders:
@@ -138,7 +138,18 @@ class MessagePlan:
 
         From integers only, as all that is parsed depends on it.
         """
-        before = self.division(step - 1, self.levels.levels[step - 1]) if step else 0
+        return self._division_after(self._divisions_before[step], step, end)
+
+    @cached_property
+    def _divisions_before(self) -> list[int]:
+        """The division before every step. All steps but the last end at levels of the list, in any file."""
+        found = [0]
+        for step, end in enumerate(self.levels.levels):
+            found.append(self._division_after(found[-1], step, end))
+        return found
+
+    def _division_after(self, before: int, step: int, end: Level) -> int:
+        """The division of a step where the one before it is known."""
         if before == self.plane.tiling.depth:
             return before
         expected = self._expected_bits(step, end)
@@ -170,7 +181,10 @@ class MessagePlan:
         return BandVariances(transform, self.tables.variances, self.levels, step, end, gap)
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=18)
 def _transform(channels: int, width: int, height: int) -> BlockTransform:
-    """Transforms know the band of every coefficient, once they have been asked; tiles of a shape share one."""
+    """Transforms know the band of every coefficient, once they have been asked; tiles of a shape share one.
+
+    A division has at most nine shapes, and two divisions are looked at in turn: that of a step, and the finest.
+    """
     return BlockTransform(channels, width, height)

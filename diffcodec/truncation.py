@@ -47,11 +47,14 @@ class Shortening:
         """
         name, lossless = self.stream.name, self.stream.lossless
         container = self.stream.container
+        is_stored = lossless is not None and lossless.stored is not None
+        if is_stored and self.stream.reading.info.alpha_bytes is not None:
+            container = replace(container, alpha=b"")  # says that the stored picture has one, even if it was damaged
         if not self.keep_metadata:
             container = replace(container, metadata=None)
         if self.stream.complete and len(whole := write_container(container)) <= max_bytes:
             return whole
-        if lossless is not None and lossless.stored is not None:
+        if is_stored:
             raise ConfigError(f"{name} stores its picture as a whole, without the model: it cannot be cut")
         stops = stops_of(self.stream, self.tables)
         best, shortest = None, None

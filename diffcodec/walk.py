@@ -98,8 +98,10 @@ class Walk:
             shape = self.plane.canvas_shape
             rest = shared_normals(StreamKey(self.seed, REST_NOISE_STEP + step), 0, math.prod(shape)).reshape(shape)
         y = self.plane.with_coded(rest, displacement).to(self.device)
-        self.x_t = coefficients.of_x_0 * estimate + coefficients.of_x_t * self.x_t + coefficients.std * y
-        self.level, self._estimate = stop, None
+        x_s = coefficients.of_x_0 * estimate  # not in place of x_t, which forks may share
+        x_s += coefficients.of_x_t * self.x_t
+        x_s += coefficients.std * y
+        self.x_t, self.level, self._estimate = x_s, stop, None
 
 
 @dataclass
@@ -126,21 +128,32 @@ class Message:
 
 @dataclass(frozen=True)
 class Transmission:
-    """A batch of pictures sent through a channel.
+    """A batch of pictures sent through a channel, down to where the walk is.
 
     Args:
         messages: one for each picture.
-        x_t: the final state, (N, 3, H, W).
-        level: its noise level.
-        estimate: the x_0 estimate there, (N, 3, H, W): what the decoder shows.
+        walk: moves on when the next step is taken: states of large pictures need not be there twice.
         steps: number of steps taken.
     """
 
     messages: list[Message]
-    x_t: Tensor
-    level: NoiseLevel
-    estimate: Tensor
+    walk: Walk
     steps: int
+
+    @property
+    def x_t(self) -> Tensor:
+        """The state, (N, 3, H, W)."""
+        return self.walk.x_t
+
+    @property
+    def level(self) -> NoiseLevel:
+        """Its noise level."""
+        return self.walk.level
+
+    @property
+    def estimate(self) -> Tensor:
+        """The x_0 estimate there, (N, 3, H, W): what the decoder shows. The network may have to be asked."""
+        return self.walk.estimate()
 
 
 def transmit(walk: Walk, x_0: Tensor, channel: Channel, length_weights: LengthWeights) -> Iterator[Transmission]:
@@ -153,12 +166,12 @@ def transmit(walk: Walk, x_0: Tensor, channel: Channel, length_weights: LengthWe
         length_weights: the model's tables for the code of step lengths.
 
     Yields:
-        After every step what was sent until then. The messages are always the same objects, which grow.
+        After every step what was sent until then. Messages and walk are always the same objects, which go on.
     """
     messages = [Message(LengthCoder(length_weights)) for _ in x_0]
     for step, stop in walk.steps():
         take_step(walk, step, stop, x_0, channel, messages)
-        yield Transmission(messages, walk.x_t, walk.level, walk.estimate(), step + 1)
+        yield Transmission(messages, walk, step + 1)
 
 
 def take_step(

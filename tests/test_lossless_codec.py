@@ -387,7 +387,6 @@ def test_large_pictures_are_exact_with_other_windows(codec: DiffusionCodec, monk
 
     monkeypatch.setattr(type(codec.denoiser), "predict_x_0", counted)
     monkeypatch.setattr(windows, "MAX_WINDOW_PIXELS", 100)
-    monkeypatch.setattr(windows, "WINDOW_SIDE", 2 * margin + 32)
     assert_same_picture(codec.decompress(stream), picture)
     assert max(calls) < picture.width
 

@@ -27,6 +27,7 @@ COLUMNS = 64
 """Columns of the shared tables: the most dims that one table row serves."""
 
 _SORTED_UP_TO = 1 << 16
+_NORMALS_AT_ONCE = 1 << 20  # in double precision; those of a large picture would take as much memory as a network
 
 
 class Purpose(IntEnum):
@@ -61,7 +62,10 @@ def shared_normals(key: StreamKey, lane: int, count: int) -> NDArray[np.float32]
     """Samples of N(0, 1), shape (count,): the inverse normal CDF of (u + 1/2) / 2**32 for 32-bit u."""
     words = shared_integers(key, Purpose.NORMALS, lane, -(-count // 2))
     u = words.astype("<u8", copy=False).view("<u4")[:count]
-    normals: NDArray[np.float32] = ndtri((u + 0.5) * 2.0**-32).astype(np.float32)
+    normals = np.empty(count, np.float32)
+    for start in range(0, count, _NORMALS_AT_ONCE):
+        part = slice(start, start + _NORMALS_AT_ONCE)
+        normals[part] = ndtri((u[part] + 0.5) * 2.0**-32)
     return normals
 
 

@@ -79,7 +79,7 @@ class Denoiser(nn.Module):
 
     def forward(self, x_t: Tensor, log_snr: Tensor) -> Tensor:
         """The noise in x_t: (B, C, H, W) and (B,) -> (B, C, H, W)."""
-        if self.config.prediction == "eps":
+        if self.config.prediction == "eps" and self.config.half_resolution_below is None:
             # By way of x_0 its last digits would be lost.
             return self._raw(x_t, log_snr)[:, : x_t.shape[1]].to(x_t.dtype)
         x_0 = self.predict_x_0(x_t, log_snr)

@@ -15,20 +15,24 @@ STRIP_ELEMENTS = 1 << 22
 """Numbers in a strip of the input, about: 16 MiB."""
 
 
-def in_strips(layers: Callable[..., Tensor], inputs: tuple[Tensor, ...], margin: int) -> Tensor:
+def in_strips(
+    layers: Callable[..., Tensor], inputs: tuple[Tensor, ...], margin: int, *, unit: int = 1, growth: int = 1
+) -> Tensor:  # fmt: skip
     """`layers(*inputs)`, evaluated in strips of rows where pictures are large and nothing is to be learnt.
 
     Args:
         layers: all inputs to one output, (B, C, H, W) each. Heights may differ by integer factors; to an output
-            pixel only rows matter that lie at most `margin` rows of the coarsest input away.
+            pixel only rows matter that lie at most `margin` units away.
         inputs: at least one.
-        margin: see `layers`.
+        margin: see `layers`, in units.
+        unit: rows of the coarsest input that are not divided, as where layers turn them into one row.
+        growth: how many times as many numbers as in the inputs lie between the layers.
 
     Returns:
         (B, C, H, W), channels last.
     """
-    rows = min(x.shape[2] for x in inputs)
-    core = max(1, 4 * margin, STRIP_ELEMENTS * rows // sum(x[0].numel() for x in inputs))
+    rows = min(x.shape[2] for x in inputs) // unit
+    core = max(1, 4 * margin, STRIP_ELEMENTS * rows // (growth * sum(x[0].numel() for x in inputs)))
     if torch.is_grad_enabled() or inputs[0].device.type != "cpu" or rows <= core + 2 * margin:
         return layers(*inputs)
     result = torch.empty(0)

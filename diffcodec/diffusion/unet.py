@@ -296,13 +296,24 @@ class UNet(nn.Module):
         embedding = self.embedding(condition)
         x = x.contiguous(memory_format=torch.channels_last)
         if self.config.full_resolution_channels:
-            fine = self.full_in(self.full_stem(x), embedding)
-            h = self.stem(functional.pixel_unshuffle(torch.cat([x.to(fine.dtype), fine], dim=1), patch))
-            last = partial(self._full_resolution, embedding)
-            inputs = self.trunk(h, embedding), fine
-            return in_strips(last, inputs, margin=2) if self.config.norm == "channel" else last(*inputs)
+            first, last = partial(self._fine, embedding), partial(self._full_resolution, embedding)
+            if self.config.norm != "channel":
+                fine = first(x)
+                return last(self.trunk(self._coarse(x, fine), embedding), fine)
+            fine = in_strips(first, (x,), margin=3, growth=self.full_stem.out_channels // self.full_stem.in_channels)
+            h = in_strips(self._coarse, (x, fine), margin=0, unit=patch)
+            return in_strips(last, (self.trunk(h, embedding), fine), margin=2)
         h = self.trunk(self.stem(functional.pixel_unshuffle(x, patch)), embedding)
         return functional.pixel_shuffle(self.out(silu(self.norm(h))), patch)
+
+    def _fine(self, embedding: Tensor, x: Tensor) -> Tensor:
+        """From the image to the full-resolution branch."""
+        return self.full_in.evaluate(embedding, self.full_stem(x))
+
+    def _coarse(self, x: Tensor, fine: Tensor) -> Tensor:
+        """From the image and the full-resolution branch to the trunk's input."""
+        h: Tensor = self.stem(functional.pixel_unshuffle(torch.cat([x.to(fine.dtype), fine], dim=1), self.config.patch))
+        return h
 
     def _full_resolution(self, embedding: Tensor, h: Tensor, fine: Tensor) -> Tensor:
         """From the trunk's output and the full-resolution branch to the end."""

@@ -6,8 +6,10 @@ kept; so the pieces fit without seams, and memory does not grow with the picture
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from functools import lru_cache
+from itertools import pairwise, product
 
 import torch
 from torch import Tensor
@@ -17,14 +19,11 @@ from diffcodec.diffusion.denoiser import Denoiser, Estimate
 from diffcodec.diffusion.pyramid import double, halve, padded
 from diffcodec.errors import CheckpointError
 
-MAX_WINDOW_PIXELS = 1 << 20
+MAX_WINDOW_PIXELS = 1 << 21
 """Canvases up to this size, and windows with their margins, are evaluated as a whole; so many pixels at once."""
 
 BATCH_PIXELS = 1 << 14
 """A CPU evaluates so many pixels of a batch at once: what lies between the layers stays in its cache."""
-
-WINDOW_SIDE = 1024
-"""Side of a window with its margins, in pixels, where the margins leave enough of it."""
 
 
 def receptive_radius(config: UNetConfig) -> int:
@@ -62,11 +61,11 @@ def predict_x_0(denoiser: Denoiser, x_t: Tensor, log_snr: float) -> Tensor:
     Returns:
         (B, C, H, W), float32.
     """
-    if denoiser.is_halved(x_t.shape, log_snr):
-        half, higher = halve(x_t, torch.tensor([log_snr], device=x_t.device))
+    condition = torch.full((1,), log_snr, device=x_t.device)
+    if denoiser.is_halved(x_t.shape, float(condition)):  # rounded as in `denoiser`, which must not halve windows
+        half, higher = halve(x_t, condition)
         x_0 = predict_x_0(denoiser, padded(half, denoiser.config.network.stride), float(higher))
         return double(x_0[:, :, : half.shape[2], : half.shape[3]])
-    condition = torch.full((1,), log_snr, device=x_t.device)
     return _in_windows(lambda part: denoiser.predict_x_0(part, condition), x_t, denoiser.config.network, x_t.shape[1])
 
 
@@ -97,9 +96,10 @@ def _in_windows(evaluate: Callable[[Tensor], Tensor], x_t: Tensor, network: UNet
     if not network.is_local or height * width <= MAX_WINDOW_PIXELS:
         return evaluate(x_t)
     margin = receptive_radius(network)
+    down, across = _division(height, width, margin, network.stride)
     result = x_t.new_empty(len(x_t), channels, height, width)
-    for top, bottom in _cores(height, margin):
-        for left, right in _cores(width, margin):
+    for top, bottom in _cores(height, down, network.stride):
+        for left, right in _cores(width, across, network.stride):
             upper, outer_left = max(0, top - margin), max(0, left - margin)
             found = evaluate(x_t[:, :, upper : bottom + margin, outer_left : right + margin])
             result[:, :, top:bottom, left:right] = found[
@@ -129,10 +129,24 @@ def _keep_freed_memory() -> None:
     torch.empty((32 << 20) - (64 << 10), dtype=torch.uint8)
 
 
-def _cores(length: int, margin: int) -> Iterator[tuple[int, int]]:
-    """Borders of the window cores along one side."""
-    core = WINDOW_SIDE - 2 * margin
-    if core <= 0:  # a network that sees further than a window reaches has larger windows
-        core = margin
-    for start in range(0, length, core):
-        yield start, min(start + core, length)
+def _division(height: int, width: int, margin: int, stride: int) -> tuple[int, int]:
+    """Rows and columns of windows: those that compute the fewest pixels, of the ones that are small enough.
+
+    Cores are as wide as the margin at least. Where a network sees so far that the windows are still too large, they are
+    the smallest.
+    """
+
+    def cost(parts: tuple[int, int]) -> tuple[int, int]:
+        sides = (height, parts[0]), (width, parts[1])
+        window = math.prod(-(-side // stride // count) * stride + margin * min(2, count - 1) for side, count in sides)
+        computed = math.prod(side + 2 * margin * (count - 1) for side, count in sides)
+        return max(window, MAX_WINDOW_PIXELS), computed
+
+    most_down, most_across = max(1, height // margin), max(1, width // margin)
+    return min(product(range(1, most_down + 1), range(1, most_across + 1)), key=cost)
+
+
+def _cores(length: int, parts: int, stride: int) -> Iterator[tuple[int, int]]:
+    """Borders of the window cores along one side: multiples of the network's stride, as equal as these can be."""
+    borders = [length // stride * part // parts * stride for part in range(parts + 1)]
+    return pairwise(borders)

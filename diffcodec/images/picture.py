@@ -65,7 +65,9 @@ def picture_to_pil(picture: Picture) -> Image.Image:
 def to_unit(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Maps 0..255 to [-1, 1] by v / 127.5 - 1: shape (H, W, 3) or (H, W) to (C, H, W)."""
     planes = pixels[None] if pixels.ndim == 2 else np.moveaxis(pixels, 2, 0)
-    unit: NDArray[np.float32] = np.ascontiguousarray(planes, np.float32) / np.float32(127.5) - np.float32(1)
+    unit = np.array(planes, np.float32, order="C")
+    unit /= 127.5
+    unit -= 1
     return unit
 
 
@@ -79,5 +81,8 @@ def from_unit(x: NDArray[np.float32]) -> NDArray[np.uint8]:
         raise ValueError(f"x must have shape (1, H, W) or (3, H, W), not {x.shape}")
     if np.isnan(x).any():
         raise ValueError("x holds values that are not numbers")
-    levels = np.rint(np.clip((x + 1) * 127.5, 0, 255)).astype(np.uint8)
+    # In place: large pictures need not be there more often than this.
+    values = x + 1
+    values *= 127.5
+    levels = np.rint(values.clip(0, 255, out=values), out=values).astype(np.uint8)
     return np.ascontiguousarray(levels[0] if levels.shape[0] == 1 else np.moveaxis(levels, 0, 2))

@@ -1,10 +1,14 @@
 """From raw output to estimates, for every parametrisation; and large pictures in windows."""
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from diffcodec.config import ModelConfig, PredictionKind, UNetConfig
@@ -127,12 +131,6 @@ def test_a_network_of_the_paper_is_told_the_timestep_less_one() -> None:
 # Windows ---------------------------------------------------------------------------------------------------
 
 
-def use_small_windows(monkeypatch: pytest.MonkeyPatch, core: int, config: UNetConfig) -> None:
-    """Windows with cores of that many pixels, for every picture."""
-    monkeypatch.setattr(windows, "MAX_WINDOW_PIXELS", 0)
-    monkeypatch.setattr(windows, "WINDOW_SIDE", core + 2 * windows.receptive_radius(config))
-
-
 @pytest.mark.parametrize(
     "network",
     [
@@ -144,11 +142,11 @@ def use_small_windows(monkeypatch: pytest.MonkeyPatch, core: int, config: UNetCo
 )
 def test_windows_give_the_result_of_the_whole(network: UNetConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     denoiser = randomised(replace(TINY, network=network))
-    stride, core = network.stride, windows.receptive_radius(network) + network.stride
-    x_t = torch.randn(2, 3, core + stride, 2 * core + 3 * stride)
+    stride, margin = network.stride, windows.receptive_radius(network)
+    x_t = torch.randn(2, 3, 3 * margin, 5 * margin + stride)
     whole = windows.predict_x_0(denoiser, x_t, 1.5)
     assert torch.allclose(whole, denoiser.predict_x_0(x_t, torch.tensor([1.5, 1.5])), atol=1e-5)
-    use_small_windows(monkeypatch, core, network)
+    monkeypatch.setattr(windows, "MAX_WINDOW_PIXELS", 0)
     calls: list[tuple[int, ...]] = []
     original = denoiser.predict_x_0
 
@@ -158,8 +156,8 @@ def test_windows_give_the_result_of_the_whole(network: UNetConfig, monkeypatch: 
 
     monkeypatch.setattr(denoiser, "predict_x_0", counted)
     assert torch.allclose(windows.predict_x_0(denoiser, x_t, 1.5), whole, atol=1e-4)
-    assert len(calls) == 2 * 2 * 3  # the two pictures one after the other, each in 2 x 3 windows
-    assert all(side % stride == 0 and side <= windows.WINDOW_SIDE for shape in calls for side in shape[2:])
+    assert len(calls) == 2 * 2 * 5  # the two pictures one after the other, each in 2 x 5 windows
+    assert all(side % stride == 0 and side <= 3 * margin + stride for shape in calls for side in shape[2:])
 
 
 def test_a_picture_much_larger_than_the_margin_goes_in_true_windows(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -169,28 +167,38 @@ def test_a_picture_much_larger_than_the_margin_goes_in_true_windows(monkeypatch:
     margin = windows.receptive_radius(network)
     x_t = torch.randn(1, 3, 5 * margin, 5 * margin)
     whole = windows.predict_x_0(denoiser, x_t, 0.0)
-    use_small_windows(monkeypatch, margin, network)
+    monkeypatch.setattr(windows, "MAX_WINDOW_PIXELS", 0)
     assert torch.allclose(windows.predict_x_0(denoiser, x_t, 0.0), whole, atol=1e-4)
     # The margin is needed: with a quarter of it there are seams.
     monkeypatch.setattr(windows, "receptive_radius", lambda config: margin // 4)
     assert (windows.predict_x_0(denoiser, x_t, 0.0) - whole).abs().max() > 1e-3
 
 
-def test_windows_grow_where_the_margins_would_leave_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    network = UNetConfig(channels=8, multipliers=(1,), blocks=1, embedding_channels=16)
-    denoiser = randomised(replace(TINY, network=network))
-    x_t = torch.randn(1, 3, 30, 34)
-    whole = windows.predict_x_0(denoiser, x_t, 0.0)
-    monkeypatch.setattr(windows, "MAX_WINDOW_PIXELS", 0)
-    for side in (1, 2 * windows.receptive_radius(network)):
-        monkeypatch.setattr(windows, "WINDOW_SIDE", side)
-        assert torch.allclose(windows.predict_x_0(denoiser, x_t, 0.0), whole, atol=1e-4)
+@given(st.integers(1, 400), st.integers(1, 400), st.integers(1, 40), st.sampled_from([1, 2, 8]))
+def test_windows_are_small_and_few(height: int, width: int, margin: int, stride: int) -> None:
+    height, width, margin = height * stride, width * stride, margin * stride
+    parts = windows._division(height, width, margin, stride)
+    found = []
+    for side, count in zip((height, width), parts, strict=True):
+        cores = list(windows._cores(side, count, stride))
+        assert [cores[0][0], cores[-1][1]] == [0, side]
+        assert all(before[1] == after[0] for before, after in pairwise(cores))
+        assert all(start % stride == stop % stride == 0 for start, stop in cores)
+        found.append(max(min(stop + margin, side) - max(start - margin, 0) for start, stop in cores))
+    cut_further = any(count < side // margin for side, count in zip((height, width), parts, strict=True))
+    assert math.prod(found) <= windows.MAX_WINDOW_PIXELS or not cut_further or margin > 300
+    assert parts == (1, 1) or height * width > windows.MAX_WINDOW_PIXELS
+
+
+def test_a_photograph_is_cut_where_that_costs_least() -> None:
+    assert windows._division(1504, 2000, 184, 8) == (1, 2)
+    assert windows._division(3000, 4000, 184, 8) == (2, 5)
+    assert windows._division(96, 40_000, 184, 8) == (1, 2)
 
 
 def test_a_network_that_sees_everything_is_evaluated_as_a_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     denoiser = randomised(replace(TINY, network=replace(TINY.network, attention_scales=(1,))))
     x_t = torch.randn(1, 3, 16, 16)
     monkeypatch.setattr(windows, "MAX_WINDOW_PIXELS", 0)
-    monkeypatch.setattr(windows, "WINDOW_SIDE", 8)
     found = windows.predict_x_0(denoiser, x_t, 0.0)
     assert torch.equal(found, denoiser.predict_x_0(x_t, torch.zeros(1)))

@@ -75,6 +75,31 @@ def test_a_coarse_level_asks_the_network_at_lower_resolution(
     assert asked == [sides[halvings]]
 
 
+@pytest.mark.parametrize("log_snr", [-4.0, 2.0])
+def test_noise_and_picture_belong_together_at_lower_resolution(denoiser: Denoiser, log_snr: float) -> None:
+    """Also where the network predicts the noise, which it is not asked for at full resolution."""
+    other = Denoiser(replace(CONFIG, prediction="eps")).eval()
+    other.load_state_dict(denoiser.state_dict())
+    x_t, level = noise(1, 3, 24, 36), torch.tensor([log_snr])
+    alpha, sigma = alpha_sigma(level)
+    with torch.no_grad():
+        expected = alpha * other.predict_x_0(x_t, level) + sigma * other(x_t, level)
+    assert torch.allclose(expected, x_t, atol=1e-4)
+
+
+def test_a_level_that_single_precision_rounds_down_is_not_halved_in_windows(
+    denoiser: Denoiser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """-0.1 is less in single precision: windows would be halved, one by one, and margins be too narrow."""
+    other = Denoiser(replace(CONFIG, half_resolution_below=-0.1)).eval()
+    other.load_state_dict(denoiser.state_dict())
+    x_t = noise(1, 3, 200, 136)
+    with torch.no_grad():
+        whole = other.predict_x_0(x_t, torch.tensor([-0.1]))
+        monkeypatch.setattr(windows, "MAX_WINDOW_PIXELS", 96 * 96)
+        assert torch.allclose(windows.predict_x_0(other, x_t, -0.1), whole, atol=1e-4)
+
+
 def test_levels_of_a_batch_may_differ(denoiser: Denoiser) -> None:
     x_t, levels = noise(4, 3, 24, 36), torch.tensor([-6.0, 2.0, -1.5, 5.0])
     together = denoiser.predict_x_0(x_t, levels)
@@ -88,7 +113,6 @@ def test_a_large_picture_is_halved_before_it_is_cut_into_windows(
     denoiser: Denoiser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(windows, "MAX_WINDOW_PIXELS", 96 * 96)
-    monkeypatch.setattr(windows, "WINDOW_SIDE", 2 * windows.receptive_radius(NETWORK) + 16)
     x_t = noise(1, 3, 200, 136)
     for log_snr in (-2.0, 1.0):
         whole = denoiser.predict_x_0(x_t, torch.tensor([log_snr]))
@@ -103,6 +127,7 @@ def test_a_large_picture_is_halved_before_it_is_cut_into_windows(
         {"half_resolution_below": float("nan")},
         {"variance": "learned"},
         {"network": UNetConfig(conditioning="timestep")},
+        {"network": UNetConfig(multipliers=(1,))},
     ],
 )
 def test_what_does_not_go_together_is_refused(changes: dict[str, object]) -> None:
