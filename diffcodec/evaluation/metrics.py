@@ -109,7 +109,7 @@ def measure_ms_ssim(original: NDArray[np.uint8], restored: NDArray[np.uint8]) ->
         raise ConfigError("MS-SSIM needs piq: pip install 'diffcodec[bench]'") from error
     import torch
 
-    # Large pictures take four times as long in double precision, which changes the seventh digit.
+    # Large pictures take four times as long in double precision, which changes the sixth digit.
     precision = torch.float32 if scales == len(MS_SSIM_WEIGHTS) else torch.float64
     one, other = (_planes(pixels).to(precision) for pixels in (restored, original))
     weights = torch.tensor(MS_SSIM_WEIGHTS[:scales], dtype=precision)  # piq divides them by their sum
