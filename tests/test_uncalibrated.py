@@ -42,7 +42,9 @@ def test_the_tables_are_what_they_have_always_been() -> None:
     """Files of models without calibration are decoded with them: they must not change, nor differ by machine."""
     found = {}
     for schedule in SCHEDULES:
-        text = json.dumps(uncalibrated_tables(schedule).to_dict(), sort_keys=True)
+        tables = uncalibrated_tables(schedule).to_dict()
+        assert tables.pop("tile_side") == 0  # came later, and is in no fingerprint while it is 0
+        text = json.dumps(tables, sort_keys=True)
         found[schedule.kind, schedule.steps] = hashlib.sha256(text.encode()).hexdigest()[:8]
     assert found == {
         ("linear", 1000): "d08d0720",

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 import diffcodec
-from diffcodec.cli.failures import explain, printable
+from diffcodec.cli.failures import drop_unwritable_output, explain, printable
 
 # Before numpy is loaded: products of small matrices on a busy machine are many times slower with several threads.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -42,6 +42,7 @@ class LazyGroup(click.Group):
         except Exception as error:
             if (line := explain(error)) is None:
                 raise
+            drop_unwritable_output()
             raise click.ClickException(printable(line)) from error
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar, TypeVarTuple
@@ -69,3 +71,15 @@ def warn(message: str) -> None:
 def note(message: str) -> None:
     """Tell of what a person may want to know on standard error."""
     click.echo(f"Note: {printable(message)}", err=True)
+
+
+def drop_unwritable_output() -> None:
+    """Sends to nowhere what standard output does not take: Python would try again when it ends, fail, and answer with a
+    code of its own."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
+    except (AttributeError, ValueError):  # there is none, or it is closed
+        pass

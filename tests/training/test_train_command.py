@@ -137,7 +137,7 @@ def test_what_makes_no_sense_is_one_line(place: Path, more: tuple[str, ...], mes
 
 
 def test_configurations_are_named_or_files(place: Path) -> None:
-    assert_one_line_error(train(place, "--images", "8", model="cifar10-huge"), "there are cifar10-small, cifar10-ddpm")
+    assert_one_line_error(train(place, "--images", "8", model="cifar10-huge"), "there are cifar10-small, photo-small")
     missing = str(place / "missing.json")
     assert_one_line_error(train(place, "--images", "8", model=missing), "missing.json: cannot be read as JSON")
     (place / "tiny.json").write_text("{")
