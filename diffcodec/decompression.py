@@ -211,10 +211,7 @@ class Receiver:
         lengths = [self._receive_lengths(batch, coders, readers) for batch in batches]
         displacement = np.empty((len(readers), plane.coded_channels, plane.height, plane.width), np.float32)
         for batch, of_batch in zip(batches, lengths, strict=True):
-            done = 0
-            for part in batch.parts(len(readers)):
-                own = [each for row in of_batch for each in row[done : done + len(part.tiles)]]
-                done += len(part.tiles)
+            for part, own in batch.parts_with(of_batch):
                 groups = part.prior.groups([self.channel.information_in(length) for length in own])
                 sources = [reader for reader in readers for _ in part.tiles]
                 with named(", ".join(stream.name for stream in self.streams)):

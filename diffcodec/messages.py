@@ -63,6 +63,18 @@ class TileBatch:
             some = slice(start, start + at_once)
             yield TileBatch(self.tiles[some], self.prior, self.keys[some], self.channels)
 
+    def parts_with(self, lengths: Sequence[Sequence[int]]) -> Iterator[tuple[TileBatch, list[int]]]:
+        """The parts, each with the lengths of its own messages, picture by picture.
+
+        Args:
+            lengths: of every picture those of all tiles.
+        """
+        done = 0
+        for part in self.parts(len(lengths)):
+            some = slice(done, done + len(part.tiles))
+            yield part, [length for row in lengths for length in row[some]]
+            done = some.stop
+
     def cut(self, planes: NDArray[np.float32]) -> NDArray[np.float32]:
         """Coordinates of the tiles: from (N, C, H, W) to (N tiles, dims), picture by picture."""
         cut = np.stack([planes[:, :, tile.rows, tile.columns] for tile in self.tiles], axis=1)

@@ -197,10 +197,7 @@ def _send_step(
     walk.plan.divide([message.lengths for message in messages], step, end)
     lengths = [_send_lengths(batch, error, channel, messages) for batch in batches]
     for batch, of_batch in zip(batches, lengths, strict=True):
-        done = 0
-        for part in batch.parts(len(messages)):
-            own = [each for row in of_batch for each in row[done : done + len(part.tiles)]]
-            done += len(part.tiles)
+        for part, own in batch.parts_with(of_batch):
             _send_samples(part, error, own, channel, messages)
     return error
 

@@ -73,6 +73,14 @@ def codec(tiny_checkpoint: Checkpoint) -> DiffusionCodec:
 
 
 @pytest.fixture(scope="session")
+def tiled_codec(tiny_checkpoint: Checkpoint) -> DiffusionCodec:
+    """The tiny model with tiles of 32 x 32, and with the noisiest levels at half the resolution."""
+    assert tiny_checkpoint.tables is not None
+    halved = replace(tiny_checkpoint, config=replace(tiny_checkpoint.config, half_resolution_below=-1.0))
+    return DiffusionCodec(halved.with_tables(replace(tiny_checkpoint.tables, tile_side=32)))
+
+
+@pytest.fixture(scope="session")
 def picture() -> Picture:
     return Picture(smooth_pixels(12, 10), None)
 

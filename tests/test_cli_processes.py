@@ -20,6 +20,7 @@ from tests.clerks import CopySettings
 ROOT = Path(__file__).parent.parent
 
 COPY = """
+import signal
 import sys
 from pathlib import Path
 from diffcodec.cli.inputs import expand
@@ -27,6 +28,7 @@ from diffcodec.cli.many import RunOptions, do_all
 from tests.clerks import CopySettings
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # tests that a shell runs in the background ignore it
     inputs = expand([sys.argv[1]], [".txt"])
     targets = [str(Path(sys.argv[2]) / file.below) for file in inputs.files]
     options = RunOptions(jobs=int(sys.argv[3]), resume=False, as_json=False, quiet=False, progress=None)

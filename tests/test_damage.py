@@ -18,6 +18,13 @@ from diffcodec.results import Bitstream, Preview
 from tests.conftest import assert_same_picture, smooth_pixels
 
 
+@pytest.fixture(scope="module", params=["codec", "tiled_codec"])
+def codec(request: pytest.FixtureRequest) -> DiffusionCodec:
+    """A message a step, and one for each tile."""
+    found: DiffusionCodec = request.getfixturevalue(request.param)
+    return found
+
+
 @pytest.fixture(scope="module")
 def large(codec: DiffusionCodec) -> Bitstream:
     """A file of some blocks, with alpha plane and metadata."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from diffcodec.config import ModelConfig
-from diffcodec.diffusion.pyramid import double, halve, padded
+from diffcodec.diffusion.pyramid import estimate_at_half_size
 from diffcodec.diffusion.schedule import NoiseLevel, NoiseSchedule, posterior
 from diffcodec.diffusion.unet import UNet
 
@@ -113,9 +113,7 @@ class Denoiser(nn.Module):
             return Estimate(x_0)
         if not halved.any():
             return self.evaluate(x_t, log_snr)
-        half, higher = halve(x_t, log_snr)
-        x_0 = self.estimate(padded(half, self.config.network.stride), higher).x_0
-        return Estimate(double(x_0[:, :, : half.shape[2], : half.shape[3]]))
+        return Estimate(estimate_at_half_size(self.predict_x_0, x_t, log_snr, self.config.network.stride))
 
     def is_halved(self, shape: Sequence[int], log_snr: float) -> bool:
         """Whether pictures (B, C, H, W) at a log SNR are estimated at half their resolution."""

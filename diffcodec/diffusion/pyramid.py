@@ -8,6 +8,7 @@ the same network may be asked there: for a quarter of the cost, and with twice t
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -15,6 +16,25 @@ from torch.nn import functional
 
 HALVING_GAIN = math.log(4)
 """What halving the resolution adds to the log SNR, in nats."""
+
+
+def estimate_at_half_size(
+    estimate: Callable[[Tensor, Tensor], Tensor], x_t: Tensor, log_snr: Tensor, stride: int
+) -> Tensor:
+    """The clean images at their full size, from an estimate of those of half the size.
+
+    Args:
+        estimate: makes clean images (B, C, h, w) of noisy ones and their log SNR; h and w are multiples of the stride.
+        x_t: (B, C, H, W), even sides of at least two strides.
+        log_snr: (B,) or (1,), in nats.
+        stride: of the network.
+
+    Returns:
+        (B, C, H, W).
+    """
+    half, higher = halve(x_t, log_snr)
+    x_0 = estimate(padded(half, stride), higher)
+    return double(x_0[:, :, : half.shape[2], : half.shape[3]])
 
 
 def halve(x_t: Tensor, log_snr: Tensor) -> tuple[Tensor, Tensor]:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from diffcodec.config import UNetConfig
 from diffcodec.diffusion.denoiser import Denoiser, Estimate
-from diffcodec.diffusion.pyramid import double, halve, padded
+from diffcodec.diffusion.pyramid import estimate_at_half_size
 from diffcodec.errors import CheckpointError
 
 MAX_WINDOW_PIXELS = 1 << 21
@@ -63,9 +63,10 @@ def predict_x_0(denoiser: Denoiser, x_t: Tensor, log_snr: float) -> Tensor:
     """
     condition = torch.full((1,), log_snr, device=x_t.device)
     if denoiser.is_halved(x_t.shape, float(condition)):  # rounded as in `denoiser`, which must not halve windows
-        half, higher = halve(x_t, condition)
-        x_0 = predict_x_0(denoiser, padded(half, denoiser.config.network.stride), float(higher))
-        return double(x_0[:, :, : half.shape[2], : half.shape[3]])
+        return estimate_at_half_size(
+            lambda half, higher: predict_x_0(denoiser, half, float(higher)),
+            x_t, condition, denoiser.config.network.stride,
+        )  # fmt: skip
     return _in_windows(lambda part: denoiser.predict_x_0(part, condition), x_t, denoiser.config.network, x_t.shape[1])
 
 
