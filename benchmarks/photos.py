@@ -136,7 +136,7 @@ def measure_costs(source: Source, model: str, out: Path) -> str:
     """Time the command line and measure memory on one picture, write both down, and tell of it as tables."""
     from photographs import tables
     from photographs.costs import TIMED_TIMESTEP, measure_memory, time_command_line, timed_picture
-    from photographs.measure import photo_baselines
+    from photographs.measure import kodak_name, photo_baselines
 
     path = timed_picture(source.files())
     codec = DiffusionCodec.from_pretrained(model)
@@ -144,7 +144,7 @@ def measure_costs(source: Source, model: str, out: Path) -> str:
     say(missing)
     picture = Picture(read_picture(path).pixels)
     costs = {
-        "picture": path.stem, "model": model_conditions(codec.checkpoint), "machine": machine("cpu", 1),
+        "picture": kodak_name(path.stem), "model": model_conditions(codec.checkpoint), "machine": machine("cpu", 1),
         "versions": versions(("torch", "numpy", "pillow")),
         "command_line": time_command_line(path, model, TIMED_TIMESTEP),
         "memory": measure_memory(picture, model, TIMED_TIMESTEP, baselines),

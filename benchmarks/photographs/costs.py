@@ -60,7 +60,7 @@ def time_command_line(picture: Path, model: str | None, timestep: int) -> list[d
         file_bytes = file.stat().st_size
     return [
         {
-            "command": name, "picture": picture.stem, "width": pixels.shape[1], "height": pixels.shape[0],
+            "command": name, "picture": kodak_name(picture.stem), "width": pixels.shape[1], "height": pixels.shape[0],
             "timestep": timestep, "threads": threads, "file_bytes": file_bytes, **measured,
         }
         for name, measured in found.items()
