@@ -360,7 +360,7 @@ def test_cut_files_show_what_there_is(show: Show, codec: DiffusionCodec, viewed_
     expected = codec.restore(cut, partial=True)
     assert np.array_equal(picture_on(viewer.canvas(), 24, 40), expected.picture.pixels)
     assert viewer.text("figure-step") == f"{expected.step} of 8"
-    assert "cut or damaged" in viewer.tab.locator(".notes").text_content()
+    assert f"The file {expected.problem}." in viewer.tab.locator(".notes").text_content()
 
 
 def test_names_are_only_shown(show: Show, codec: DiffusionCodec, viewed_stream: Bitstream) -> None:
