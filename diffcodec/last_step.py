@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,8 +42,7 @@ class LastStep:
     def write(self, pixels: NDArray[np.uint8], estimate: Tensor, steps: int, out: SymbolWriter) -> None:
         """Write a picture, (H, W, 3) or (H, W), given the estimate (3, H, W) after `steps` steps."""
         fit = self._fit(steps)
-        levels = self.plane.grey_levels(estimate)
-        means = round_values(levels.reshape(-1) * UNIT, fit.spacing, out).reshape(levels.shape)
+        means = self._means(estimate, lambda values: round_values(values, fit.spacing, out))
         self._model(fit).encode(_planes(pixels), means, out)
 
     def read(self, estimate: Tensor, steps: int, source: SymbolReader) -> NDArray[np.uint8]:
@@ -52,10 +52,17 @@ class LastStep:
             StreamError: if there are no symbols of any picture.
         """
         fit = self._fit(steps)
-        levels = self.plane.grey_levels(estimate)
-        means = round_alike(levels.reshape(-1) * UNIT, fit.spacing, source).reshape(levels.shape)
+        means = self._means(estimate, lambda values: round_alike(values, fit.spacing, source))
         planes = self._model(fit).decode(means, source)
         return np.ascontiguousarray(planes[0] if len(planes) == 1 else np.moveaxis(planes, 0, 2))
+
+    def _means(
+        self, estimate: Tensor, rounded: Callable[[NDArray[np.float64]], NDArray[np.int64]]
+    ) -> NDArray[np.int64]:
+        """The estimate (3, H, W), rounded as sender or receiver do, in 1 / UNIT grey level, (C, H, W)."""
+        values = self.plane.grey_levels(estimate)
+        values *= UNIT
+        return rounded(values.reshape(-1)).reshape(values.shape)
 
     @property
     def _fits(self) -> tuple[ResidualFit, ...]:

@@ -83,10 +83,11 @@ class Plane:
 
     def grey_levels(self, canvas: Tensor) -> NDArray[np.float64]:
         """The picture on a canvas (3, H, W) in grey levels, not rounded: (C, height, width), C = 1 if grey."""
-        picture = canvas[:, : self.height, : self.width].cpu().double()
+        picture = canvas[:, : self.height, : self.width].cpu().to(torch.float64, copy=True)
         if self.colour is ColourMode.L:
             picture = picture.mean(dim=0, keepdim=True)
-        levels: NDArray[np.float64] = ((picture + 1) * 127.5).numpy()
+        # In place, as large pictures take much memory here.
+        levels: NDArray[np.float64] = picture.add_(1).mul_(127.5).numpy()
         return levels
 
     def with_what_is_known(self, estimate: Tensor) -> Tensor:
