@@ -61,8 +61,7 @@ class ModelMismatchError(StreamError):
     def __init__(self, needed: str, available: list[str], name: str = "the stream") -> None:
         self.needed = needed
         self.available = available
-        have = ", ".join(available) if available else "none"
-        super().__init__(
-            f"{name} was made with model {needed}, but the model at hand is {have}: "
-            "pass the model that made it with --model"
-        )
+        have = f"the model at hand is {available[0]}" if len(available) == 1 else "there is no model here"
+        if len(available) > 1:
+            have = f"the models at hand are {', '.join(available[:-1])} and {available[-1]}"
+        super().__init__(f"{name} was made with model {needed}, but {have}: pass the model that made it with --model")
