@@ -2,6 +2,7 @@
 
     python benchmarks/speed.py                                            # all of it
     python benchmarks/speed.py --sizes 32x32,768x512 --timesteps 100 --rounds 1
+    python benchmarks/speed.py --batches '' --sizes 4000x3000 --timesteps 50 --limit 1000000000 --out large.json
     python benchmarks/speed.py --sizes 768x512 --timesteps 50 --compare cifar10-small-v1
 
 Prints tables and writes benchmarks/results/speed.json. docs/benchmarks.md explains the columns.
@@ -25,6 +26,7 @@ import click
 import numpy as np
 import torch
 
+from diffcodec.checkpoint import default_model
 from diffcodec.codec import DiffusionCodec
 from diffcodec.diffusion.windows import predict_x_0
 from diffcodec.evaluation.datasets import load_dataset
@@ -110,7 +112,7 @@ def measure_batch(codec: DiffusionCodec, count: int, timestep: int, rounds: int)
     }  # fmt: skip
 
 
-def measure_size(model: str | None, size: tuple[int, int], timestep: int, threads: int) -> Row:
+def measure_size(model: str, size: tuple[int, int], timestep: int, threads: int) -> Row:
     """One picture there and back, in a process of its own, whose memory it is."""
     torch.set_num_threads(threads)
     codec = DiffusionCodec.from_pretrained(model)
@@ -120,8 +122,9 @@ def measure_size(model: str | None, size: tuple[int, int], timestep: int, thread
     streams, encode_peak = encoded.pop("streams"), resident_bytes("VmHWM")
     decoded = decode(codec, streams)
     return {
-        "width": size[0], "height": size[1], "timestep": timestep, "file_bytes": len(streams[0]), "encode": encoded,
-        "decode": decoded, "start_bytes": before, "encode_peak_bytes": encode_peak,
+        "width": size[0], "height": size[1], "model": codec.checkpoint.card.name, "timestep": timestep,
+        "file_bytes": len(streams[0]), "encode": encoded, "decode": decoded, "start_bytes": before,
+        "encode_peak_bytes": encode_peak,
         "peak_bytes": resident_bytes("VmHWM"),
     }  # fmt: skip
 
@@ -139,7 +142,7 @@ def resident_bytes(field: str) -> int:
     return 1024 * int(lines[field].split()[0])
 
 
-def compare(models: Sequence[str | None], size: tuple[int, int], timestep: int, rounds: int) -> list[Row]:
+def compare(models: Sequence[str], size: tuple[int, int], timestep: int, rounds: int) -> list[Row]:
     """Models in turns, round by round: what else the machine does meets all of them."""
     codecs = [DiffusionCodec.from_pretrained(model) for model in models]
     picture = picture_of(*size)
@@ -187,8 +190,8 @@ def size_table(rows: Sequence[Row]) -> str:
             part = row[name]
             memory = [f"{bytes_ / 2**20:.0f}" for bytes_ in (peak - row["start_bytes"], peak)]
             size = f"{row['width']}x{row['height']}"
-            lines.append([name, size, str(row["timestep"]), str(part["steps"]), *times(part), *memory])
-    return aligned([("", "size", "t", "steps", *TIMES, "MiB more", "MiB in all"), *lines])
+            lines.append([name, size, row["model"], str(row["timestep"]), str(part["steps"]), *times(part), *memory])
+    return aligned([("", "size", "model", "t", "steps", *TIMES, "MiB more", "MiB in all"), *lines])
 
 
 def comparison_table(rows: Sequence[Row]) -> str:
@@ -221,7 +224,7 @@ def parse_size(text: str) -> tuple[int, int]:
               help="A size with more pixels times steps takes the first timestep with fewer.")  # fmt: skip
 @click.option("--rounds", type=click.IntRange(1), default=2, show_default=True, help="The fastest counts.")
 @click.option("--threads", type=click.IntRange(1), default=2, show_default=True)
-@click.option("--model", help="Bundled model or model file.  [default: the bundled one]")
+@click.option("--model", help="Bundled model or model file.  [default: the bundled one for the size]")
 @click.option("--compare", "others", multiple=True, help="A model to time in turns with --model, at --sizes.")
 @click.option("--out", type=click.Path(path_type=Path), default=HERE / "results" / "speed.json", show_default=True)
 def main(
@@ -242,7 +245,7 @@ def main(
     if others:
         for size in wanted_sizes:
             for timestep in wanted_timesteps:
-                result["comparison"] += compare([model, *others], size, timestep, rounds)
+                result["comparison"] += compare([model or default_model(*size), *others], size, timestep, rounds)
         click.echo(comparison_table(result["comparison"]))
     else:
         codec.compress_batch(small_pictures(1), timestep=wanted_timesteps[0])  # warms up
@@ -251,10 +254,11 @@ def main(
                 result["batches"].append(measure_batch(codec, count, timestep, rounds))
         click.echo(batch_table(result["batches"]))
         for size in wanted_sizes:
-            timestep = affordable_timestep(codec, size, min(wanted_timesteps), limit)
+            name = model or default_model(*size)
+            timestep = affordable_timestep(DiffusionCodec.from_pretrained(name), size, min(wanted_timesteps), limit)
             # One process for each size: memory that a process has had, it keeps.
             with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-                result["sizes"].append(pool.submit(measure_size, model, size, timestep, threads).result())
+                result["sizes"].append(pool.submit(measure_size, name, size, timestep, threads).result())
         click.echo(size_table(result["sizes"]))
     result["seconds"] = time.perf_counter() - begin
     out.parent.mkdir(parents=True, exist_ok=True)

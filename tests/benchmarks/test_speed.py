@@ -34,7 +34,7 @@ def test_a_run_measures_batches_and_sizes(tmp_path: Path) -> None:
     result, output = run(tmp_path / "speed.json", "--sizes", "20x12", "--timesteps", "400", "--batches", "1,2")
     assert [row["images"] for row in result["batches"]] == [1, 2]
     (size,) = result["sizes"]
-    assert (size["width"], size["height"], size["timestep"]) == (20, 12, 400)
+    assert (size["width"], size["height"], size["model"], size["timestep"]) == (20, 12, "cifar10-small-v3", 400)
     for row in [*result["batches"], size]:
         for part in (row["encode"], row["decode"]):
             assert part["network"] > 0 < part["coding"]
