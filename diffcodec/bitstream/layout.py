@@ -3,6 +3,8 @@
 17 bytes surround the payload of a 32x32 picture (18 from 128 bytes of payload on). Described in docs/format.md.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass, replace
 
 from diffcodec.bitstream.header import FINGERPRINT_BYTES, LOWEST, PACKED_FIELDS, ColourMode, Cut, Header
@@ -86,6 +88,11 @@ class StreamInfo:
         """Length of the whole file."""
         return self.header_bytes + self.content_bytes + self.check_bytes
 
+    def laid_out(self) -> StreamInfo:
+        """The same with the blocks and the length of header that the lengths of payload and packets lead to."""
+        info = replace(self, has_blocks=self.content_bytes > BLOCKS_ABOVE)
+        return replace(info, header_bytes=len(info.to_bytes()))
+
     def to_bytes(self) -> bytes:
         """The header, for the lengths given here; `header_bytes` is not looked at."""
         header, cut = self.header, self.header.cut
@@ -126,9 +133,7 @@ def plan(header: Header, payload: bytes, alpha: bytes | None, metadata: bytes | 
         if len(part) > MAX_PACKET_BYTES:
             raise ConfigError(f"a packet of {len(part)} bytes is too long for .dfc: code smaller pictures")
     alpha_bytes, metadata_bytes = (None if packet is None else len(packet) for packet in (alpha, metadata))
-    info = StreamInfo(header, 0, len(payload), alpha_bytes, metadata_bytes)
-    info = replace(info, has_blocks=info.content_bytes > BLOCKS_ABOVE)
-    return replace(info, header_bytes=len(info.to_bytes()))
+    return StreamInfo(header, 0, len(payload), alpha_bytes, metadata_bytes).laid_out()
 
 
 def read_header(data: bytes, *, name: str = "the stream") -> StreamInfo:

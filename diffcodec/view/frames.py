@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, pairwise
 
 from diffcodec.bitstream.container import StreamInfo
@@ -140,10 +140,10 @@ def collect_views(
 
 
 def prefix_bytes(preview: Preview, info: StreamInfo) -> int:
-    """Size of a file that ends after a preview's step: with header, alpha packet and checksum, as all files have."""
+    """Size of a file that ends after a preview's step: with header, packets and checksums, as all files have."""
     if preview.step == preview.steps:
         return info.total_bytes
-    return info.total_bytes - info.payload_bytes + -(-int(preview.payload_bits) // 8)
+    return replace(info, payload_bytes=-(-int(preview.payload_bits) // 8)).laid_out().total_bytes
 
 
 def check_original(original: Picture, info: StreamInfo, *, name: str, original_name: str) -> None:

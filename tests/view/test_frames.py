@@ -58,6 +58,21 @@ def test_bytes_of_a_frame_are_those_of_a_file_that_ends_there(codec: DiffusionCo
     assert frame.psnr_db is None
 
 
+def test_bytes_of_a_frame_of_a_file_with_blocks(codec: DiffusionCodec) -> None:
+    """Short prefixes have no checksums of blocks."""
+    noisy = smooth_pixels(48, 64).astype(int) + np.random.default_rng(0).integers(-30, 31, (48, 64, 3))
+    stream = codec.compress(Picture(np.clip(noisy, 0, 255).astype(np.uint8)), timestep=2, effort=8)
+    info = read_header(stream.data)
+    assert info.has_blocks
+    views = collect_views(codec.progressive(stream), info, None)
+    for frame in views.frames[:-1]:
+        shorter = codec.truncate(stream.data, frame.file_bytes + 8)  # with room for what it says of its origin
+        cut = read_header(shorter).header.cut
+        assert cut is not None
+        assert cut.steps == frame.step
+        assert frame.file_bytes == pytest.approx(len(shorter), abs=5)
+
+
 def test_exact_restorations_have_infinite_psnr(codec: DiffusionCodec, viewed: Picture) -> None:
     stream = codec.compress(viewed, timestep=0)
     assert collect_views(codec.progressive(stream), read_header(stream.data), viewed).frames[-1].psnr_db == math.inf
