@@ -7,6 +7,7 @@ both hold the same x_s. Nothing that is parsed depends on a network's floats: do
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Iterator, Sequence
 from copy import copy
 from operator import index
@@ -32,6 +33,7 @@ from diffcodec.errors import (
     CheckpointError,
     ConfigError,
     CorruptStreamError,
+    ImageTooLargeError,
     ModelMismatchError,
     TargetError,
     UnsupportedVersionError,
@@ -47,6 +49,9 @@ from diffcodec.truncation import Shortening
 from diffcodec.walk import Transmission
 
 MIN_EFFORT, DEFAULT_EFFORT, MAX_EFFORT = 8, 12, 16
+
+FREE_PADDING = 1 << 20
+"""Pixels that the network's grid may add to any picture; beyond, they must be few beside the limit of pixels."""
 
 
 class DiffusionCodec:
@@ -111,12 +116,12 @@ class DiffusionCodec:
         """
         needed = read_header(data, name=name).header.fingerprint
         available = []
-        for path in bundled_models().values():
+        for path in reversed(bundled_models().values()):  # the newest first, which made most files
             checkpoint = load_checkpoint(path)
             if checkpoint.fingerprint == needed:
                 return cls(checkpoint, device=device)
             available.append(checkpoint.fingerprint.hex())
-        raise ModelMismatchError(needed.hex(), available, name)
+        raise ModelMismatchError(needed.hex(), sorted(available), name)
 
     # ---------------------------------------------------------------------------------------- compress
 
@@ -454,7 +459,14 @@ class DiffusionCodec:
         reading = read_partial(data, max_pixels=max_pixels, name=name)
         if not partial:
             reading.check(name)
-        self._check_header(reading.container.header, name)
+        header = reading.container.header
+        self._check_header(header, name)
+        canvas = math.prod(self._plane(header).canvas_shape[1:])
+        if canvas - header.pixels > max(max_pixels // 4, FREE_PADDING):
+            raise ImageTooLargeError(
+                f"{name} is a picture of {header.width} x {header.height} pixels, so thin that the network needs "
+                f"{canvas}, more than the limit of {max_pixels}: raise the limit if you trust the file"
+            )
         return Incoming(reading, name)
 
     def _receiver(self, streams: Sequence[Incoming], decoder: Decoder, watch: Stopwatch | None = None) -> Receiver:

@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,6 +17,9 @@ from torch import Tensor
 
 from diffcodec import walk
 from diffcodec.bitstream.container import Container, read_container, write_container
+from diffcodec.bitstream.entropy import SymbolWriter
+from diffcodec.bitstream.lengths import LengthCoder
+from diffcodec.channel import TrellisChannel
 from diffcodec.checkpoint import Checkpoint
 from diffcodec.codec import DiffusionCodec
 from diffcodec.diffusion import windows
@@ -32,6 +36,7 @@ from diffcodec.errors import (
 from diffcodec.images import Picture
 from diffcodec.lossless.payload import LosslessPayload
 from diffcodec.lossless.stored import StoredKind
+from diffcodec.messages import MessagePlan
 from diffcodec.results import Stopwatch
 from tests.conftest import assert_same_picture, make_tiny_checkpoint, smooth_pixels, with_one_byte_changed
 
@@ -317,6 +322,31 @@ def test_too_many_pixels_are_refused_before_anything_is_allocated(codec: Diffusi
     huge = type(header)(**{**header.__dict__, "width": 1 << 20, "height": 1 << 20})
     with pytest.raises(ImageTooLargeError):
         codec.decompress(write_container(Container(huge, b"\0" * 9)))
+
+
+def test_thin_pictures_count_as_what_the_network_needs_for_them(codec: DiffusionCodec) -> None:
+    stream = codec.compress(Picture(smooth_pixels(1000, 1)), timestep=300)
+    assert codec.decompress(stream, max_pixels=1000).height == 1000
+    thin = write_container(Container(replace(read_container(stream.data).header, height=10**6), b""))
+    with pytest.raises(ImageTooLargeError, match=r"1 x 1000000 pixels, so thin that the network needs 4000000"):
+        codec.decompress(thin, max_pixels=10**6)
+
+
+@pytest.mark.parametrize("partial", [False, True])
+def test_a_length_that_the_payload_is_too_short_for_is_refused(codec: DiffusionCodec, *, partial: bool) -> None:
+    """Behind a payload there are zeros without end, and a step may say as much as a picture can hold."""
+    picture = Picture(smooth_pixels(64, 64))
+    stream = codec.compress(picture, timestep=300)
+    plan = MessagePlan(codec.tables, codec.tables.lists[0], codec.plane_for(picture), seed=0)
+    (batch,) = plan.batches(0, codec.tables.lists[0].levels[0])
+    channel, coder, writer = TrellisChannel(), LengthCoder(codec.tables.length_weights), SymbolWriter()
+    coder.encode(batch.max_length(channel), batch.expected_length(channel), writer, 0)
+    forged = write_container(replace(read_container(stream.data), payload=writer.getvalue()))
+    with pytest.raises(CorruptStreamError, match=r"the stream is damaged: it claims 97416 more bits than"):
+        codec.restore(forged, partial=partial)
+    with pytest.raises(CorruptStreamError, match="it claims 97416"):
+        codec.truncate(forged, 9)
+    assert codec.restore(forged[:-5], partial=True).step == 0
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ import constriction
 import numpy as np
 from numpy.typing import NDArray
 
-from diffcodec.errors import CorruptStreamError, TruncatedStreamError
+from diffcodec.errors import CorruptStreamError, StreamError, TruncatedStreamError
 
 PRECISION = 24
 """Probabilities are multiples of 2**-PRECISION."""
@@ -28,6 +28,9 @@ MAX_ALPHABET = 1 << 16
 
 BITS_PER_SYMBOL = 16
 """Fair bits are coded in groups of this many, the last group of a call with what is left."""
+
+_SLACK_BITS = 1024
+"""How much more information than bits a payload may hold: writers leave out zeros at its end, which are that rare."""
 
 _WORD_BYTES = 4
 _STATE_BITS = 64
@@ -326,6 +329,7 @@ class SymbolReader:
             raise ValueError(f"padding must be 0x00 or 0xFF, not {padding}")
         self._ones = _OnesPadded(payload) if padding else None
         self._zeros = constriction.stream.queue.RangeDecoder(_words(payload, b"\0", 0))
+        self._length = len(payload)
         self._information_bits = 0.0
 
     @property
@@ -338,9 +342,10 @@ class SymbolReader:
 
         Raises:
             ValueError: if count is negative.
-            CorruptStreamError: if no symbol fits.
+            CorruptStreamError: if no symbol fits, or the payload is too short for so many.
         """
         _check_count(count)
+        self._check_room(count)
         parts = [np.zeros(0, np.uint8)]
         for groups, width in _bit_groups(count):
             block = self._read(_uniform(1 << width), groups)
@@ -387,6 +392,14 @@ class SymbolReader:
         self._information_bits += model.information_bits(symbols)
         return symbols
 
+    def _check_room(self, bits: int) -> None:
+        """Behind a payload there are zeros without end: a damaged length must not make a reader read them all."""
+        if self._ones is None and self._information_bits + bits > 8 * self._length + _SLACK_BITS:
+            raise self._too_short(bits)
+
+    def _too_short(self, bits: int) -> StreamError:
+        return CorruptStreamError(f"it claims {bits} more bits than the {self._length} bytes of its payload can hold")
+
     def _decode(self, model: _Model, count: int) -> NDArray[np.int64]:
         if self._ones is not None:
             return self._ones.decode(model, count)
@@ -415,7 +428,6 @@ class PrefixReader(SymbolReader):
     def __init__(self, payload: bytes) -> None:
         super().__init__(payload)
         self._upper = _OnesPadded(payload)
-        self._length = len(payload)
         self._ended = False
 
     def _decode(self, model: _Model, count: int) -> NDArray[np.int64]:
@@ -423,10 +435,13 @@ class PrefixReader(SymbolReader):
             symbols = super()._decode(model, count)
             self._ended = not np.array_equal(symbols, self._upper.decode(model, count))
         if self._ended:
-            raise TruncatedStreamError(
-                f"the payload is cut: its first {self._length} bytes do not determine the next symbols"
-            )
+            raise self._too_short()
         return symbols
+
+    def _too_short(self, bits: int = 0) -> StreamError:
+        return TruncatedStreamError(
+            f"the payload is cut: its first {self._length} bytes do not determine the next symbols"
+        )
 
     def _decode_shares(self, shares: NDArray[np.int64]) -> NDArray[np.int64]:
         # Pixels that are coded to the last bit are of use only together.

@@ -130,12 +130,12 @@ class TrellisChannel:
     ) -> NDArray[np.float32]:
         """Receive the samples that `encode` returned, see `Channel.decode`."""
         check_request(dims, groups, lengths, keys, len(readers))
-        rotation = Rotation(None if groups is None else groups.of, dims, keys)
-        layouts = self._layouts(rotation, groups, lengths, dims)
-        messages = [
+        messages = [  # first, as the reader refuses a length that the payload is too short for
             reader.read_bits(int(length)) if length else np.empty(0, np.uint8)
             for length, reader in zip(lengths, readers, strict=True)
         ]
+        rotation = Rotation(None if groups is None else groups.of, dims, keys)
+        layouts = self._layouts(rotation, groups, lengths, dims)
         return _samples(rotation, layouts, groups, messages, dims, keys)
 
     def transcribe(

@@ -16,6 +16,9 @@ from diffcodec.errors import CorruptStreamError, ImageError
 from diffcodec.images import Picture, picture_to_pil, read_picture
 from diffcodec.images.pillow_errors import translated
 
+MAX_STORED_PIXELS = 178_956_970
+"""What Pillow opens, unless told otherwise: twice the number above which it warns."""
+
 _MAX_WEBP_SIDE = 16383
 _RIFF_BYTES = 20
 
@@ -28,7 +31,16 @@ class StoredKind(IntEnum):
 
 
 def store(picture: Picture) -> tuple[StoredKind, bytes]:
-    """The shortest body for a picture, alpha included."""
+    """The shortest body for a picture, alpha included.
+
+    Raises:
+        ImageError: if it has more pixels than Pillow opens.
+    """
+    if picture.width * picture.height > MAX_STORED_PIXELS:
+        raise ImageError(
+            f"t = 0 takes pictures of up to {MAX_STORED_PIXELS} pixels, and this one has {picture.width} x "
+            f"{picture.height}: compress it at t = 1, which is nearly the same"
+        )
     bodies = [(StoredKind.PNG, _encoded(picture, "PNG", optimize=True))]
     if max(picture.width, picture.height) <= _MAX_WEBP_SIDE:
         webp = _encoded(picture, "WEBP", lossless=True, exact=True, quality=100, method=6)
