@@ -70,6 +70,24 @@ def test_one_that_is_killed_is_named_and_the_others_go_on(tmp_path: Path) -> Non
     assert len(workers) > 1
 
 
+def test_one_that_is_killed_while_it_waits_is_no_tasks_fault(tmp_path: Path) -> None:
+    """The first process to be done waits for the second, and is killed there; that one dies with a batch of two."""
+    write_all(tmp_path / "in", {"a": "x", "b1": "slow", "b2": "die", "b3": "x"})
+    (tmp_path / "out").mkdir()
+    alone, *others = (
+        Task(place, str(tmp_path / "in" / name), str(tmp_path / "out" / name))
+        for place, name in enumerate(("a", "b1", "b2", "b3"))
+    )
+    found = {}
+    for task, outcome in finish_in_processes(CopySettings().load, [[alone], others], 2):
+        found[Path(task.source).name] = outcome
+        if task == alone:
+            assert isinstance(outcome, Done)
+            os.kill(outcome.values["process"], signal.SIGKILL)
+    assert {name for name, outcome in found.items() if isinstance(outcome, Failure)} == {"b2"}
+    assert sorted(os.listdir(tmp_path / "out")) == ["a", "b1", "b3"]
+
+
 def test_a_defect_of_the_program_comes_through_and_ends_all_processes(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match=r"Traceback(.|\n)*shapes differ"):
         copy_all(tmp_path, {"a": "defect", "b": "slow"})

@@ -7,12 +7,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from diffcodec.bitstream.container import Cut, read_container, write_container
 from tests.conftest import make_tiny_checkpoint, smooth_pixels
 from tests.test_cli import fails, run
 
@@ -123,6 +125,14 @@ def test_damaged_files_files_of_other_pictures_and_of_other_models_are_not_done(
     assert compress() == {
         "0": "is not a whole .dfc file", "1": "done before", "2": "done before", "3": "is of a picture of another size",
     }  # fmt: skip
+    shorter, strange = tmp_path / "out" / "1.dfc", tmp_path / "out" / "2.dfc"
+    whole = read_container(shorter.read_bytes())
+    shorter.write_bytes(write_container(replace(whole, header=replace(whole.header, cut=Cut(50, 2)))))
+    strange.write_bytes(write_container(replace(read_container(strange.read_bytes()), metadata=b"strange")))
+    found = compress()
+    assert (found["1"], found["2"]) == ("was made shorter by truncate", "is not a whole .dfc file")
+    assert set(compress("--force").values()) == {"done"}
+    assert set(compress().values()) == {"done before"}
     model = tmp_path / "other.safetensors"
     model.write_bytes(make_tiny_checkpoint(1).to_bytes())
     assert compress("--model", model)["1"] == "was made with another model and number of steps"

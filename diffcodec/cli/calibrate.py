@@ -45,6 +45,8 @@ def command(
     check_writable(str(out), force)
     check_folder(str(out))
 
+    import torch
+
     from diffcodec.calibration import calibrate
     from diffcodec.checkpoint import load_checkpoint
     from diffcodec.files import atomic_write
@@ -56,7 +58,7 @@ def command(
         raise ConfigError(f"--card: no line {unknown[0]!r}; there are {', '.join(checkpoint.card.to_dict())}")
     images = load_images(data, size=size, root=root)
     # Evenly spread over the data, so that a sorted source is not cut off after its first kind.
-    chosen = images[:: max(1, len(images) // limit)][:limit]
+    chosen = images[torch.arange(limit) * len(images) // limit] if len(images) > limit else images
     calibrated = calibrate(
         checkpoint,
         chosen,

@@ -20,6 +20,7 @@ from diffcodec.targets import Target
 if TYPE_CHECKING:
     from diffcodec.codec import DiffusionCodec
     from diffcodec.images import Keep, Picture
+    from diffcodec.metadata import Metadata
     from diffcodec.results import Bitstream
 
 
@@ -129,13 +130,17 @@ class Compressor:
         """How an existing .dfc file differs from what would be made, as far as can be told without making it."""
         from diffcodec.bitstream.container import read_container
         from diffcodec.channel import ChannelId
+        from diffcodec.metadata import Metadata
 
         settings, data = self.settings, read_input(task.target)
         try:
             container = read_container(data, name=task.target)
-            header, kept = container.header, container.metadata
+            header = container.header
+            kept = Metadata() if container.metadata is None else Metadata.from_bytes(container.metadata)
         except StreamError:
             return "is not a whole .dfc file"
+        if header.cut is not None:
+            return "was made shorter by truncate"
         codec = self.codec_for(header.width, header.height)
         wanted = {
             "fingerprint": codec.fingerprint,
@@ -160,11 +165,8 @@ class Compressor:
             return "was made with another choice of metadata"
         return None
 
-    def keeps_others(self, task: Task, packet: bytes | None) -> bool:
+    def keeps_others(self, task: Task, kept: Metadata) -> bool:
         """Whether a .dfc file's metadata are others than are kept now; its picture is read only if some may be."""
-        from diffcodec.metadata import Metadata
-
-        kept = Metadata() if packet is None else Metadata.from_bytes(packet)
         if self.settings.keep == "nothing":
             return bool(kept)
         return os.path.isfile(task.source) and self.read(task).content.metadata != kept

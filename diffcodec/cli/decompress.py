@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from diffcodec.bitstream.container import DEFAULT_MAX_PIXELS, read_container, read_header, read_partial
+from diffcodec.bitstream.container import read_header
 from diffcodec.cli.batch import Done, Item, Standing, Task, find_standing
 from diffcodec.cli.inputs import STANDARD, beginning, expand, label, read_input
 from diffcodec.cli.many import RunOptions, do_all
@@ -17,10 +17,12 @@ from diffcodec.cli.options import (
     complete_file,
     device_option,
     folder_options,
+    max_pixels_option,
     model_option,
     recursive_option,
 )
 from diffcodec.cli.outputs import outputs, write_output
+from diffcodec.cli.streams import check_stream, codec_for
 from diffcodec.errors import ImageError, StreamError
 
 if TYPE_CHECKING:
@@ -66,14 +68,14 @@ HEADER_BYTES = 1024
 @click.option("--partial", is_flag=True, help="Restore what comes before the place where a file is cut or damaged.")
 @model_option("the bundled one that made the file")
 @allow_pickle_option
-@click.option("--max-pixels", type=click.IntRange(1), help="Refuse larger pictures.  [default: 89478485]")
+@max_pixels_option
 @device_option
 @click.option("--force", is_flag=True, help="Overwrite existing files.")
 @recursive_option
 @folder_options
 def command(
     files: tuple[str, ...], out: str | None, timestep: int | None, decoder: DecoderKind, decoder_steps: int | None,
-    decoder_seed: int, partial: bool, model: str | None, allow_pickle: bool, max_pixels: int | None, device: str,
+    decoder_seed: int, partial: bool, model: str | None, allow_pickle: bool, max_pixels: int, device: str,
     force: bool, recursive: bool, **run: Any,
 ) -> None:  # fmt: skip
     """Restore pictures from .dfc files.
@@ -89,7 +91,7 @@ def command(
 
     settings = DecompressSettings(
         timestep=timestep, decoder=Decoder(decoder, decoder_steps, decoder_seed), partial=partial, model=model,
-        allow_pickle=allow_pickle, max_pixels=max_pixels or DEFAULT_MAX_PIXELS, device=device, force=force,
+        allow_pickle=allow_pickle, max_pixels=max_pixels, device=device, force=force,
         resume=options.resume, named_output=out,
     )  # fmt: skip
     do_all(settings, inputs, targets, options)
@@ -170,12 +172,7 @@ class Restorer:
         settings, name = self.settings, label(task.source)
         file_format = format_of(task.target)
         data = read_input(task.source)
-        # A damaged file is refused before any model is looked for.
-        container = (
-            read_partial(data, max_pixels=settings.max_pixels, name=name).container
-            if settings.partial
-            else read_container(data, max_pixels=settings.max_pixels, name=name)
-        )
+        container = check_stream(data, partial=settings.partial, max_pixels=settings.max_pixels, name=name).container
         header = container.header
         mode = header.colour.name + ("A" if container.alpha is not None else "")
         check_mode(mode, file_format, task.target)
@@ -200,18 +197,13 @@ class Restorer:
 
     def codec_for(self, data: bytes, name: str) -> DiffusionCodec:
         """The codec with the model that was named, or else with the one that made the file."""
-        from diffcodec.codec import DiffusionCodec
-        from diffcodec.devices import check_device
-
         settings = self.settings
         fingerprint = b"" if settings.model else read_header(data).header.fingerprint
         if fingerprint not in self.codecs:
-            device = check_device(settings.device)
-            self.codecs[fingerprint] = (
-                DiffusionCodec.from_pretrained(settings.model, device=device, allow_pickle=settings.allow_pickle)
-                if settings.model
-                else DiffusionCodec.for_stream(data, device=device, name=name)
-            )
+            self.codecs[fingerprint] = codec_for(
+                data, settings.model, name=name, device=settings.device,
+                allow_pickle=settings.allow_pickle,
+            )  # fmt: skip
         return self.codecs[fingerprint]
 
     def write(self, item: Item[bytes], preview: Preview, overwrite: bool) -> Done:

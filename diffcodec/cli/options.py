@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 import click
 from click.shell_completion import CompletionItem
 
+from diffcodec.bitstream.container import DEFAULT_MAX_PIXELS
+
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
@@ -54,6 +56,13 @@ effort_option = click.option(
     default=12,
     show_default=True,
     help="Search effort: each step doubles the coding time and saves about 1 %.",
+)
+max_pixels_option = click.option(
+    "--max-pixels",
+    type=click.IntRange(1),
+    default=DEFAULT_MAX_PIXELS,
+    show_default=True,
+    help="Refuse larger pictures.",
 )
 device_option = click.option("--device", default="cpu", show_default=True, help="Where the network runs: cpu or cuda.")
 

@@ -94,9 +94,11 @@ def finish_in_processes(
 
 def _idle(helpers: list[Helper], processes: int, load: Load, threads: int) -> Helper | None:
     """A process without work, which is started if there are not enough of them."""
-    for helper in helpers:
-        if not helper.tasks:
+    for helper in [helper for helper in helpers if not helper.tasks]:
+        if helper.process.is_alive():
             return helper
+        helpers.remove(helper)  # killed while it had nothing to do, which is no task's fault
+        helper.pipe.close()
     if len(helpers) == processes:
         return None
     context = get_context("spawn")  # a forked process cannot use a GPU
@@ -112,6 +114,7 @@ def _idle(helpers: list[Helper], processes: int, load: Load, threads: int) -> He
 def _bury(helper: Helper, waiting: deque[list[Task]]) -> Iterator[tuple[Task, Outcome]]:
     """Clear away a process that has died; what it was doing alone has failed, and of several tasks each is tried."""
     helper.process.join()
+    helper.pipe.close()
     _clean_up_after(helper)
     if len(helper.tasks) > 1:
         waiting.extendleft([task] for task in reversed(helper.tasks))

@@ -6,10 +6,12 @@ import os
 
 import click
 
+from diffcodec.bitstream.container import read_header
 from diffcodec.cli.failures import printable, warn
 from diffcodec.cli.inputs import STANDARD, Input, label, read_input
-from diffcodec.cli.options import allow_pickle_option, complete_file, model_option
+from diffcodec.cli.options import allow_pickle_option, complete_file, max_pixels_option, model_option
 from diffcodec.cli.outputs import check_folder, check_writable, outputs, write_output
+from diffcodec.cli.streams import check_stream, codec_for
 
 
 @click.command("truncate")
@@ -27,11 +29,11 @@ from diffcodec.cli.outputs import check_folder, check_writable, outputs, write_o
 @click.option("--partial", is_flag=True, help="Keep what comes before the place where a file is cut or damaged.")
 @model_option("the bundled one that made the file")
 @allow_pickle_option
-@click.option("--max-pixels", type=click.IntRange(1), help="Refuse larger pictures.  [default: 89478485]")
+@max_pixels_option
 @click.option("--force", is_flag=True, help="Overwrite an existing file.")
 def command(
     file: str, max_bytes: int, out: str | None, strip_metadata: bool, partial: bool, model: str | None,
-    allow_pickle: bool, max_pixels: int | None, force: bool,
+    allow_pickle: bool, max_pixels: int, force: bool,
 ) -> None:  # fmt: skip
     """Shorten a .dfc file, without compressing anew.
 
@@ -44,22 +46,11 @@ def command(
     if target != STANDARD:
         check_folder(target)
 
-    from diffcodec.bitstream.container import DEFAULT_MAX_PIXELS, read_header, read_partial
-    from diffcodec.codec import DiffusionCodec
-
-    name, limit = label(file), max_pixels or DEFAULT_MAX_PIXELS
-    data = read_input(file)
-    # A damaged file is refused before any model is looked for.
-    reading = read_partial(data, max_pixels=limit, name=name)
-    if not partial:
-        reading.check(name)
-    codec = (
-        DiffusionCodec.from_pretrained(model, allow_pickle=allow_pickle)
-        if model
-        else DiffusionCodec.for_stream(data, name=name)
-    )
+    name, data = label(file), read_input(file)
+    reading = check_stream(data, partial=partial, max_pixels=max_pixels, name=name)
+    codec = codec_for(data, model, name=name, allow_pickle=allow_pickle)
     shorter = codec.truncate(
-        data, max_bytes, keep_metadata=not strip_metadata, partial=partial, max_pixels=limit, name=name
+        data, max_bytes, keep_metadata=not strip_metadata, partial=partial, max_pixels=max_pixels, name=name
     )
     write_output(target, force, lambda opened: opened.write(shorter))
     if reading.problem is not None:

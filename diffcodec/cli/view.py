@@ -11,8 +11,15 @@ import click
 
 from diffcodec.cli.failures import printable, warn
 from diffcodec.cli.inputs import STANDARD, Input, label, read_input
-from diffcodec.cli.options import allow_pickle_option, complete_file, device_option, model_option
+from diffcodec.cli.options import (
+    allow_pickle_option,
+    complete_file,
+    device_option,
+    max_pixels_option,
+    model_option,
+)
 from diffcodec.cli.outputs import check_folder, check_writable, outputs, write_output
+from diffcodec.cli.streams import check_stream, codec_for
 
 if TYPE_CHECKING:
     from diffcodec.images import Keep
@@ -36,12 +43,12 @@ if TYPE_CHECKING:
 @click.option("--partial", is_flag=True, help="Show the complete steps of a file that has been cut.")
 @model_option("the bundled one that made the file")
 @allow_pickle_option
-@click.option("--max-pixels", type=click.IntRange(1), help="Refuse a larger picture.  [default: 89478485]")
+@max_pixels_option
 @device_option
 @click.option("--force", is_flag=True, help="Overwrite an existing page.")
 def command(
     file: str, out: str | None, original: str | None, open_page: bool, partial: bool, model: str | None,
-    allow_pickle: bool, max_pixels: int | None, device: str, force: bool,
+    allow_pickle: bool, max_pixels: int, device: str, force: bool,
 ) -> None:  # fmt: skip
     """Make a page to look at a .dfc file in a web browser.
 
@@ -55,33 +62,18 @@ def command(
     if target != STANDARD:
         check_folder(target)
 
-    from diffcodec.bitstream.container import DEFAULT_MAX_PIXELS, read_container, read_partial
-
-    limit = max_pixels or DEFAULT_MAX_PIXELS
     data = read_input(file)
-    # A damaged file is refused before any model is looked for.
-    container = (
-        read_partial(data, max_pixels=limit, name=label(file)).container
-        if partial
-        else read_container(data, max_pixels=limit, name=label(file))
-    )
+    container = check_stream(data, partial=partial, max_pixels=max_pixels, name=label(file)).container
 
     from tqdm import tqdm
 
-    from diffcodec.codec import DiffusionCodec
-    from diffcodec.devices import check_device
     from diffcodec.images import read_picture
     from diffcodec.view import make_page
 
     # In the colours that the file's pixels are in; which frame was taken, a file does not say, but it can be no other.
     keep: Keep = "nothing" if container.metadata is None else "meaning"
-    picture = None if original is None else read_picture(original, max_pixels=limit, first_frame=True, keep=keep)
-    where = check_device(device)
-    codec = (
-        DiffusionCodec.from_pretrained(model, device=where, allow_pickle=allow_pickle)
-        if model
-        else DiffusionCodec.for_stream(data, device=where, name=label(file))
-    )
+    picture = None if original is None else read_picture(original, max_pixels=max_pixels, first_frame=True, keep=keep)
+    codec = codec_for(data, model, name=label(file), device=device, allow_pickle=allow_pickle)
     with tqdm(unit="step", leave=False, disable=None) as bar:
 
         def progress(done: int, steps: int) -> None:
@@ -89,7 +81,7 @@ def command(
             bar.update(done - bar.n)
 
         page = make_page(
-            codec, data, original=picture, partial=partial, max_pixels=limit, name=label(file),
+            codec, data, original=picture, partial=partial, max_pixels=max_pixels, name=label(file),
             original_name=original or "", progress=progress,
         )  # fmt: skip
     write_output(target, force, lambda opened: opened.write(page.encode()))
