@@ -16,14 +16,14 @@ from __future__ import annotations
 import io
 import os
 import warnings
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from threading import Lock
 from typing import IO, TYPE_CHECKING, Any
 
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-from diffcodec.bitstream.container import read_container, read_partial
+from diffcodec.bitstream.container import DEFAULT_MAX_PIXELS, read_container, read_partial
 from diffcodec.bitstream.layout import MAGIC, read_header
 from diffcodec.errors import ConfigError, DiffCodecError, StreamError, TargetError
 from diffcodec.images import picture_from_pil, picture_to_pil
@@ -76,7 +76,7 @@ class DfcImageFile(ImageFile.ImageFile):
         }  # fmt: skip
         if stream.metadata_bytes is not None:
             with suppress(StreamError):  # damage is told of when pixels are asked for
-                packet = read_partial(self._data(), max_pixels=header.pixels).container.metadata
+                packet = read_partial(self._data(), max_pixels=self._max_pixels).container.metadata
                 metadata = Metadata.from_bytes(packet or b"")
                 items = {"icc_profile": metadata.icc_profile, "exif": metadata.exif}
                 self.info |= {name: item for name, item in items.items() if item is not None}
@@ -84,6 +84,11 @@ class DfcImageFile(ImageFile.ImageFile):
     @property
     def _name(self) -> str:
         return os.fsdecode(self.filename) if self.filename else "the image"
+
+    @property
+    def _max_pixels(self) -> int:
+        """Pillow has a limit of its own, which it has checked."""
+        return max(self.width * self.height, DEFAULT_MAX_PIXELS)
 
     def _data(self) -> bytes:
         """The whole file."""
@@ -99,7 +104,7 @@ class DfcImageFile(ImageFile.ImageFile):
             OSError: if they are wrong.
         """
         with _pillow_errors():
-            read_container(self._data(), max_pixels=self.width * self.height, name=self._name)
+            read_container(self._data(), max_pixels=self._max_pixels, name=self._name)
         super().verify()
 
     def load(self) -> PixelAccess | None:
@@ -129,10 +134,10 @@ class DfcImageFile(ImageFile.ImageFile):
                 DiffusionCodec.from_pretrained(self.model) if self.model else DiffusionCodec.for_stream(data, name=name)
             )
 
-        with _pillow_errors(), _CODECS.borrow(self.model or self.info["model"], load_codec) as codec:
+        with _pillow_errors(), _CODECS.borrow(str(self.model or self.info["model"]), load_codec) as codec:
             picture = codec.decompress(
                 data, timestep=self.timestep, decoder=self.decoder, partial=ImageFile.LOAD_TRUNCATED_IMAGES,
-                max_pixels=self.width * self.height, name=name,
+                max_pixels=self._max_pixels, name=name,
             )  # fmt: skip
         image = picture_to_pil(picture)
         if image.mode != self.mode:
@@ -147,14 +152,17 @@ class _Codecs:
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._codecs: dict[Hashable, DiffusionCodec] = {}
+        self._codecs: dict[str, DiffusionCodec] = {}  # by fingerprint, the newest last
+        self._fingerprints: dict[str, str] = {}
 
     @contextmanager
-    def borrow(self, key: Hashable, load: Callable[[], DiffusionCodec]) -> Iterator[DiffusionCodec]:
-        """The codec of a key, loaded if need be."""
+    def borrow(self, model: str, load: Callable[[], DiffusionCodec]) -> Iterator[DiffusionCodec]:
+        """The codec of a model, which is named or known by its fingerprint; loaded if need be."""
         with self._lock:
-            codec = self._codecs.pop(key, None) or load()
-            self._codecs[key] = codec  # the newest last
+            codec = self._codecs.pop(self._fingerprints.get(model, model), None) or load()
+            self._fingerprints[model] = fingerprint = codec.fingerprint.hex()
+            self._codecs.pop(fingerprint, None)
+            self._codecs[fingerprint] = codec
             if len(self._codecs) > self.MOST:
                 del self._codecs[next(iter(self._codecs))]
             yield codec
@@ -200,7 +208,7 @@ def _save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
             exif=_exif_block(options.get("exif")),
         )  # fmt: skip
         for note in picture.notes:
-            warnings.warn(f"{os.fsdecode(filename) or 'the image'}: {note}", stacklevel=4)
+            warnings.warn(f"{os.fsdecode(filename) or 'the image'}: {note}", stacklevel=3)
         with _CODECS.borrow(str(model), lambda: DiffusionCodec.from_pretrained(model)) as codec:
             stream = codec.compress(
                 picture,

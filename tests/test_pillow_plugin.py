@@ -10,6 +10,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -172,6 +173,9 @@ def test_colour_profiles_and_exif(model: str) -> None:
 
 
 def test_conversions_are_warned_of_and_deep_images_refused(model: str) -> None:
+    with pytest.warns(UserWarning, match="converted from CMYK to RGB") as warned:
+        RGB.convert("CMYK").save(io.BytesIO(), "DFC", model=model)
+    assert warned[0].filename == __file__
     with pytest.warns(UserWarning, match="converted from CMYK to RGB"):
         assert opened(dfc(RGB.convert("CMYK"), model), model).mode == "RGB"
     with pytest.raises(OSError, match="its mode is I;16: reduce it to RGB or L, of 8 bits per sample"):
@@ -199,8 +203,11 @@ def test_damaged_files(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert (image.mode, image.getextrema()[3]) == ("RGBA", (255, 255))
 
 
-def test_files_of_models_that_are_not_bundled_are_named(model: str, tmp_path: Path) -> None:
+def test_files_of_models_that_are_not_bundled_are_named(
+    model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "a.dfc").write_bytes(dfc(RGB, model).getvalue())
+    monkeypatch.setattr(pillow_plugin, "_CODECS", pillow_plugin._Codecs())  # as in another process
     with pytest.raises(OSError, match=r"a\.dfc was made with model") as caught, Image.open(tmp_path / "a.dfc") as image:
         image.load()
     assert isinstance(caught.value.__cause__, ModelMismatchError)
@@ -227,14 +234,20 @@ def test_eight_threads(model: str, codec: DiffusionCodec) -> None:
 
 
 def test_few_codecs_are_kept() -> None:
+    """By fingerprint: model 0 is the same whether it is named or known from a file."""
     codecs, loaded = pillow_plugin._Codecs(), []
 
-    def use(key: int) -> None:
-        with codecs.borrow(key, lambda: loaded.append(key) or object()):  # type: ignore[arg-type, func-returns-value, return-value]
-            pass
+    def use(name: str, number: int) -> None:
+        def load() -> DiffusionCodec:
+            loaded.append(number)
+            return SimpleNamespace(fingerprint=bytes([number]))  # type: ignore[return-value]
 
-    for key in (0, 1, 0, 2, 3, 0, 4, 0, 1):
-        use(key)
+        with codecs.borrow(name, load) as codec:
+            assert codec.fingerprint == bytes([number])
+
+    for number in (0, 1, 0, 2, 3, 0, 4, 0, 1):
+        use(f"model {number}", number)
+        use(bytes([number]).hex(), number)
     assert loaded == [0, 1, 2, 3, 4, 1]  # 1 had not been used for the longest time
 
 

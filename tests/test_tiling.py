@@ -10,11 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from diffcodec import messages
-from diffcodec.bitstream.container import read_header
-from diffcodec.checkpoint import Checkpoint
+from diffcodec.bitstream.container import ColourMode, read_header
+from diffcodec.checkpoint import PHOTO_MODEL, Checkpoint, load_checkpoint
 from diffcodec.codec import DiffusionCodec
 from diffcodec.images import Picture
 from diffcodec.messages import MessagePlan
+from diffcodec.plane import Plane
 from diffcodec.tiling import Tiling, by_shape
 from tests.conftest import assert_same_picture, smooth_pixels
 
@@ -115,6 +116,17 @@ def test_divisions_only_get_finer_and_follow_what_steps_say(tiled: DiffusionCode
     divisions = [plan.division(step, end) for step, end in enumerate(levels.levels)]
     assert divisions == sorted(divisions)
     assert divisions[0] < divisions[-1] == plan.plane.tiling.depth
+
+
+@pytest.mark.parametrize(("side", "first"), [(1024, 0), (2048, 1), (4096, 2)])
+def test_divisions_of_large_pictures_are_part_of_the_format(side: int, first: int) -> None:
+    """From 2048 pixels on even a step that says nothing has tiles, as one would be too large for memory."""
+    tables = load_checkpoint(PHOTO_MODEL).tables
+    assert tables is not None
+    levels = tables.lists[tables.list_for(side * side)]
+    plan = MessagePlan(tables, levels, Plane(ColourMode.RGB, side, side, 8, tables.tile_side), seed=0)
+    divisions = [plan.division(step, end) for step, end in enumerate(levels.levels)]
+    assert divisions == [first] * 2 + [first + 1] * 22
 
 
 def test_what_goes_through_the_channel_at_once_changes_nothing(

@@ -5,12 +5,16 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from contextlib import suppress
+from typing import NamedTuple
 
 from PIL import ExifTags, Image
 
 MARKER = b"Exif\0\0"
 
+_HEAD_BYTES = 8
 _ENTRY_BYTES = 12
+_SHORT, _LONG = 3, 4
+"""Types of integers, as entries number them."""
 
 _DESCRIPTIONS = (
     ExifTags.Base.ImageDescription, ExifTags.Base.Make, ExifTags.Base.Model, ExifTags.Base.Software,
@@ -63,9 +67,9 @@ def of_upright_picture(exif: bytes) -> bytes:
         raise ValueError("an EXIF block states its byte order first")
     try:
         (first,) = struct.unpack_from(order + "I", block, 4)
-        for place, tag, _ in _entries(block, order, first):
-            if tag == ExifTags.Base.Orientation:
-                struct.pack_into(order + "HHIHH", block, place, tag, 3, 1, 1, 0)
+        for entry in _entries(block, order, first):
+            if entry.tag == ExifTags.Base.Orientation:
+                struct.pack_into(order + "HHIHH", block, entry.place, entry.tag, _SHORT, 1, 1, 0)
         link = first + 2 + _ENTRY_BYTES * len(list(_entries(block, order, first)))
         second = struct.unpack_from(order + "I", block, link)[0] if link + 4 <= len(block) else 0
         if second:
@@ -77,17 +81,35 @@ def of_upright_picture(exif: bytes) -> bytes:
     return MARKER + bytes(block)
 
 
-def _entries(block: bytearray, order: str, directory: int) -> Iterator[tuple[int, int, int]]:
-    """Place, tag and 32-bit value of every entry of a directory."""
-    (count,) = struct.unpack_from(order + "H", block, directory)
-    for place in range(directory + 2, directory + 2 + _ENTRY_BYTES * count, _ENTRY_BYTES):
-        tag, _, _, value = struct.unpack_from(order + "HHII", block, place)
-        yield place, tag, value
+class _Entry(NamedTuple):
+    """An entry of a directory.
+
+    Args:
+        place: in the block.
+        tag: what it tells.
+        number: its value, if that is a single integer.
+    """
+
+    place: int
+    tag: int
+    number: int | None
+
+
+def _entries(block: bytearray, order: str, directory: int) -> Iterator[_Entry]:
+    """The entries of a directory."""
+    (entries,) = struct.unpack_from(order + "H", block, directory)
+    for place in range(directory + 2, directory + 2 + _ENTRY_BYTES * entries, _ENTRY_BYTES):
+        tag, kind, count, number = struct.unpack_from(order + "HHII", block, place)
+        if kind == _SHORT:
+            (number,) = struct.unpack_from(order + "H", block, place + 8)
+        yield _Entry(place, tag, number if count == 1 and kind in (_SHORT, _LONG) else None)
 
 
 def _erase_thumbnail(block: bytearray, order: str, directory: int) -> None:
-    values = {tag: value for _, tag, value in _entries(block, order, directory)}
+    """A thumbnail in several pieces stays: nothing but what certainly belongs to one is overwritten."""
+    numbers = {entry.tag: entry.number for entry in _entries(block, order, directory)}
     for place_tag, length_tag in zip(_THUMBNAIL_PLACES, _THUMBNAIL_LENGTHS, strict=True):
-        place, length = values.get(place_tag, 0), values.get(length_tag, 0)
-        end = min(place + length, len(block))
-        block[place:end] = bytes(max(0, end - place))
+        place, length = numbers.get(place_tag), numbers.get(length_tag)
+        if place is not None and length is not None and _HEAD_BYTES <= place <= len(block):
+            end = min(place + length, len(block))
+            block[place:end] = bytes(end - place)

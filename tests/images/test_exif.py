@@ -42,6 +42,29 @@ def test_orientation_and_thumbnail_go_and_nothing_moves(order: str) -> None:
     assert of_upright_picture(before.removeprefix(MARKER)) == after
 
 
+def test_only_what_is_certainly_a_thumbnail_is_overwritten() -> None:
+    """A length without a place, and strips of which there are two, name no bytes of the block."""
+    for entries in (
+        struct.pack("<HHII", ExifTags.Base.JpegIFByteCount, 4, 1, 4000),
+        struct.pack("<HHIIHHII", ExifTags.Base.StripOffsets, 4, 2, 20, ExifTags.Base.StripByteCounts, 4, 2, 4000),
+        struct.pack("<HHIIHHII", ExifTags.Base.StripOffsets, 4, 1, 0, ExifTags.Base.StripByteCounts, 4, 1, 40),
+    ):
+        first = struct.pack("<HHHI4s", 1, ExifTags.Base.Make, 2, 4, b"abc\0")
+        second = struct.pack("<H", len(entries) // 12) + entries + bytes(4)
+        before = b"II*\0\x08\0\0\0" + first + struct.pack("<I", 26) + second + b"maker's note"
+        after = of_upright_picture(before).removeprefix(MARKER)
+        assert after == before[:22] + bytes(4) + before[26:]
+
+
+def test_short_integers_are_read_in_the_order_of_bytes() -> None:
+    for order in "<>":
+        before = block(order)
+        place = before.index(struct.pack(order + "HHII", ExifTags.Base.JpegIFByteCount, 4, 1, len(THUMBNAIL)))
+        short = struct.pack(order + "HHIHH", ExifTags.Base.JpegIFByteCount, 3, 1, len(THUMBNAIL), 77)
+        after = of_upright_picture(before[:place] + short + before[place + 12 :])
+        assert after.endswith(bytes(len(THUMBNAIL)) + b"maker's note")
+
+
 @given(st.binary(max_size=60), st.integers(0, 200))
 def test_damaged_blocks_raise_ours(noise: bytes, cut: int) -> None:
     for data in (noise, b"II*\0\x08\0\0\0" + noise, block("<")[:cut], block(">")[:cut] + noise):
