@@ -37,13 +37,17 @@ def atomic_write(path: str | Path, overwrite: bool) -> Iterator[BinaryIO]:
     except OSError as error:
         raise _unwritable(path, error) from error
     try:
-        with os.fdopen(descriptor, "wb") as file:
+        file = os.fdopen(descriptor, "wb")
+        try:
             yield file
             try:
                 file.flush()
                 os.fsync(file.fileno())
             except OSError as error:
                 raise _unwritable(path, error) from error
+        finally:
+            with suppress(OSError):  # a full disk is full when a file is closed, too
+                file.close()
         _publish(temporary, target, path, overwrite)
     finally:
         with suppress(OSError):

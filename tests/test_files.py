@@ -143,6 +143,22 @@ def test_a_full_disk_is_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert os.listdir(tmp_path) == []
 
 
+def test_a_file_that_may_grow_no_further_is_explained(tmp_path: Path) -> None:
+    """As on a full disk, the rest fails once more when the file is closed."""
+    resource = pytest.importorskip("resource")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
+    try:
+        with (
+            pytest.raises(ConfigError, match="a cannot be written: File too large"),
+            atomic_write(tmp_path / "a", overwrite=False) as file,
+        ):
+            file.write(bytes(200))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert os.listdir(tmp_path) == []
+
+
 def test_what_a_killed_process_left_can_be_removed(tmp_path: Path) -> None:
     left: list[str] = []
     with atomic_write(tmp_path / "state.pt", overwrite=False) as file:
