@@ -41,7 +41,16 @@ FORMAT = "DFC"
 _HEADER_BYTES = 1024
 """More than any header has."""
 
+_INSTEAD_OF_OPTIONS = {
+    "with --partial": "with ImageFile.LOAD_TRUNCATED_IMAGES",
+    "with --model": "as the image's attribute `model`",
+}
+"""What messages recommend on the command line, and what there is for it here."""
+
 _TARGETS = {"max_bytes": Target.bytes, "max_bpp": Target.bpp, "psnr": Target.psnr}
+_FOREIGN_OPTIONS = {"quality", "lossless"}
+"""Of other formats; those that are ignored here say nothing of how much is lost."""
+
 _CODEC_OPTIONS = ("channel", "effort", "seed", "steps")
 
 
@@ -135,11 +144,14 @@ class DfcImageFile(ImageFile.ImageFile):
             )
 
         with _pillow_errors(), _CODECS.borrow(str(self.model or self.info["model"]), load_codec) as codec:
-            picture = codec.decompress(
+            preview = codec.restore(
                 data, timestep=self.timestep, decoder=self.decoder, partial=ImageFile.LOAD_TRUNCATED_IMAGES,
                 max_pixels=self._max_pixels, name=name,
             )  # fmt: skip
-        image = picture_to_pil(picture)
+        self.info["timestep"] = preview.timestep
+        if preview.problem is not None:
+            warnings.warn(f"{name} {preview.problem}: this is step {preview.step} of {preview.steps}", stacklevel=3)
+        image = picture_to_pil(preview.picture)
         if image.mode != self.mode:
             image.putalpha(255)  # the alpha plane was behind the cut
         return image
@@ -179,7 +191,10 @@ def _pillow_errors() -> Iterator[None]:
     except (ConfigError, TargetError) as error:
         raise ValueError(str(error)) from error
     except DiffCodecError as error:
-        raise OSError(str(error)) from error
+        message = str(error)
+        for option, attribute in _INSTEAD_OF_OPTIONS.items():
+            message = message.replace(option, attribute)
+        raise OSError(message) from error
 
 
 def _save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
@@ -193,9 +208,10 @@ def _save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
     from diffcodec.codec import DiffusionCodec
 
     options: Mapping[str, Any] = getattr(image, "encoderinfo", {})
-    if "quality" in options:
+    if foreign := sorted(_FOREIGN_OPTIONS & set(options)):
         raise ValueError(
-            "DFC has no quality: pass timestep (0 is lossless, 1 the finest, 1000 the coarsest), max_bytes or psnr"
+            f"DFC has no {foreign[0]}: pass timestep (0 is lossless, 1 the finest, 1000 the coarsest), max_bytes "
+            "or psnr"
         )
     goals = {name: options[name] for name in ("timestep", *_TARGETS) if options.get(name) is not None}
     if len(goals) > 1:
@@ -228,8 +244,17 @@ def _with_profile(image: Image.Image, options: Mapping[str, Any]) -> Image.Image
 
 
 def _exif_block(exif: Image.Exif | bytes | None) -> bytes | None:
+    """The EXIF block that the options name, with its marker.
+
+    Raises:
+        ValueError: if it is none.
+    """
     block = exif.tobytes() if isinstance(exif, Image.Exif) else exif
-    return MARKER + block.removeprefix(MARKER) if block else None
+    if not block:
+        return None
+    if not isinstance(block, bytes) or not block.removeprefix(MARKER).startswith((b"II*\0", b"MM\0*")):
+        raise ValueError("exif: expected an Image.Exif, or the bytes of an EXIF block")
+    return MARKER + block.removeprefix(MARKER)
 
 
 def _accept(prefix: bytes) -> bool:

@@ -113,13 +113,16 @@ def test_defaults_and_targets(model: str) -> None:
     ("options", "message"),
     [
         ({"quality": 80}, "DFC has no quality: pass timestep"),
+        ({"lossless": True}, "DFC has no lossless: pass timestep"),
+        ({"exif": "noon"}, "exif: expected an Image.Exif, or the bytes"),
+        ({"exif": b"garbage"}, "exif: expected an Image.Exif, or the bytes"),
         ({"timestep": 3, "psnr": 30}, "found timestep and psnr"),
-        ({"timestep": 9999}, "timestep: expected 1 to 1000"),
+        ({"timestep": 9999}, r"timestep: expected 0 \(lossless\) to 1000"),
         ({"effort": 99}, "effort: expected 8 to 16"),
         ({"max_bytes": 2}, "no file of at most 2 bytes"),
     ],
 )
-def test_options_that_make_no_sense(options: dict[str, int], message: str, model: str, tmp_path: Path) -> None:
+def test_options_that_make_no_sense(options: dict[str, Any], message: str, model: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=message) as caught:
         RGB.save(tmp_path / "a.dfc", model=model, **options)
     assert not (tmp_path / "a.dfc").exists()
@@ -178,7 +181,7 @@ def test_conversions_are_warned_of_and_deep_images_refused(model: str) -> None:
     assert warned[0].filename == __file__
     with pytest.warns(UserWarning, match="converted from CMYK to RGB"):
         assert opened(dfc(RGB.convert("CMYK"), model), model).mode == "RGB"
-    with pytest.raises(OSError, match="its mode is I;16: reduce it to RGB or L, of 8 bits per sample"):
+    with pytest.raises(OSError, match="the picture has mode I;16: reduce it to RGB or L, of 8 bits per sample"):
         dfc(Image.new("I;16", (3, 2)), model)
 
 
@@ -199,8 +202,11 @@ def test_damaged_files(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPat
             Image.open(io.BytesIO(nothing))
     monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
     image = opened(cut, model)
-    image.load()
+    with pytest.warns(UserWarning, match=r"is cut: .*: this is step \d of 7") as warned:
+        image.load()
+    assert warned[0].filename == __file__
     assert (image.mode, image.getextrema()[3]) == ("RGBA", (255, 255))
+    assert image.info["timestep"] > 1
 
 
 def test_files_of_models_that_are_not_bundled_are_named(
