@@ -252,8 +252,8 @@ class DiffusionCodec:
         self, pictures: Sequence[Picture], timestep: int, channel: str, effort: int, seed: int, steps: int | None
     ) -> tuple[Header, Channel]:
         """Check the request; returns the header of its files, and the channel."""
-        if timestep != 0:
-            self.tables.level(timestep)
+        if not 0 <= timestep <= len(self.tables.timesteps):
+            raise ConfigError(f"timestep: expected 0 (lossless) to {len(self.tables.timesteps)}, found {timestep}")
         first = pictures[0]
         if any(picture.pixels.shape != first.pixels.shape for picture in pictures):
             raise ConfigError("a batch holds pictures of one size and colour mode")
@@ -465,7 +465,7 @@ class DiffusionCodec:
         if canvas - header.pixels > max(max_pixels // 4, FREE_PADDING):
             raise ImageTooLargeError(
                 f"{name} is a picture of {header.width} x {header.height} pixels, so thin that the network needs "
-                f"{canvas}, more than the limit of {max_pixels}: raise the limit if you trust the file"
+                f"{canvas}, more than the limit of {max_pixels}: raise that (--max-pixels) if you trust the file"
             )
         return Incoming(reading, name)
 

@@ -49,7 +49,7 @@ def test_truncate(large: Path, tiny_model: Path, tmp_path: Path) -> None:
     assert cut.cut is not None
     assert (values["cut_from_timestep"], values["cut_to_steps"], values["timestep"]) == (2, cut.cut.steps, cut.timestep)
     assert values["problem"] is None
-    parts = ("header_bytes", "payload_bytes", "alpha_bytes", "metadata_bytes")
+    parts = ("header_bytes", "check_bytes", "payload_bytes", "alpha_bytes", "metadata_bytes")
     assert sum(values[part] for part in parts) == values["file_bytes"]
     assert "cut from timestep  2" in run("info", made).stdout
     assert "cut" not in run("info", large).stdout
@@ -67,6 +67,20 @@ def test_truncate_refuses(large: Path, tiny_model: Path, tmp_path: Path) -> None
     fails(run("truncate", large, "--bytes", "3000", *options), "exists", "--force")
     assert made.read_bytes() == b"precious"
     assert run("truncate", large, "--bytes", "3000", "--force", *options).exit_code == 0
+
+
+def test_pictures_are_not_overwritten_by_other_kinds_of_files(large: Path, tiny_model: Path, tmp_path: Path) -> None:
+    photo = tmp_path / "photo.png"
+    Image.fromarray(smooth_pixels(8, 8)).save(photo)
+    before = photo.read_bytes()
+    common = ("--model", tiny_model, "--force")
+    fails(run("truncate", large, "--bytes", 3000, "-o", photo, *common), "a .dfc file under the name of a picture")
+    fails(run("view", large, "-o", photo, *common), "photo.png would be a web page under the name of a picture")
+    fails(run("view", large, "-o", tmp_path / "a.dfc", *common), "a web page under the name of a .dfc file")
+    page = tmp_path / "page"
+    page.write_bytes(before)
+    fails(run("view", large, "--original", page, "-o", page, *common), "page is the input itself")
+    assert photo.read_bytes() == page.read_bytes() == before
 
 
 def test_truncate_from_standard_input_to_output(large: Path, tiny_model: Path) -> None:

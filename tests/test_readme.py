@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 import pytest
 
+from diffcodec import DiffusionCodec, read_picture
 from diffcodec.checkpoint import bundled_models
 from diffcodec.cli import main
 
@@ -30,6 +31,16 @@ def test_python_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     exec(compile(code, "README.md", "exec"), {})
     assert (tmp_path / "restored.png").exists()
     assert (tmp_path / "chelsea.dfc").stat().st_size < 1000
+
+
+def test_python_of_the_page_on_view_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(ROOT / "benchmarks" / "data" / "chelsea-192.png", "photo.png")
+    DiffusionCodec.for_size(192, 192).compress(read_picture("photo.png"), timestep=500).save("photo.dfc")
+    page = (ROOT / "docs" / "view.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    exec(compile(code, "view.md", "exec"), {})
+    assert (tmp_path / "photo.html").exists()
 
 
 def test_commands_of_the_readme_exist() -> None:

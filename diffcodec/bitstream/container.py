@@ -169,7 +169,7 @@ def read_partial(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS, name: str
     if header.pixels > max_pixels:
         raise ImageTooLargeError(
             f"{name} is a picture of {header.width} x {header.height} pixels, more than the limit of "
-            f"{max_pixels}: raise the limit if you trust the file"
+            f"{max_pixels}: raise that (--max-pixels) if you trust the file"
         )
     return reading
 

@@ -149,6 +149,8 @@ def read_header(data: bytes, *, name: str = "the stream") -> StreamInfo:
         TruncatedStreamError: if the data ends inside the header.
         CorruptStreamError: if a field is not written in the one way that the format allows.
     """
+    if not data:
+        raise TruncatedStreamError(f"{name} is empty")
     source = _HeaderSource(data, name)
     if not data.startswith(MAGIC[: len(data)]):
         raise NotDfcError(

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from diffcodec.cli.compressor import CompressSettings
-from diffcodec.cli.inputs import expand
+from diffcodec.cli.inputs import PICTURE_SUFFIXES, expand
 from diffcodec.cli.many import RunOptions, do_all
 from diffcodec.cli.options import (
     allow_pickle_option,
@@ -19,15 +19,8 @@ from diffcodec.cli.options import (
     model_option,
     recursive_option,
 )
-from diffcodec.cli.outputs import outputs
-from diffcodec.errors import ConfigError
+from diffcodec.cli.outputs import check_suffix, outputs
 from diffcodec.targets import DEFAULT_TIMESTEP, Target
-
-PICTURE_SUFFIXES = (
-    ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm",
-    ".avif", ".jp2", ".j2k", ".jxl", ".heic", ".heif", ".mpo", ".gif", ".tga", ".qoi",
-)  # fmt: skip
-"""Of the files that are taken from a folder."""
 
 
 @click.command("compress")
@@ -35,13 +28,23 @@ PICTURE_SUFFIXES = (
 @click.option(
     "-t",
     "--timestep",
-    type=click.IntRange(0, 4095),
+    type=click.IntRange(0),
     help="Noise level at which to stop: 1 is the finest, the model's last (1000) the coarsest; 0 is lossless.  "
     f"[default: {DEFAULT_TIMESTEP}]",
 )
-@click.option("--bytes", "max_bytes", type=int, metavar="N", help="Instead of -t: the finest file of at most N bytes.")
 @click.option(
-    "--bpp", "max_bpp", type=float, metavar="X", help="Instead of -t: the finest file of at most X bits per pixel."
+    "--bytes",
+    "max_bytes",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Instead of -t: the finest file of at most N bytes.",
+)
+@click.option(
+    "--bpp",
+    "max_bpp",
+    type=click.FloatRange(0, min_open=True),
+    metavar="X",
+    help="Instead of -t: the finest file of at most X bits per pixel.",
 )
 @click.option(
     "--psnr", "min_psnr", type=float, metavar="DB", help="Instead of -t: the coarsest file with a PSNR of at least DB."
@@ -102,8 +105,8 @@ def command(
     options = RunOptions(**run)
     inputs = expand(images, PICTURE_SUFFIXES, recursive=recursive)
     targets = outputs(inputs.files, out, ".dfc", inputs.many)
-    if out is not None and out in targets and out.lower().endswith(PICTURE_SUFFIXES):
-        raise ConfigError(f"{out} would be a .dfc file under the name of a picture: let the name end in .dfc")
+    if out is not None and out in targets:
+        check_suffix(out, "a .dfc file", ".dfc")
     settings = CompressSettings(
         timestep=timestep, goal=goal, model=model, allow_pickle=allow_pickle, channel=channel, effort=effort,
         steps=steps, seed=seed, first_frame=first_frame, keep_metadata=keep_metadata, device=device, force=force,

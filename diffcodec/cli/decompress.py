@@ -46,7 +46,7 @@ HEADER_BYTES = 1024
 @click.option(
     "-t",
     "--timestep",
-    type=click.IntRange(0, 4095),
+    type=click.IntRange(0),
     help="Restore a coarser version: the last level of the file that is not finer than this.",
 )
 @click.option(
@@ -223,6 +223,11 @@ class Restorer:
                 f"{label(source)} {preview.problem}; {made} is step {preview.step} of {preview.steps} "
                 f"(t = {preview.timestep:g}){', without the alpha plane' if lost else ''}"
                 f"{'' if preview.verified else ', and unverified'}"
+            )
+        elif not preview.step and self.settings.timestep is not None:
+            warning = (
+                f"{label(source)} has no step as coarse as t = {self.settings.timestep}: this is what the model makes "
+                "of pure noise; a smaller -t shows more"
             )
         lacking = metadata_left_out(picture.metadata, format_of(target))
         how = f"t = {preview.timestep:g}"

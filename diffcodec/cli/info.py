@@ -41,7 +41,7 @@ def command(files: tuple[str, ...], recursive: bool, as_json: bool) -> None:
             "seed": header.seed,
             "file_bytes": len(data),
             "declared_bytes": info.total_bytes,
-            "header_bytes": info.total_bytes - info.content_bytes,
+            "header_bytes": info.header_bytes,
             "check_bytes": info.check_bytes,
             "payload_bytes": info.payload_bytes,
             "alpha_bytes": info.alpha_bytes or 0,

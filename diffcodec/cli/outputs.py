@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from diffcodec.cli.inputs import STANDARD, Input
+from diffcodec.cli.inputs import PICTURE_SUFFIXES, STANDARD, Input
 from diffcodec.errors import ConfigError
 from diffcodec.files import atomic_write
 
@@ -34,6 +34,8 @@ def outputs(files: Sequence[Input], out: str | None, suffix: str, many: bool) ->
     Raises:
         ConfigError: if two results would be the same file all the same, or `out` does not fit the inputs.
     """
+    if out == "":
+        raise ConfigError("the name of the result is empty: is a variable of the shell not set?")
     if out is not None and not many and not names_folder(out):
         return [out]
     if many and (out == STANDARD or any(file.path == STANDARD for file in files)):
@@ -92,6 +94,22 @@ def check_writable(name: str, force: bool, source: str = STANDARD) -> None:
         raise ConfigError(f"{name} exists: pass --force to overwrite it, or another name with --out")
 
 
+def check_suffix(name: str, what: str, suffix: str) -> None:
+    """Refuse a result under the name of another kind of file, which may be an original.
+
+    Args:
+        name: of the result.
+        what: it is.
+        suffix: that its name should have.
+
+    Raises:
+        ConfigError: if the name is that of a picture, or of a .dfc file if it is none.
+    """
+    for suffixes, kind in ((PICTURE_SUFFIXES, "a picture"), ((".dfc",), "a .dfc file")):
+        if suffix not in suffixes and name.lower().endswith(suffixes):
+            raise ConfigError(f"{name} would be {what} under the name of {kind}: let the name end in {suffix}")
+
+
 def check_folder(name: str) -> None:
     """Fail before the work, not after it, if there is no folder for a result, or one that takes no files.
 
@@ -131,6 +149,8 @@ def write_output(name: str, force: bool, write: Callable[[BinaryIO], object], *,
     if make_folder:
         try:
             os.makedirs(os.path.dirname(name) or ".", exist_ok=True)
+        except FileExistsError as error:
+            raise ConfigError(f"{os.path.dirname(name)} is a file, and should be a folder") from error
         except OSError as error:
             raise ConfigError(f"{os.path.dirname(name)} cannot be made: {error.strerror or error}") from error
     with atomic_write(Path(name), overwrite=force) as file:

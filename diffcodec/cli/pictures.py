@@ -134,7 +134,7 @@ def sampling_options(function: Callable[..., None]) -> Callable[..., None]:
         ),
         click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of all noise."),
         click.option("--zoom", type=click.IntRange(1, 64), default=1, show_default=True, help="Enlarge every pixel."),
-        model_option("the bundled one"),
+        model_option("cifar10-small-v3"),
         allow_pickle_option,
         device_option,
         click.option("--force", is_flag=True, help="Overwrite existing files."),

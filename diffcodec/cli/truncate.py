@@ -10,7 +10,7 @@ from diffcodec.bitstream.container import read_header
 from diffcodec.cli.failures import printable, warn
 from diffcodec.cli.inputs import STANDARD, Input, label, read_input
 from diffcodec.cli.options import allow_pickle_option, complete_file, max_pixels_option, model_option
-from diffcodec.cli.outputs import check_folder, check_writable, outputs, write_output
+from diffcodec.cli.outputs import check_folder, check_suffix, check_writable, outputs, write_output
 from diffcodec.cli.streams import check_stream, codec_for
 
 
@@ -42,6 +42,7 @@ def command(
     be shortened.
     """
     (target,) = outputs([Input(file, os.path.basename(file))], out, f".{max_bytes}.dfc", many=False)
+    check_suffix(target, "a .dfc file", ".dfc")
     check_writable(target, force, file)
     if target != STANDARD:
         check_folder(target)

@@ -18,7 +18,7 @@ from diffcodec.cli.options import (
     max_pixels_option,
     model_option,
 )
-from diffcodec.cli.outputs import check_folder, check_writable, outputs, write_output
+from diffcodec.cli.outputs import check_folder, check_suffix, check_writable, outputs, write_output
 from diffcodec.cli.streams import check_stream, codec_for
 
 if TYPE_CHECKING:
@@ -58,7 +58,9 @@ def command(
     (target,) = outputs([Input(file, os.path.basename(file))], out, ".html", many=False)
     if open_page and target == STANDARD:
         raise click.UsageError("--open needs a page in a file: pass -o FILE.")
-    check_writable(target, force, file)
+    check_suffix(target, "a web page", ".html")
+    for source in (file, original or STANDARD):
+        check_writable(target, force, source)
     if target != STANDARD:
         check_folder(target)
 

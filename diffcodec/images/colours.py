@@ -53,7 +53,7 @@ class _Conversion:
         elif image.mode in _ROUNDED:
             self._round(_ROUNDED[image.mode])
         else:
-            raise ImageError(f"its mode is {image.mode}: reduce it to RGB or L, of 8 bits per sample, first")
+            raise ImageError(f"the picture has mode {image.mode}: reduce it to RGB or L, of 8 bits per sample, first")
         # A profile of colours does not go with grey samples.
         if image.mode in ("P", "PA") and self.profile is None and _is_grey(self.image):
             self.image = self.image.convert("LA" if "A" in self.image.getbands() else "L")

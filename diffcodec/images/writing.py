@@ -65,9 +65,8 @@ def picture_format(path: str | Path) -> str:
     """
     extension = Path(path).suffix.lower()
     if extension not in _EXTENSIONS:
-        raise ImageError(
-            f"{path}: pictures are not written as '{extension}'; use one of {', '.join(sorted(_EXTENSIONS))}"
-        )
+        found = f"pictures are not written as '{extension}'" if extension else "its name has no suffix"
+        raise ImageError(f"{path}: {found}; use one of {', '.join(sorted(_EXTENSIONS))}")
     return _EXTENSIONS[extension]
 
 

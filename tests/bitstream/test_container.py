@@ -133,7 +133,7 @@ def test_few_bytes_around_the_payload(payload_bytes: int, around: int) -> None:
 def test_every_cut_is_reported_as_truncated(container: Container) -> None:
     data = write_container(container)
     for cut in range(len(data)):
-        with pytest.raises(TruncatedStreamError, match=f"photo.dfc is cut: .*{cut} "):
+        with pytest.raises(TruncatedStreamError, match=f"photo.dfc is cut: .*{cut} " if cut else "photo.dfc is empty"):
             read_container(data[:cut], name="photo.dfc")
 
 
@@ -143,7 +143,7 @@ def test_every_cut_behind_the_header_is_readable_in_part(container: Container) -
     info = read_header(data)
     for cut in range(len(data)):
         if cut < info.header_bytes:
-            with pytest.raises(TruncatedStreamError, match="inside the header"):
+            with pytest.raises(TruncatedStreamError, match=r"inside the header|is empty"):
                 read_partial(data[:cut])
             continue
         assert read_header(data[:cut]) == info

@@ -98,7 +98,7 @@ def test_unknown_modes_are_named() -> None:
     class Odd(Image.Image):
         mode = "BGR;24"
 
-    with pytest.raises(ImageError, match="its mode is BGR;24: reduce it to RGB or L"):
+    with pytest.raises(ImageError, match="the picture has mode BGR;24: reduce it to RGB or L"):
         picture_from_pil(Odd())
 
 

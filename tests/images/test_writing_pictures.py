@@ -54,7 +54,11 @@ def test_binary_files(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("a.gif", r"not written as '\.gif'; use one of"), ("a", "not written as ''"), ("no/a.png", "No such")],
+    [
+        ("a.gif", r"not written as '\.gif'; use one of"),
+        ("a", "its name has no suffix; use one of"),
+        ("no/a.png", "No such"),
+    ],
 )
 def test_unwritable_targets(name: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(ImageError, match=message):

@@ -16,7 +16,7 @@ from diffcodec.cli.options import allow_pickle_option, device_option, model_opti
 
 @click.command("nll")
 @data_options
-@model_option("the bundled one")
+@model_option("cifar10-small-v3")
 @allow_pickle_option
 @click.option(
     "--terms",

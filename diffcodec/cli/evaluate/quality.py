@@ -29,7 +29,7 @@ quality_options = together(
     limit_option,
     root_option,
     click.option("-n", "--count", type=click.IntRange(1), metavar="N", help="Draw N samples of a model."),
-    model_option("the bundled one"),
+    model_option("cifar10-small-v3"),
     allow_pickle_option,
     click.option("--size", type=click.IntRange(4, 1024), default=32, show_default=True, help="Side of a sample."),
     sampler_option("sampler", "As for `sample`."),

@@ -24,7 +24,7 @@ from diffcodec.cli.options import channel_option, device_option, effort_option, 
     show_default=True,
     help="Noise levels at which files end, joined by commas; 0 is lossless.",
 )
-@model_option("the bundled one")
+@model_option("cifar10-small-v3")
 @channel_option
 @effort_option
 @click.option(
