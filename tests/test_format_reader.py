@@ -379,7 +379,7 @@ def test_printed_reader_knows_the_estimate_far_better_than_the_guard(
 
     def spy(self: Plane, canvas: torch.Tensor) -> NDArray[np.float64]:
         seen.append(grey_levels(self, canvas))
-        return seen[-1]
+        return seen[-1].copy()
 
     monkeypatch.setattr(Plane, "grey_levels", spy)
     codec.decompress(data)
