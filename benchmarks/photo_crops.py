@@ -65,12 +65,13 @@ def crops_at_scales(image: Image.Image, least: float, side: int, rng: np.random.
     return found
 
 
-def write_grid(tiles: Sequence[Crop], columns: int, path: Path) -> None:
-    """Crops as one picture, in full rows; what is left over is left out."""
+def write_grid(tiles: Sequence[Crop], columns: int, path: Path) -> int:
+    """Crops as one picture, in full rows; what is left over is left out. Returns how many there are in it."""
     rows = len(tiles) // columns
     side = tiles[0].shape[0]
     grid = np.stack(tiles[: rows * columns]).reshape(rows, columns, side, side, 3).swapaxes(1, 2)
     Image.fromarray(grid.reshape(rows * side, columns * side, 3)).save(path)
+    return rows * columns
 
 
 @click.command()
@@ -104,12 +105,13 @@ def main(
         grey = np.rint(training[index] @ np.array([0.299, 0.587, 0.114])).astype(np.uint8)
         training[index] = np.repeat(grey[..., None], 3, axis=2)
     order = rng.permutation(order)
+    written = 0
     for number, start in enumerate(range(0, len(order), CROPS_A_FILE)):
         some = [training[index] for index in order[start : start + CROPS_A_FILE]]
         if len(some) >= GRID_COLUMNS:
-            write_grid(some, GRID_COLUMNS, out / f"crops-{number}.bmp")
-    write_grid(held, 8, out / "held.png")
-    click.echo(f"{len(training)} crops of {side} x {side} and {len(held)} held out, in {out}")
+            written += write_grid(some, GRID_COLUMNS, out / f"crops-{number}.bmp")
+    held_out = write_grid(held, 8, out / "held.png")
+    click.echo(f"{written} crops of {side} x {side} and {held_out} held out, in {out}")
 
 
 if __name__ == "__main__":

@@ -502,16 +502,15 @@ class DiffusionCodec:
                 raise CorruptStreamError(f"{name}: {header.cut.steps} steps do not lead to timestep {header.timestep}")
 
     def _plane(self, header: Header) -> Plane:
-        return Plane(
-            header.colour, header.width, header.height, self.checkpoint.config.network.stride, self.tables.tile_side
-        )
+        return self._plane_of(header.colour, header.width, header.height)
 
     def plane_for(self, picture: Picture) -> Plane:
         """Geometry of pictures of this size and colour mode."""
         colour = ColourMode.L if picture.pixels.ndim == 2 else ColourMode.RGB
-        return Plane(
-            colour, picture.width, picture.height, self.checkpoint.config.network.stride, self.tables.tile_side
-        )
+        return self._plane_of(colour, picture.width, picture.height)
+
+    def _plane_of(self, colour: ColourMode, width: int, height: int) -> Plane:
+        return Plane(colour, width, height, self.checkpoint.config.network.stride, self.tables.tile_side)
 
 
 def check_channels(checkpoint: Checkpoint) -> None:

@@ -24,7 +24,7 @@ from typing import IO, TYPE_CHECKING, Any
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from diffcodec.bitstream.container import DEFAULT_MAX_PIXELS, read_container, read_partial
-from diffcodec.bitstream.layout import MAGIC, read_header
+from diffcodec.bitstream.layout import MAGIC, MAX_HEADER_BYTES, read_header
 from diffcodec.errors import ConfigError, DiffCodecError, StreamError, TargetError
 from diffcodec.images import picture_from_pil, picture_to_pil
 from diffcodec.images.exif import MARKER
@@ -38,8 +38,6 @@ if TYPE_CHECKING:
     from diffcodec.decoders import DecoderKind
 
 FORMAT = "DFC"
-_HEADER_BYTES = 1024
-"""More than any header has."""
 
 _INSTEAD_OF_OPTIONS = {
     "with --partial": "with ImageFile.LOAD_TRUNCATED_IMAGES",
@@ -73,7 +71,7 @@ class DfcImageFile(ImageFile.ImageFile):
     def _open(self) -> None:
         assert self.fp is not None
         try:
-            stream = read_header(self.fp.read(_HEADER_BYTES), name=self._name)
+            stream = read_header(self.fp.read(MAX_HEADER_BYTES), name=self._name)
         except StreamError as error:
             raise UnidentifiedImageError(str(error)) from error
         header = stream.header

@@ -33,12 +33,12 @@ def timed_picture(files: Sequence[Path]) -> Path:
     return next((path for path in files if kodak_name(path.stem) == TIMED_PICTURE), files[0])
 
 
-def time_command_line(picture: Path, model: str | None, timestep: int) -> list[dict[str, Any]]:
+def time_command_line(picture: Path, model: str, timestep: int) -> list[dict[str, Any]]:
     """Compress a picture and restore it, each by the command line in a process of its own, with all cores.
 
     Args:
         picture: the file.
-        model: name or file; None for the command line's own choice.
+        model: name or file.
         timestep: of the file.
 
     Returns:
@@ -47,7 +47,7 @@ def time_command_line(picture: Path, model: str | None, timestep: int) -> list[d
     Raises:
         DiffCodecError: if the command fails.
     """
-    named = ["--model", model] if model else []
+    named = ["--model", model]
     pixels = read_picture(picture).pixels
     threads = os.cpu_count() or 1
     with tempfile.TemporaryDirectory() as folder:
@@ -77,9 +77,7 @@ def _watched(command: Sequence[str]) -> dict[str, Any]:
     return measured
 
 
-def measure_memory(
-    picture: Picture, model: str | None, timestep: int, baselines: Sequence[Baseline]
-) -> list[dict[str, Any]]:
+def measure_memory(picture: Picture, model: str, timestep: int, baselines: Sequence[Baseline]) -> list[dict[str, Any]]:
     """Peak memory of every codec for a picture there and back, each in a process of its own with one thread.
 
     Args:
@@ -101,7 +99,7 @@ def measure_memory(
     return rows
 
 
-def _own_memory(picture: Picture, model: str | None, timestep: int) -> dict[str, int]:
+def _own_memory(picture: Picture, model: str, timestep: int) -> dict[str, int]:
     torch.set_num_threads(1)
     codec = DiffusionCodec.from_pretrained(model)
     before = resident_bytes("VmRSS")

@@ -41,13 +41,13 @@ class OwnSettings:
     """How our files are made.
 
     Args:
-        model: name or file; None for the bundled one.
+        model: name or file.
         device: where the network runs.
         timestep: of the longest file, from which the others are cut.
         seed: of the shared randomness.
     """
 
-    model: str | None
+    model: str
     device: str
     timestep: int
     seed: int

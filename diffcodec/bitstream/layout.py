@@ -21,6 +21,9 @@ VERSION = 1
 CRC_BYTES = 4
 SEED_BYTES = 8
 
+MAX_HEADER_BYTES = 1024
+"""More than any header has: enough of a file for `read_header`."""
+
 MAX_PACKET_BYTES = (1 << 35) - 1
 """Longest payload or packet: what a varint of five bytes holds."""
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from diffcodec.bitstream.container import read_header
+from diffcodec.bitstream.layout import MAX_HEADER_BYTES
 from diffcodec.cli.batch import Done, Item, Standing, Task, find_standing
 from diffcodec.cli.inputs import STANDARD, beginning, expand, label, read_input
 from diffcodec.cli.many import RunOptions, do_all
@@ -29,9 +30,6 @@ if TYPE_CHECKING:
     from diffcodec.codec import DiffusionCodec
     from diffcodec.decoders import Decoder, DecoderKind
     from diffcodec.results import Preview
-
-HEADER_BYTES = 1024
-"""More than a header has."""
 
 
 @click.command("decompress")
@@ -127,7 +125,7 @@ class DecompressSettings:
     def foresee(self, source: str) -> tuple[Hashable, int]:
         """Kind and number of pixels of a file's picture, from its header; None and 0 if that cannot be read."""
         try:
-            header = read_header(beginning(source, HEADER_BYTES)).header
+            header = read_header(beginning(source, MAX_HEADER_BYTES)).header
         except StreamError:  # is told of when the file is read
             return None, 0
         return None if self.partial else header, header.pixels

@@ -19,7 +19,9 @@ from diffcodec.images.pillow_errors import translated
 MAX_STORED_PIXELS = 178_956_970
 """What Pillow opens, unless told otherwise: twice the number above which it warns."""
 
-_MAX_WEBP_SIDE = 16383
+MAX_WEBP_SIDE = 16383
+"""Pixels; a property of the format."""
+
 _RIFF_BYTES = 20
 
 
@@ -42,7 +44,7 @@ def store(picture: Picture) -> tuple[StoredKind, bytes]:
             f"{picture.height}: compress it at t = 1, which is nearly the same"
         )
     bodies = [(StoredKind.PNG, _encoded(picture, "PNG", optimize=True))]
-    if max(picture.width, picture.height) <= _MAX_WEBP_SIDE:
+    if max(picture.width, picture.height) <= MAX_WEBP_SIDE:
         webp = _encoded(picture, "WEBP", lossless=True, exact=True, quality=100, method=6)
         # RIFF, length, WEBP, VP8L, length; then the body, padded to an even length.
         length = int.from_bytes(webp[16:20], "little")

@@ -12,6 +12,7 @@ from diffcodec.bitstream.container import StreamInfo
 from diffcodec.compression import psnr_db, squared_error
 from diffcodec.errors import ImageError
 from diffcodec.images import Picture, picture_to_pil
+from diffcodec.lossless.stored import MAX_WEBP_SIDE
 from diffcodec.results import Preview
 
 LOSSLESS_PIXELS = 1 << 23
@@ -24,9 +25,6 @@ FEWEST_FRAMES = 4
 
 LOSSY_QUALITY = 95
 """Of lossy WebP: some 40 dB against what was restored."""
-
-MAX_WEBP_SIDE = 16383
-"""Pixels; a property of the format."""
 
 Progress = Callable[[int, int], None]
 """Takes the steps done, and all steps."""
