@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from diffcodec.errors import CorruptStreamError
+from diffcodec.errors import CorruptStreamError, ImageError
 from diffcodec.images import Picture, picture_to_pil
 from diffcodec.lossless import stored
 from diffcodec.lossless.stored import StoredKind, restore, store
@@ -60,13 +60,20 @@ def test_both_kinds_hold_every_mode(mode: str, height: int, width: int, monkeypa
     alpha = rng.integers(0, 3, (height, width)).astype(np.uint8) * 127 if mode.endswith("A") else None
     picture = Picture(pixels, alpha)
     with monkeypatch.context() as patch:
-        patch.setattr(stored, "_MAX_WEBP_SIDE", 0)
+        patch.setattr(stored, "MAX_WEBP_SIDE", 0)
         kind, body = store(picture)
         assert (kind, body[:4]) == (StoredKind.PNG, b"\x89PNG")
         assert_same_picture(restore(kind, body, width, height, mode), picture)
     content = webp_file(picture)
     body = content[20 : 20 + int.from_bytes(content[16:20], "little")]
     assert_same_picture(restore(StoredKind.WEBP, body, width, height, mode), picture)
+
+
+def test_what_pillow_would_not_open_is_not_stored(monkeypatch: pytest.MonkeyPatch) -> None:
+    picture = Picture(np.zeros((10, 10, 3), np.uint8))
+    monkeypatch.setattr(stored, "MAX_STORED_PIXELS", 99)
+    with pytest.raises(ImageError, match="t = 0 takes pictures of up to 99 pixels, and this one has 10 x 10"):
+        store(picture)
 
 
 def test_colours_under_full_transparency_survive() -> None:
