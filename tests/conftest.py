@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -85,6 +85,14 @@ def picture() -> Picture:
     return Picture(smooth_pixels(12, 10), None)
 
 
+@pytest.fixture(scope="session")
+def shared_tiny_model(tiny_checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny model as a file that all tests read."""
+    path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
+    path.write_bytes(tiny_checkpoint.to_bytes())
+    return path
+
+
 @pytest.fixture
 def tiny_model(tiny_checkpoint: Checkpoint, tmp_path: Path) -> Path:
     """The tiny model as a file."""
@@ -99,6 +107,14 @@ def photo(tmp_path: Path) -> Path:
     path = tmp_path / "photo.png"
     Image.fromarray(smooth_pixels(11, 14)).save(path)
     return path
+
+
+def save_pictures(folder: Path, sizes: Mapping[str, tuple[int, int]]) -> Path:
+    """A new folder with a picture for each name, of a height and width; returns the folder."""
+    folder.mkdir()
+    for seed, (name, size) in enumerate(sizes.items()):
+        Image.fromarray(smooth_pixels(*size, seed)).save(folder / name)
+    return folder
 
 
 def assert_same_picture(found: Picture, expected: Picture) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -620,43 +621,40 @@ def test_printed_fingerprint(printed: dict[str, Any], tiny_checkpoint: Checkpoin
         assert model["config"]["prediction"] == checkpoint.config.prediction
 
 
+def check_printed_estimate(
+    printed: dict[str, Any], config: ModelConfig, size: tuple[int, int], levels: Sequence[float]
+) -> None:
+    """Whether the printed estimates of a random network at some log SNRs are the codec's."""
+    torch.manual_seed(0)
+    denoiser = Denoiser(config).eval().requires_grad_(False)
+    for parameter in denoiser.parameters():
+        if not parameter.any():
+            parameter.normal_(0, 0.1)
+    x = torch.randn(1, 3, *size)
+    for log_snr in levels:
+        expected = denoiser.predict_x_0(x, torch.tensor([max(log_snr, -8.5)]))[0].numpy()
+        found = printed["estimate_x_0"](x[0].numpy(), log_snr, config.to_dict(), raw_network(denoiser))
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=2e-4)
+
+
 @pytest.mark.parametrize(
     ("prediction", "conditioning"), [("v", "log_snr"), ("x0", "log_snr"), ("eps", "log_snr"), ("eps", "timestep")]
 )
 def test_printed_estimate(printed: dict[str, Any], prediction: Any, conditioning: Any) -> None:
     network = UNetConfig(channels=8, multipliers=(1, 2), blocks=1, embedding_channels=16, conditioning=conditioning)
     config = ModelConfig(network=network, prediction=prediction, data_std=0.5)
-    torch.manual_seed(0)
-    denoiser = Denoiser(config).eval().requires_grad_(False)
-    for parameter in denoiser.parameters():
-        if not parameter.any():
-            parameter.normal_(0, 0.1)
-    x = torch.randn(1, 3, 8, 8)
-    for log_snr in (-np.inf, -10.0, -8.5, -3.25, 0.0, 6.5, 11.0):
-        expected = denoiser.predict_x_0(x, torch.tensor([max(log_snr, -8.5)]))[0].numpy()
-        found = printed["estimate_x_0"](x[0].numpy(), log_snr, config.to_dict(), raw_network(denoiser))
-        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=2e-4)
+    check_printed_estimate(printed, config, (8, 8), (-np.inf, -10.0, -8.5, -3.25, 0.0, 6.5, 11.0))
 
 
 def test_printed_estimate_at_lower_resolutions(printed: dict[str, Any]) -> None:
     network = UNetConfig(channels=8, multipliers=(1, 2), blocks=1, patch=2, embedding_channels=16)
     config = ModelConfig(network=network, prediction="v", data_std=0.5, half_resolution_below=-1.0)
-    torch.manual_seed(0)
-    denoiser = Denoiser(config).eval().requires_grad_(False)
-    for parameter in denoiser.parameters():
-        if not parameter.any():
-            parameter.normal_(0, 0.1)
-    x = torch.randn(1, 3, 24, 36)
-    for log_snr in (-9.0, -3.25, -1.1, -1.0, 5.0):
-        expected = denoiser.predict_x_0(x, torch.tensor([max(log_snr, -8.5)]))[0].numpy()
-        found = printed["estimate_x_0"](x[0].numpy(), log_snr, config.to_dict(), raw_network(denoiser))
-        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=2e-4)
+    check_printed_estimate(printed, config, (24, 36), (-9.0, -3.25, -1.1, -1.0, 5.0))
 
 
 @pytest.mark.parametrize("colour", [True, False])
-def test_printed_reader_of_tiled_files(printed: dict[str, Any], tiny_checkpoint: Checkpoint, colour: bool) -> None:
-    assert tiny_checkpoint.tables is not None
-    codec = DiffusionCodec(tiny_checkpoint.with_tables(replace(tiny_checkpoint.tables, tile_side=32)))
+def test_printed_reader_of_tiled_files(printed: dict[str, Any], tiled_codec: DiffusionCodec, colour: bool) -> None:
+    codec = tiled_codec
     pixels = smooth_pixels(64, 133)
     picture = Picture(pixels if colour else pixels[..., 0].copy())
     assert codec.plane_for(picture).tiling.depth == 2

@@ -22,7 +22,6 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms, ImageFile, UnidentifiedImageError
 
 from diffcodec import pillow_plugin
-from diffcodec.checkpoint import Checkpoint
 from diffcodec.codec import DiffusionCodec
 from diffcodec.errors import DiffCodecError, ModelMismatchError, TargetError
 from diffcodec.images import picture_to_pil, read_picture
@@ -35,10 +34,8 @@ SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
 
 @pytest.fixture(scope="module")
-def model(tiny_checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> str:
-    path = tmp_path_factory.mktemp("models") / "tiny.safetensors"
-    path.write_bytes(tiny_checkpoint.to_bytes())
-    return str(path)
+def model(shared_tiny_model: Path) -> str:
+    return str(shared_tiny_model)
 
 
 def dfc(image: Image.Image, model: str, **options: Any) -> io.BytesIO:

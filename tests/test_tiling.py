@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -11,7 +9,7 @@ from hypothesis import strategies as st
 
 from diffcodec import messages
 from diffcodec.bitstream.container import ColourMode, read_header
-from diffcodec.checkpoint import PHOTO_MODEL, Checkpoint, load_checkpoint
+from diffcodec.checkpoint import PHOTO_MODEL, load_checkpoint
 from diffcodec.codec import DiffusionCodec
 from diffcodec.images import Picture
 from diffcodec.messages import MessagePlan
@@ -59,13 +57,6 @@ def test_finest_tiles_are_about_as_large_as_wanted(length: int, side: int) -> No
         assert len(widths) * 0.75 * side <= length
 
 
-@pytest.fixture(scope="module")
-def tiled(tiny_checkpoint: Checkpoint) -> DiffusionCodec:
-    """The tiny model with tiles of 32 x 32."""
-    assert tiny_checkpoint.tables is not None
-    return DiffusionCodec(tiny_checkpoint.with_tables(replace(tiny_checkpoint.tables, tile_side=32)))
-
-
 @pytest.fixture(scope="module", params=["colour", "grey", "poisson"])
 def large(request: pytest.FixtureRequest) -> tuple[Picture, dict[str, str]]:
     pixels = smooth_pixels(70, 133)
@@ -76,43 +67,43 @@ def large(request: pytest.FixtureRequest) -> tuple[Picture, dict[str, str]]:
 
 
 def test_a_tiled_file_is_restored_and_its_prefixes_too(
-    tiled: DiffusionCodec, large: tuple[Picture, dict[str, str]]
+    tiled_codec: DiffusionCodec, large: tuple[Picture, dict[str, str]]
 ) -> None:
     picture, options = large
-    stream = tiled.compress(picture, timestep=20, effort=8, **options)  # type: ignore[arg-type]
-    restored = tiled.decompress(stream)
+    stream = tiled_codec.compress(picture, timestep=20, effort=8, **options)  # type: ignore[arg-type]
+    restored = tiled_codec.decompress(stream)
     error = np.mean((restored.pixels.astype(float) - picture.pixels) ** 2)
     assert error == pytest.approx(stream.report.rmse**2, rel=0.02)
     assert stream.report.delivered_bits == pytest.approx(stream.report.ideal_bits, rel=0.25)  # a rough model
-    cut = tiled.truncate(stream.data, len(stream.data) * 2 // 3)
+    cut = tiled_codec.truncate(stream.data, len(stream.data) * 2 // 3)
     steps = read_header(cut).header.cut
     assert steps is not None
-    previews = list(tiled.progressive(stream))
-    assert_same_picture(tiled.decompress(cut), previews[steps.steps - 1].picture)
+    previews = list(tiled_codec.progressive(stream))
+    assert_same_picture(tiled_codec.decompress(cut), previews[steps.steps - 1].picture)
 
 
-def test_the_calm_part_takes_few_bits(tiled: DiffusionCodec, codec: DiffusionCodec) -> None:
+def test_the_calm_part_takes_few_bits(tiled_codec: DiffusionCodec, codec: DiffusionCodec) -> None:
     """Its tiles have short messages, and hence small variances."""
     busy = smooth_pixels(64, 192)
     calm = busy.copy()
     calm[:, 64:] = 100
-    sizes = [len(tiled.compress(Picture(each), timestep=20, effort=8).data) for each in (busy, calm)]
+    sizes = [len(tiled_codec.compress(Picture(each), timestep=20, effort=8).data) for each in (busy, calm)]
     assert sizes[1] < sizes[0]
 
 
-def test_tiles_share_no_noise(tiled: DiffusionCodec) -> None:
-    plane = tiled.plane_for(Picture(smooth_pixels(64, 64)))
-    levels = tiled.tables.lists[0]
-    plan = MessagePlan(tiled.tables, levels, plane, seed=7)
+def test_tiles_share_no_noise(tiled_codec: DiffusionCodec) -> None:
+    plane = tiled_codec.plane_for(Picture(smooth_pixels(64, 64)))
+    levels = tiled_codec.tables.lists[0]
+    plan = MessagePlan(tiled_codec.tables, levels, plane, seed=7)
     keys = [
         key for step, end in enumerate(levels.levels) for batch in plan.batches(step, end) for key in batch.keys
     ]  # fmt: skip
     assert len(keys) == len(set(keys)) > len(levels.levels)
 
 
-def test_divisions_only_get_finer_and_follow_what_steps_say(tiled: DiffusionCodec) -> None:
-    levels = tiled.tables.lists[0]
-    plan = MessagePlan(tiled.tables, levels, tiled.plane_for(Picture(smooth_pixels(256, 256))), seed=0)
+def test_divisions_only_get_finer_and_follow_what_steps_say(tiled_codec: DiffusionCodec) -> None:
+    levels = tiled_codec.tables.lists[0]
+    plan = MessagePlan(tiled_codec.tables, levels, tiled_codec.plane_for(Picture(smooth_pixels(256, 256))), seed=0)
     divisions = [plan.division(step, end) for step, end in enumerate(levels.levels)]
     assert divisions == sorted(divisions)
     assert divisions[0] < divisions[-1] == plan.plane.tiling.depth
@@ -130,25 +121,25 @@ def test_divisions_of_large_pictures_are_part_of_the_format(side: int, first: in
 
 
 def test_what_goes_through_the_channel_at_once_changes_nothing(
-    tiled: DiffusionCodec, large: tuple[Picture, dict[str, str]], monkeypatch: pytest.MonkeyPatch
+    tiled_codec: DiffusionCodec, large: tuple[Picture, dict[str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     picture, options = large
-    data = tiled.compress(picture, timestep=100, effort=8, **options).data  # type: ignore[arg-type]
-    together = tiled.decompress(data)
+    data = tiled_codec.compress(picture, timestep=100, effort=8, **options).data  # type: ignore[arg-type]
+    together = tiled_codec.decompress(data)
     monkeypatch.setattr(messages, "PIXELS_AT_ONCE", 1)
-    assert tiled.compress(picture, timestep=100, effort=8, **options).data == data  # type: ignore[arg-type]
-    assert_same_picture(tiled.decompress(data), together)
+    assert tiled_codec.compress(picture, timestep=100, effort=8, **options).data == data  # type: ignore[arg-type]
+    assert_same_picture(tiled_codec.decompress(data), together)
 
 
-def test_batches_of_tiled_pictures(tiled: DiffusionCodec) -> None:
+def test_batches_of_tiled_pictures(tiled_codec: DiffusionCodec) -> None:
     pictures = [Picture(smooth_pixels(64, 96, seed)) for seed in range(3)]
-    streams = tiled.compress_batch(pictures, timestep=40, effort=8)
-    alone = [tiled.compress(picture, timestep=40, effort=8) for picture in pictures]
+    streams = tiled_codec.compress_batch(pictures, timestep=40, effort=8)
+    alone = [tiled_codec.compress(picture, timestep=40, effort=8) for picture in pictures]
     for one, other in zip(streams, alone, strict=True):
         assert len(one.data) == pytest.approx(len(other.data), rel=0.02)
         assert one.report.path_bits == pytest.approx(other.report.path_bits, rel=0.02)
-    for restored, stream in zip(tiled.decompress_batch(streams), streams, strict=True):
-        expected = tiled.decompress(stream).pixels.astype(int)
+    for restored, stream in zip(tiled_codec.decompress_batch(streams), streams, strict=True):
+        expected = tiled_codec.decompress(stream).pixels.astype(int)
         assert np.abs(restored.pixels - expected).max() <= 1
 
 

@@ -47,14 +47,13 @@ def time_command_line(picture: Path, model: str, timestep: int) -> list[dict[str
     Raises:
         DiffCodecError: if the command fails.
     """
-    named = ["--model", model]
     pixels = read_picture(picture).pixels
     threads = os.cpu_count() or 1
     with tempfile.TemporaryDirectory() as folder:
         file, restored = Path(folder, "picture.dfc"), Path(folder, "restored.png")
         words = {
-            "compress": [str(picture), "-o", str(file), "-t", str(timestep), *named],
-            "decompress": [str(file), "-o", str(restored), *named],
+            "compress": [str(picture), "-o", str(file), "-t", str(timestep), "--model", model],
+            "decompress": [str(file), "-o", str(restored), "--model", model],
         }
         found = {name: _watched([sys.executable, "-m", "diffcodec", name, *rest]) for name, rest in words.items()}
         file_bytes = file.stat().st_size

@@ -435,10 +435,10 @@ class PrefixReader(SymbolReader):
             symbols = super()._decode(model, count)
             self._ended = not np.array_equal(symbols, self._upper.decode(model, count))
         if self._ended:
-            raise self._too_short()
+            raise self._too_short(count)
         return symbols
 
-    def _too_short(self, bits: int = 0) -> StreamError:
+    def _too_short(self, bits: int) -> StreamError:
         return TruncatedStreamError(
             f"the payload is cut: its first {self._length} bytes do not determine the next symbols"
         )

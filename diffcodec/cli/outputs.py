@@ -116,6 +116,8 @@ def check_folder(name: str) -> None:
     Raises:
         ConfigError: if so.
     """
+    if name == STANDARD:
+        return
     folder = os.path.dirname(name) or "."
     if not os.path.isdir(folder):
         raise ConfigError(f"{name} cannot be written: the directory {folder} does not exist; make it first")

@@ -44,8 +44,7 @@ def command(
     (target,) = outputs([Input(file, os.path.basename(file))], out, f".{max_bytes}.dfc", many=False)
     check_suffix(target, "a .dfc file", ".dfc")
     check_writable(target, force, file)
-    if target != STANDARD:
-        check_folder(target)
+    check_folder(target)
 
     name, data = label(file), read_input(file)
     reading = check_stream(data, partial=partial, max_pixels=max_pixels, name=name)

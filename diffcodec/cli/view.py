@@ -61,8 +61,7 @@ def command(
     check_suffix(target, "a web page", ".html")
     for source in (file, original or STANDARD):
         check_writable(target, force, source)
-    if target != STANDARD:
-        check_folder(target)
+    check_folder(target)
 
     data = read_input(file)
     container = check_stream(data, partial=partial, max_pixels=max_pixels, name=label(file)).container

@@ -14,11 +14,10 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from diffcodec.bitstream.container import read_header
-from diffcodec.checkpoint import Checkpoint
 from diffcodec.codec import DiffusionCodec
 from diffcodec.evaluation import points
 from diffcodec.images import Picture
-from tests.conftest import smooth_pixels
+from tests.conftest import save_pictures, smooth_pixels
 
 pytest.importorskip("matplotlib")
 pytest.importorskip("bjontegaard")
@@ -36,19 +35,14 @@ SIZES = ((48, 48), (48, 40), (40, 48))
 
 
 @pytest.fixture(scope="module")
-def model(tiny_checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
-    path.write_bytes(tiny_checkpoint.to_bytes())
-    return path
+def model(shared_tiny_model: Path) -> Path:
+    return shared_tiny_model
 
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("data") / "pictures"
-    folder.mkdir()
-    for seed, size in enumerate(SIZES):
-        Image.fromarray(smooth_pixels(*size, seed)).save(folder / f"kodim0{seed + 1}.png")
-    return folder
+    sizes = {f"kodim0{number}.png": size for number, size in enumerate(SIZES, 1)}
+    return save_pictures(tmp_path_factory.mktemp("data") / "pictures", sizes)
 
 
 def invoke(*options: str | Path) -> Result:

@@ -19,9 +19,8 @@ from click.testing import CliRunner
 from PIL import Image
 
 from benchmarks import rate_distortion
-from diffcodec.checkpoint import Checkpoint
 from diffcodec.evaluation import points
-from tests.conftest import smooth_pixels
+from tests.conftest import save_pictures, smooth_pixels
 
 ROOT = Path(__file__).parents[2]
 SECONDS = {
@@ -84,19 +83,14 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def model(tiny_checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
-    path.write_bytes(tiny_checkpoint.to_bytes())
-    return path
+def model(shared_tiny_model: Path) -> Path:
+    return shared_tiny_model
 
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("data") / "pictures"
-    folder.mkdir()
-    for seed, size in enumerate([(16, 16), (16, 16), (24, 16)]):
-        Image.fromarray(smooth_pixels(*size, seed)).save(folder / f"{seed}.png")
-    return folder
+    sizes = {"0.png": (16, 16), "1.png": (16, 16), "2.png": (24, 16)}
+    return save_pictures(tmp_path_factory.mktemp("data") / "pictures", sizes)
 
 
 @pytest.fixture(scope="module")
