@@ -29,8 +29,9 @@ from objectives.quality import InceptionTest, random_moments
 from torch import Tensor
 from tqdm import tqdm
 
-from diffcodec.cli.train import parse_duration, parse_setting, read_json
-from diffcodec.config import ModelConfig, TrainingConfig, UNetConfig, VarianceKind, named_model
+from diffcodec.cli.commands.train import parse_duration, parse_setting, read_json
+from diffcodec.cli.failures import explain
+from diffcodec.config import ModelConfig, UNetConfig, VarianceKind
 from diffcodec.devices import check_device
 from diffcodec.errors import ConfigError, DiffCodecError
 from diffcodec.evaluation.bound import evaluation_levels
@@ -38,8 +39,10 @@ from diffcodec.evaluation.datasets import TILE, load_dataset
 from diffcodec.evaluation.provenance import versions
 from diffcodec.evaluation.records import ResultFile, Row
 from diffcodec.evaluation.summary_table import aligned
+from diffcodec.training.config import TrainingConfig
 from diffcodec.training.data import load_images
 from diffcodec.training.log import Progress
+from diffcodec.training.recipes import named_model
 
 HERE = Path(__file__).parent
 REPORTED = HERE / "reported" / "ddpm-table1.json"
@@ -59,8 +62,22 @@ SMALL = ModelConfig(
 SETTINGS: dict[str, object] = {"optimizer": "muon", "batch_size": 16, "learning_rate": 1e-3, "warmup_images": 1000}
 """Of all trainings: what gets far with few images. Small batches make more steps of them."""
 
-HEAD = ("prediction", "loss", "variance", "L_T", "L_1..T-1", "L_0", "bits/dim", "frechet_random", "IS", "FID", "",
-        "paper: bits/dim", "IS", "FID")  # fmt: skip
+HEAD = (
+    "prediction",
+    "loss",
+    "variance",
+    "L_T",
+    "L_1..T-1",
+    "L_0",
+    "bits/dim",
+    "frechet_random",
+    "IS",
+    "FID",
+    "",
+    "paper: bits/dim",
+    "IS",
+    "FID",
+)
 
 
 @dataclass
@@ -105,25 +122,35 @@ class Ablation:
                 bar.update(round(line.fraction * bar.total) - bar.n)
 
             training = train(
-                first.model(self.base), first.training(self.settings), self.train_images, self.budget,
-                device=self.device, precision=self.precision, progress=show,
-            )  # fmt: skip
+                first.model(self.base),
+                first.training(self.settings),
+                self.train_images,
+                self.budget,
+                device=self.device,
+                precision=self.precision,
+                progress=show,
+            )
         rows: dict[VarianceKind, list[Row]] = {}
         if training.weights is not None:
             denoiser = load(first.model(self.base), training.weights, self.device)
             with tqdm(total=len(evaluation_levels(denoiser.schedule)), desc=f"bound of {what}", leave=False) as bar:
                 rows = bound_rows(
                     denoiser, self.test_images, seed=self.samples.seed, progress=lambda done: bar.update(done - bar.n)
-                )  # fmt: skip
+                )
         for cell in group:
             scores = {}
             if training.weights is not None:
                 scores = self.samples.scores(load(cell.model(self.base), training.weights, self.device))
             found = rows.get(cell.variance, [])
             self.results.add(
-                cell.name, float(all_cells().index(cell)), found, status=status(training, found), scores=scores,
-                trained_images=training.images, training_seconds=training.seconds,
-            )  # fmt: skip
+                cell.name,
+                float(all_cells().index(cell)),
+                found,
+                status=status(training, found),
+                scores=scores,
+                trained_images=training.images,
+                training_seconds=training.seconds,
+            )
 
 
 def table(results: ResultFile, reported: dict[str, Any]) -> str:
@@ -135,13 +162,21 @@ def table(results: ResultFile, reported: dict[str, Any]) -> str:
         point = results.points[cell.name]
         scores, paper = point["scores"], paper_row(cell, reported) or {}
         means = [(point["summary"].get(name) or {}).get("mean") for name in ("L_T", "L", "L_0", "total")]
-        lines.append((
-            cell.prediction, cell.loss, cell.variance, *(_number(mean, 2) for mean in means),
-            _number(scores.get("frechet_random"), 3), _number(scores.get("inception_score"), 2),
-            _number(scores.get("fid"), 2), "" if point["status"] == "stable" else point["status"],
-            "unstable" if paper.get("stable") is False else _number(paper.get("bpd_test"), 2),
-            _number(paper.get("inception_score"), 2), _number(paper.get("fid"), 2),
-        ))  # fmt: skip
+        lines.append(
+            (
+                cell.prediction,
+                cell.loss,
+                cell.variance,
+                *(_number(mean, 2) for mean in means),
+                _number(scores.get("frechet_random"), 3),
+                _number(scores.get("inception_score"), 2),
+                _number(scores.get("fid"), 2),
+                "" if point["status"] == "stable" else point["status"],
+                "unstable" if paper.get("stable") is False else _number(paper.get("bpd_test"), 2),
+                _number(paper.get("inception_score"), 2),
+                _number(paper.get("fid"), 2),
+            )
+        )
     return aligned(lines, left=3)
 
 
@@ -189,23 +224,44 @@ def read_model(name: str | None) -> ModelConfig:
 @click.command()
 @click.option("--data", required=True, help="Training images: `cifar10`, a grid of 32 x 32 tiles, or a folder.")
 @click.option("--root", default="data", show_default=True, help="Where torchvision keeps CIFAR-10.")
-@click.option("--test", "test_data", default=str(HERE / "data" / "cifar10-test-100.webp"), show_default=True,
-              help="Test images, for the bound.")  # fmt: skip
+@click.option(
+    "--test",
+    "test_data",
+    default=str(HERE / "data" / "cifar10-test-100.webp"),
+    show_default=True,
+    help="Test images, for the bound.",
+)
 @click.option("--limit", type=click.IntRange(1), default=16, show_default=True, help="Number of test images.")
 @click.option("--model", help="Configuration: a name or a JSON file.  [default: one of 0.64 M parameters]")
 @click.option("--images", type=click.IntRange(1), help=f"Images each training sees.  [default: {DEFAULT_IMAGES}]")
-@click.option("--budget", "seconds", metavar="TIME", callback=parse_duration,
-              help="Time of each training instead, such as 90s or 8h; unfair on a busy machine.")  # fmt: skip
-@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE",
-              help="A training setting, such as optimizer=adamw; repeatable.")  # fmt: skip
-@click.option("--samples", type=click.IntRange(0), default=256, show_default=True,
-              help="Samples that are judged; 0 for none.")  # fmt: skip
-@click.option("--sample-steps", type=click.IntRange(1), default=50, show_default=True,
-              help="Noise levels of ancestral sampling.")  # fmt: skip
-@click.option("--inception", type=click.Path(path_type=Path, exists=True, dir_okay=False),
-              help="Weights of Inception: FID and Inception score are measured too.")  # fmt: skip
-@click.option("--only", multiple=True, metavar="WORDS",
-              help="Only cells with these words, such as eps or v,simple; repeatable.")  # fmt: skip
+@click.option(
+    "--budget",
+    "seconds",
+    metavar="TIME",
+    callback=parse_duration,
+    help="Time of each training instead, such as 90s or 8h; unfair on a busy machine.",
+)
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="A training setting, such as optimizer=adamw; repeatable.",
+)
+@click.option(
+    "--samples", type=click.IntRange(0), default=256, show_default=True, help="Samples that are judged; 0 for none."
+)
+@click.option(
+    "--sample-steps", type=click.IntRange(1), default=50, show_default=True, help="Noise levels of ancestral sampling."
+)
+@click.option(
+    "--inception",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Weights of Inception: FID and Inception score are measured too.",
+)
+@click.option(
+    "--only", multiple=True, metavar="WORDS", help="Only cells with these words, such as eps or v,simple; repeatable."
+)
 @click.option("--device", default="cpu", show_default=True)
 @click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True)
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
@@ -216,14 +272,28 @@ def main(**options: Any) -> None:
     try:
         ablate(**options)
     except DiffCodecError as error:
-        raise click.ClickException(str(error)) from error
+        raise click.ClickException(explain(error) or str(error)) from error
 
 
 def ablate(
-    data: str, root: str, test_data: str, limit: int, model: str | None, images: int | None, seconds: float | None,
-    settings: Sequence[str], samples: int, sample_steps: int, inception: Path | None, only: Sequence[str], device: str,
-    precision: str, seed: int, fresh: bool, out: Path,
-) -> None:  # fmt: skip
+    data: str,
+    root: str,
+    test_data: str,
+    limit: int,
+    model: str | None,
+    images: int | None,
+    seconds: float | None,
+    settings: Sequence[str],
+    samples: int,
+    sample_steps: int,
+    inception: Path | None,
+    only: Sequence[str],
+    device: str,
+    precision: str,
+    seed: int,
+    fresh: bool,
+    out: Path,
+) -> None:
     """Run the benchmark; arguments as on the command line."""
     begin = time.perf_counter()
     if images and seconds:
@@ -239,14 +309,22 @@ def ablate(
     results = ResultFile(
         out,
         {
-            "data": digest(train_images), "test": digest(test_images), "model": base.to_dict(),
-            "training": training.to_dict(), "images": budget.images, "seconds": budget.seconds, "samples": samples,
-            "sample_steps": sample_steps, "inception": inception is not None, "precision": precision, "seed": seed,
+            "data": digest(train_images),
+            "test": digest(test_images),
+            "model": base.to_dict(),
+            "training": training.to_dict(),
+            "images": budget.images,
+            "seconds": budget.seconds,
+            "samples": samples,
+            "sample_steps": sample_steps,
+            "inception": inception is not None,
+            "precision": precision,
+            "seed": seed,
             "versions": versions(("torch", "numpy")),
         },
         {"command": "python benchmarks/ablation.py", "device": device},
         fresh=fresh,
-    )  # fmt: skip
+    )
     if samples:
         results.extras["real_images"] = test.scores_of(real)
     Ablation(base, training, budget, train_images, test_images, test, device, precision, results).run(cells)

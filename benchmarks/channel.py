@@ -22,8 +22,8 @@ import torch
 from numpy.typing import NDArray
 
 from diffcodec.channel import Groups, StreamKey, TrellisChannel
+from diffcodec.channel.device_search import DeviceSearch
 from diffcodec.channel.viterbi import Search, search
-from diffcodec.device_search import DeviceSearch
 
 DIMS, STEPS, BANDS = 3072, 16, 192
 LARGE = ((768 * 512 * 3, 100_000), (36_000_000, 21_600))  # dims and bits

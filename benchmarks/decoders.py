@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,12 +21,13 @@ from numpy.typing import NDArray
 from scipy.fft import dctn
 
 from diffcodec import DiffusionCodec, Picture, write_picture
-from diffcodec.decoders import Decoder, DecoderKind
-from diffcodec.sheets import grid
+from diffcodec.coding.reconstruction import Reconstruction, ReconstructionKind
+from diffcodec.images.error import psnr_db, squared_error
+from diffcodec.images.grids import grid
 from diffcodec.training.data import load_images
 
 ROOT = Path(__file__).parent.parent
-DECODERS: tuple[DecoderKind, ...] = ("mean", "flow", "ancestral")
+DECODERS: tuple[ReconstructionKind, ...] = ("mean", "flow", "ancestral")
 DETAILS = {"1 to 2 pixels": (16, 32), "2 to 4 pixels": (8, 16), "4 to 8 pixels": (4, 8)}
 """Of 32 x 32 pictures: the DCT coefficients whose larger index lies in this range."""
 
@@ -78,13 +78,13 @@ def measure(codec: DiffusionCodec, original: Pixels, timestep: int, steps: int |
     bpp = 8 * sum(len(stream.data) for stream in streams) / (original.size / 3)
     rows = []
     for decoder in DECODERS:
+        reconstruction = Reconstruction(decoder, None if decoder == "mean" else steps)
         with counted(codec) as pictures:
-            made = codec.decompress_batch(streams, decoder=Decoder(decoder, None if decoder == "mean" else steps))
-        pixels = np.stack([picture.pixels for picture in made])
-        mse = np.mean((pixels.astype(np.float64) - original) ** 2)
+            made = codec.decompress_batch(streams, reconstruction=reconstruction)
+        pixels = np.stack([restored.pixels for restored in made])
         detail = {size: detail_energy(pixels, *span) / detail_energy(original, *span) for size, span in DETAILS.items()}
-        psnr_db = 10 * math.log10(255**2 / mse)
-        rows.append((Row(timestep, decoder, bpp, psnr_db, detail, sum(pictures) // len(original)), pixels))
+        psnr = psnr_db(squared_error(original, pixels))
+        rows.append((Row(timestep, decoder, bpp, psnr, detail, sum(pictures) // len(original)), pixels))
     return rows
 
 
@@ -107,12 +107,14 @@ def draw(original: Pixels, columns: Sequence[Pixels], count: int) -> Picture:
     show_default=True,
 )
 @click.option(
-    "--picture", type=click.Path(path_type=Path), default=ROOT / "docs" / "images" / "sampling" / "decoders.png",
+    "--picture",
+    type=click.Path(path_type=Path),
+    default=ROOT / "docs" / "images" / "sampling" / "decoders.png",
     show_default=True,
-)  # fmt: skip
+)
 def main(
     timesteps: str, images: int, steps: int | None, shown: int, model: str | None, out: Path, picture: Path
-) -> None:  # fmt: skip
+) -> None:
     """Compare the decoders on CIFAR-10 test images."""
     codec = DiffusionCodec.from_pretrained(model)
     tiles = load_images(str(ROOT / "benchmarks" / "data" / "cifar10-test-100.webp"))[:images]
@@ -128,9 +130,13 @@ def main(
                 + "  ".join(f"{value:.2f}" for value in row.detail.values())
             )
     result = {
-        "command": "python benchmarks/decoders.py", "model": codec.checkpoint.card.name,
-        "fingerprint": codec.fingerprint.hex(), "images": images, "decoder_steps": steps, "rows": rows,
-    }  # fmt: skip
+        "command": "python benchmarks/decoders.py",
+        "model": codec.model.card.name,
+        "fingerprint": codec.fingerprint.hex(),
+        "images": images,
+        "decoder_steps": steps,
+        "rows": rows,
+    }
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     picture.parent.mkdir(parents=True, exist_ok=True)

@@ -6,11 +6,55 @@ import math
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
-from diffcodec.calibration import LevelPlanner, candidate_levels, end_weights, make_level
+from diffcodec.calibration.level_lists import LevelPlanner, candidate_levels, end_weights, make_level
 from diffcodec.codec import DiffusionCodec
-from diffcodec.tables import MAX_MSE, MSE_SCALE, OCTAVE_STEPS, SNR_SCALE, LevelList
-from diffcodec.transform import BlockTransform
+from diffcodec.coding.canvas import RGB
+from diffcodec.diffusion.schedule import NoiseSchedule
+from diffcodec.model.tables import MAX_MSE, MSE_SCALE, OCTAVE_STEPS, SNR_SCALE, Level, LevelList, Variances
+
+
+def band_counts(side: int) -> NDArray[np.int64]:
+    """Number of coefficients of every band in a square colour picture."""
+    return RGB.transform(side, side).counts(RGB.bands)
+
+
+def stored_error(variances: Variances, level: Level | None, counts: NDArray[np.int64]) -> int:
+    """Squared error of the estimate at a level (None: given nothing), as tables have it."""
+    return min(max(1, round(MSE_SCALE * mean_error(variances, level, counts))), MAX_MSE)
+
+
+def mean_error(variances: Variances, level: Level | None, counts: NDArray[np.int64]) -> float:
+    """Squared error of the estimate at a level (None: given nothing), mean of all coefficients.
+
+    Args:
+        variances: by band.
+        level: where.
+        counts: coefficients of every band.
+    """
+    return float(np.exp2(np.array(variances.at(level)) / OCTAVE_STEPS) @ counts / counts.sum())
+
+
+def planner_for_equal_variances(
+    variances: Variances, schedule: NoiseSchedule, side: int, *, between: bool = True
+) -> LevelPlanner:
+    """Finds the best level lists for equal variances.
+
+    Args:
+        variances: by band, which give the error curve.
+        schedule: whose timesteps are candidates.
+        side: of a typical picture.
+        between: see `candidate_levels`.
+    """
+    candidates, counts = candidate_levels(schedule, between=between), band_counts(side)
+    levels = [make_level(value) for value in candidates]
+    snr = np.array([0, *(level.snr for level in levels)]) / SNR_SCALE
+    errors = np.array([mean_error(variances, level, counts) for level in (None, *levels)])
+    dims = int(counts.sum())
+    divergence = np.maximum(snr - snr[:, None], 0) * errors[:, None] * dims / (2 * math.log(2))
+    log_snr = np.array([-math.inf, *candidates])
+    return LevelPlanner(log_snr, divergence, dims, end_weights(schedule, log_snr))
 
 
 def with_equal_variances(codec: DiffusionCodec, steps: int, *, side: int = 32) -> DiffusionCodec:
@@ -21,19 +65,11 @@ def with_equal_variances(codec: DiffusionCodec, steps: int, *, side: int = 32) -
         steps: number of levels.
         side: of a typical picture.
     """
-    tables = codec.tables
-    assert tables.variances is not None
-    counts = np.array(BlockTransform(3, side, side).counts)
-    candidates = [make_level(value) for value in candidate_levels(codec.denoiser.schedule)]
-    octaves = [tables.variances.at(level) for level in (None, *candidates)]
-    mse = np.exp2(np.array(octaves) / OCTAVE_STEPS) @ counts / counts.sum()
-    snr = np.array([0, *(level.snr for level in candidates)]) / SNR_SCALE
-    log_snr = np.array([-math.inf, *candidate_levels(codec.denoiser.schedule)])
-    divergence = np.maximum(snr - snr[:, None], 0) * mse[:, None] * counts.sum() / (2 * math.log(2))
-    planned = LevelPlanner(log_snr, divergence, int(counts.sum()), end_weights(codec.denoiser.schedule, log_snr))
-    levels = tuple(make_level(value) for value in planned.plan(steps))
-    place = {level: index for index, level in enumerate((None, *candidates))}
-    errors = [mse[place[start]] for start in (None, *levels[:-1])]
-    stored = tuple(min(max(1, round(MSE_SCALE * float(error))), MAX_MSE) for error in errors)
-    equal = replace(tables, variances=None, lists=(LevelList(0, levels, stored),), default_steps=0)
-    return DiffusionCodec(codec.checkpoint.with_tables(equal), device=codec.device, denoiser=codec.denoiser)
+    tables, counts = codec.tables, band_counts(side)
+    variances = tables.variances
+    assert variances is not None
+    planner = planner_for_equal_variances(variances, codec.denoiser.schedule, side)
+    levels = tuple(make_level(value) for value in planner.plan(steps))
+    errors = tuple(stored_error(variances, start, counts) for start in (None, *levels[:-1]))
+    equal = replace(tables, variances=None, lists=(LevelList(0, levels, errors),), default_steps=0)
+    return DiffusionCodec(codec.checkpoint.with_tables(equal), denoiser=codec.denoiser)

@@ -25,12 +25,13 @@ from torch import Tensor
 from diffcodec.channel import Groups
 from diffcodec.channel.base import FloatArray
 from diffcodec.codec import DiffusionCodec
+from diffcodec.coding.encoder import Encoder, last
+from diffcodec.coding.report import Stopwatch
+from diffcodec.coding.trajectory import Trajectory
 from diffcodec.evaluation.true_sampling import TrueSampling
 from diffcodec.images import Picture
 from diffcodec.lossless.rounding import GUARD, UNIT
-from diffcodec.results import Stopwatch
 from diffcodec.training.data import load_images
-from diffcodec.walk import Walk
 
 HERE = Path(__file__).parent
 
@@ -76,10 +77,10 @@ class Sent:
     """
 
     def __init__(self, codec: DiffusionCodec, pictures: Sequence[Picture]) -> None:
-        self.codec, self.pictures = codec, pictures
-        self.channel = RecordingChannel()
-        sent = codec.transmit(pictures, timestep=1, channel=self.channel)
-        self.estimate = grey_levels(sent.estimate)
+        self.pictures, self.channel, self.end = pictures, RecordingChannel(), codec.tables.level(1)
+        self.context = codec.context_for(pictures[0], self.channel)
+        sent = last(Encoder(self.context, Stopwatch()).send(pictures, self.end))
+        self.estimate = self._grey_levels(sent.estimate)
 
     def difference(self, indices: Sequence[int] | None = None) -> float:
         """Largest difference of a decoder's final estimate from the encoder's, in grey levels.
@@ -88,23 +89,18 @@ class Sent:
             indices: of the pictures that are received together; all by default.
         """
         chosen = list(range(len(self.pictures))) if indices is None else list(indices)
-        first, tables = self.pictures[0], self.codec.tables
-        walk = Walk(
-            self.codec.denoiser, tables, self.codec.plane_for(first), tables.list_for(first.width * first.height),
-            tables.level(1), 0, len(chosen), Stopwatch(),
-        )  # fmt: skip
-        for (step, stop), (sample, groups) in zip(walk.steps(), self.channel.sent, strict=True):
+        trajectory = Trajectory(self.context, self.end, len(chosen), Stopwatch())
+        for (step, stop), (sample, groups) in zip(trajectory.steps(), self.channel.sent, strict=True):
             own = groups and Groups(groups.of, groups.std[chosen], groups.weights[chosen])
-            (batch,) = walk.plan.batches(step, walk.stops[step])
-            displacement = np.empty((len(chosen), *walk.plane.canvas_shape), np.float32)
+            (batch,) = self.context.plan.batches(step, stop)
+            displacement = np.empty((len(chosen), *self.context.canvas.coded_shape), np.float32)
             batch.paste(batch.prior.displacement(sample[chosen], own), displacement)
-            walk.advance(step, stop, walk.estimate(), displacement)
-        return float((grey_levels(walk.estimate()) - self.estimate[chosen]).abs().max())
+            trajectory.advance(step, stop, displacement)
+        return float(np.abs(self._grey_levels(trajectory.estimate()) - self.estimate[chosen]).max())
 
-
-def grey_levels(estimate: Tensor) -> Tensor:
-    """From [-1, 1] to [0, 255], float64."""
-    return (estimate.double() + 1) * 127.5
+    def _grey_levels(self, estimate: Tensor) -> NDArray[np.float64]:
+        """Estimates (N, 3, H, W) in grey levels, not rounded."""
+        return np.stack([self.context.signal.grey_levels(x_0, self.context.canvas) for x_0 in estimate])
 
 
 @click.command()
@@ -153,10 +149,14 @@ def main(images: int, model: str | None, out: Path) -> None:
         differences[name] = run()
         click.echo(f"{name:>40}: {differences[name]:.6f} grey levels, {differences[name] / guard:.4f} of it")
     result = {
-        "command": "python benchmarks/guard.py", "model": codec.checkpoint.card.name, "images": images,
-        "fingerprint": codec.fingerprint.hex(), "guard_grey_levels": guard, "largest_difference": differences,
+        "command": "python benchmarks/guard.py",
+        "model": codec.model.card.name,
+        "images": images,
+        "fingerprint": codec.fingerprint.hex(),
+        "guard_grey_levels": guard,
+        "largest_difference": differences,
         "machine": f"{platform.machine()}, torch {torch.__version__}, {threads} threads",
-    }  # fmt: skip
+    }
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 

@@ -19,11 +19,14 @@ from tqdm import tqdm
 
 from diffcodec.bitstream.entropy import SymbolWriter
 from diffcodec.codec import DiffusionCodec
+from diffcodec.coding.signals import ColourPictures
 from diffcodec.diffusion.gaussian import discretised_log_likelihood
 from diffcodec.diffusion.schedule import NoiseLevel
+from diffcodec.diffusion.units import to_unit
+from diffcodec.images import Picture
 from diffcodec.lossless.residuals import ResidualModel
 from diffcodec.lossless.rounding import UNIT, round_values
-from diffcodec.tables import LOG_SNR_SCALE
+from diffcodec.model.tables import LOG_SNR_SCALE
 from diffcodec.training.data import load_images
 
 HERE = Path(__file__).parent
@@ -54,24 +57,28 @@ def main(limit: int, model: str | None) -> None:
     codec = DiffusionCodec.from_pretrained(model)
     tables = codec.tables.lossless
     if tables is None:
-        raise click.ClickException(f"{codec.checkpoint.card.name} has no lossless tables: run `diffcodec calibrate`")
+        raise click.ClickException(f"{codec.model.card.name} has no lossless tables: run `diffcodec calibrate`")
     images = load_images(str(HERE / "data" / "cifar10-test-100.webp"))[:limit]
-    x_0 = images.float() / 127.5 - 1
+    x_0, signal = to_unit(images), ColourPictures()
+    canvas = codec.canvas_for(Picture(images[0].permute(1, 2, 0).numpy()))
     click.echo("       t  grid (grey levels)  one normal  patterns  pixels   (bits/dim)")
     for fit in reversed(tables.colour):
         level = NoiseLevel(fit.log_snr / LOG_SNR_SCALE)
         estimate = estimates(codec, x_0, level)
         patterns = pixels = 0.0
-        for image, means in zip(tqdm(images.numpy(), leave=False), estimate.double().numpy(), strict=True):
+        for image, means in zip(tqdm(images.numpy(), leave=False), estimate, strict=True):
             writer = SymbolWriter()
-            rounded = round_values((means.reshape(-1) + 1) * 127.5 * UNIT, fit.spacing, writer).reshape(means.shape)
+            levels = signal.grey_levels(means, canvas)
+            rounded = round_values(levels.reshape(-1) * UNIT, fit.spacing, writer).reshape(levels.shape)
             patterns += writer.information_bits / images.numel()
             ResidualModel(tables.shape, fit).encode(image, rounded, writer)
             pixels += writer.information_bits / images.numel()
         pixels -= patterns
         timestep = codec.denoiser.schedule.timestep(level.log_snr)
-        click.echo(f"{timestep:8.2f}  {fit.spacing / UNIT:18.2f}  {one_normal_bits(x_0, estimate):10.4f}  "
-                   f"{patterns:8.4f}  {pixels:6.4f}")  # fmt: skip
+        click.echo(
+            f"{timestep:8.2f}  {fit.spacing / UNIT:18.2f}  {one_normal_bits(x_0, estimate):10.4f}  "
+            f"{patterns:8.4f}  {pixels:6.4f}"
+        )
 
 
 if __name__ == "__main__":

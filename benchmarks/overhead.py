@@ -23,17 +23,17 @@ from equal_variances import with_equal_variances
 from tqdm import tqdm
 
 from diffcodec.bitstream.entropy import SymbolWriter
-from diffcodec.channel import StreamKey, delivered_bits, kl_bits, make_channel
-from diffcodec.channel.base import ChannelId
+from diffcodec.channel import Channel, ChannelId, StreamKey, delivered_bits, kl_bits, make_channel
 from diffcodec.codec import DiffusionCodec
+from diffcodec.coding.encoder import Encoder, Sent, last
+from diffcodec.coding.report import Report, Restoration, Stopwatch
 from diffcodec.evaluation.reference import Reference, measure_reference
 from diffcodec.evaluation.summary_table import aligned
 from diffcodec.evaluation.true_sampling import TrueSampling
 from diffcodec.images import Picture
-from diffcodec.results import Report, Stopwatch
-from diffcodec.tables import LOG_SNR_SCALE
+from diffcodec.images.error import squared_error
+from diffcodec.model.tables import LOG_SNR_SCALE
 from diffcodec.training.data import load_images
-from diffcodec.walk import Transmission
 
 HERE = Path(__file__).parent
 REFERENCE_LEVELS = 500
@@ -44,12 +44,20 @@ def root_mean(values: Any) -> float:
     return float(np.sqrt(np.mean(values)))
 
 
-def noise_level(codec: DiffusionCodec, sent: Transmission, pictures: list[Picture]) -> float:
+def send(
+    codec: DiffusionCodec, pictures: list[Picture], timestep: int, channel: Channel, steps: int | None = None
+) -> Sent:
+    """Pictures of one size, sent down to a timestep through any channel; `steps`: of another list than the default."""
+    encoder = Encoder(codec.context_for(pictures[0], channel, steps=steps), Stopwatch())
+    return last(encoder.send(pictures, codec.tables.level(timestep)))
+
+
+def noise_level(sent: Sent, pictures: list[Picture]) -> float:
     """Standard deviation of (x_t - alpha x_0) / sigma over the pictures; 1 for true noise."""
-    plane = codec.plane_for(pictures[0])
-    x_0 = torch.stack([plane.place(picture.pixels) for picture in pictures])
-    noise = plane.coded((sent.x_t.cpu() - sent.level.alpha * x_0) / sent.level.sigma)
-    return float(np.sqrt(np.mean(noise.astype(np.float64) ** 2)))
+    signal, canvas = sent.trajectory.context.signal, sent.trajectory.context.canvas
+    x_0 = torch.stack([signal.from_pixels(picture.pixels, canvas) for picture in pictures])
+    noise = signal.coded((sent.x_t.cpu() - sent.level.alpha * x_0) / sent.level.sigma, canvas)
+    return root_mean(noise.astype(np.float64) ** 2)
 
 
 def measure_point(
@@ -57,18 +65,18 @@ def measure_point(
 ) -> dict[str, Any]:
     """Files of all pictures at one timestep."""
     reports: list[Report] = []
-    level, batches = math.nan, 0
-    watch = Stopwatch()
+    decoded: list[Restoration] = []
+    level = math.nan
     for start in range(0, len(pictures), batch_size):
         batch = pictures[start : start + batch_size]
         streams = codec.compress_batch(batch, timestep=timestep, channel=channel, effort=effort)
         reports += [stream.report for stream in streams]
         if not start:  # the files do not tell the final state; one batch is sent again for it
-            sent = codec.transmit(batch, timestep=timestep, channel=make_channel(ChannelId[channel.upper()], effort))
-            level = noise_level(codec, sent, batch)
-        restored = codec.restore(streams[0], watch=watch).picture
-        error = root_mean((restored.pixels.astype(float) - batch[0].pixels) ** 2)
-        batches += 1
+            sent = send(codec, batch, timestep, make_channel(ChannelId[channel.upper()], effort))
+            level = noise_level(sent, batch)
+        restored = codec.decompress(streams[0])
+        decoded.append(restored)
+        error = math.sqrt(squared_error(batch[0].pixels, restored.pixels))
         assert abs(error - streams[0].report.rmse) < 0.5, "the decoder restored something else"
 
     def mean(name: str) -> float:
@@ -76,31 +84,42 @@ def measure_point(
 
     file_bits, header_bits = 8 * mean("file_bytes"), 8 * mean("header_bytes")
     return {
-        "timestep": timestep, "channel": channel, "effort": effort, "steps": reports[0].steps,
-        "images": len(pictures), "ideal_bits": mean("ideal_bits"), "delivered_bits": mean("delivered_bits"),
-        "path_bits": mean("path_bits"), "side_bits": mean("side_bits"), "header_bits": header_bits,
-        "file_bits": file_bits, "file_less_header_bits": file_bits - header_bits,
-        "rmse": root_mean([report.rmse**2 for report in reports]), "noise_level": level,
-        "encode_network_seconds": mean("network_seconds"), "encode_coding_seconds": mean("coding_seconds"),
-        "decode_network_seconds": watch.network_s / batches, "decode_coding_seconds": watch.coding_s / batches,
+        "timestep": timestep,
+        "channel": channel,
+        "effort": effort,
+        "steps": reports[0].steps,
+        "images": len(pictures),
+        "ideal_bits": mean("ideal_bits"),
+        "delivered_bits": mean("delivered_bits"),
+        "path_bits": mean("path_bits"),
+        "side_bits": mean("side_bits"),
+        "header_bits": header_bits,
+        "file_bits": file_bits,
+        "file_less_header_bits": file_bits - header_bits,
+        "rmse": root_mean([report.rmse**2 for report in reports]),
+        "noise_level": level,
+        "encode_network_s": mean("network_s"),
+        "encode_coding_s": mean("coding_s"),
+        "decode_network_s": float(np.mean([each.network_s for each in decoded])),
+        "decode_coding_s": float(np.mean([each.coding_s for each in decoded])),
         "per_image": [dataclasses.asdict(report) for report in reports],
-    }  # fmt: skip
+    }
 
 
 def measure_true_sampling(
     codec: DiffusionCodec, pictures: list[Picture], timestep: int, batch_size: int, steps: int | None = None
 ) -> dict[str, float]:
     """The same levels with true Gaussian samples; `steps`: another list than the default one."""
-    plane = codec.plane_for(pictures[0])
     channel = TrueSampling(seed=0)
     errors, ideal, noise = [], [], []
     for start in range(0, len(pictures), batch_size):
         batch = pictures[start : start + batch_size]
-        sent = codec.transmit(batch, timestep=timestep, channel=channel, steps=steps)
-        ideal += [message.ideal_bits for message in sent.messages]
-        noise.append(noise_level(codec, sent, batch))
-        for picture, canvas in zip(batch, sent.estimate, strict=True):
-            errors.append(np.mean((plane.pixels(canvas).astype(float) - picture.pixels) ** 2))
+        sent = send(codec, batch, timestep, channel, steps)
+        context = sent.trajectory.context
+        ideal += [payload.ideal_bits for payload in sent.payloads]
+        noise.append(noise_level(sent, batch))
+        for picture, x_0 in zip(batch, sent.estimate, strict=True):
+            errors.append(squared_error(picture.pixels, context.signal.to_pixels(x_0, context.canvas)))
     return {"ideal_bits": float(np.mean(ideal)), "rmse": root_mean(errors), "noise_level": float(np.mean(noise))}
 
 
@@ -147,23 +166,55 @@ def table_of_steps(rows: list[dict[str, Any]]) -> str:
 def table(points: list[dict[str, Any]], dims: int) -> str:
     """The points as text."""
     head = (
-        "t", "channel", "effort", "images", "steps", "refer.", "ideal", "deliv.", "path", "side", "file", "bits/dim",
-        "file-head/deliv", "deliv/ideal", "file-head/refer", "file/refer", "RMSE", "true RMSE", "noise",
-        "enc net+code s", "dec net+code s",
-    )  # fmt: skip
+        "t",
+        "channel",
+        "effort",
+        "images",
+        "steps",
+        "refer.",
+        "ideal",
+        "deliv.",
+        "path",
+        "side",
+        "file",
+        "bits/dim",
+        "file-head/deliv",
+        "deliv/ideal",
+        "file-head/refer",
+        "file/refer",
+        "RMSE",
+        "true RMSE",
+        "noise",
+        "enc net+code s",
+        "dec net+code s",
+    )
     rows = [head]
     for p in points:
-        rows.append((
-            str(p["timestep"]), p["channel"], str(p["effort"]), str(p["images"]), str(p["steps"]),
-            f"{p['reference_bits']:.0f}", f"{p['ideal_bits']:.0f}",
-            f"{p['delivered_bits']:.0f}", f"{p['path_bits']:.0f}", f"{p['side_bits']:.0f}", f"{p['file_bits']:.0f}",
-            f"{p['file_bits'] / dims:.4f}", f"{p['file_less_header_bits'] / p['delivered_bits']:.3f}",
-            f"{p['delivered_bits'] / p['ideal_bits']:.3f}", f"{p['file_less_header_bits'] / p['reference_bits']:.3f}",
-            f"{p['file_bits'] / p['reference_bits']:.3f}",
-            f"{p['rmse']:.3f}", f"{p['true_sampling']['rmse']:.3f}", f"{p['noise_level']:.4f}",
-            f"{p['encode_network_seconds']:.2f} + {p['encode_coding_seconds']:.2f}",
-            f"{p['decode_network_seconds']:.2f} + {p['decode_coding_seconds']:.2f}",
-        ))  # fmt: skip
+        rows.append(
+            (
+                str(p["timestep"]),
+                p["channel"],
+                str(p["effort"]),
+                str(p["images"]),
+                str(p["steps"]),
+                f"{p['reference_bits']:.0f}",
+                f"{p['ideal_bits']:.0f}",
+                f"{p['delivered_bits']:.0f}",
+                f"{p['path_bits']:.0f}",
+                f"{p['side_bits']:.0f}",
+                f"{p['file_bits']:.0f}",
+                f"{p['file_bits'] / dims:.4f}",
+                f"{p['file_less_header_bits'] / p['delivered_bits']:.3f}",
+                f"{p['delivered_bits'] / p['ideal_bits']:.3f}",
+                f"{p['file_less_header_bits'] / p['reference_bits']:.3f}",
+                f"{p['file_bits'] / p['reference_bits']:.3f}",
+                f"{p['rmse']:.3f}",
+                f"{p['true_sampling']['rmse']:.3f}",
+                f"{p['noise_level']:.4f}",
+                f"{p['encode_network_s']:.2f} + {p['encode_coding_s']:.2f}",
+                f"{p['decode_network_s']:.2f} + {p['decode_coding_s']:.2f}",
+            )
+        )
     return aligned(rows)
 
 
@@ -188,9 +239,19 @@ def table(points: list[dict[str, Any]], dims: int) -> str:
 @click.option("--reference-levels", type=click.IntRange(1), default=REFERENCE_LEVELS, show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), default=HERE / "results" / "overhead.json", show_default=True)
 def main(
-    data: str, limit: int, timesteps: str, channels: str, poisson_limit: int, steps: str, high_effort: int, effort: int,
-    model: str | None, batch_size: int, reference_levels: int, out: Path,
-) -> None:  # fmt: skip
+    data: str,
+    limit: int,
+    timesteps: str,
+    channels: str,
+    poisson_limit: int,
+    steps: str,
+    high_effort: int,
+    effort: int,
+    model: str | None,
+    batch_size: int,
+    reference_levels: int,
+    out: Path,
+) -> None:
     """Measure the codec's overhead on CIFAR-10 test images."""
     begin = time.perf_counter()
     codec = DiffusionCodec.from_pretrained(model)
@@ -205,11 +266,13 @@ def main(
         )
     references = {
         t: {
-            "bits": float(reference.bits[place].mean()), "bpd": float(reference.bits[place].mean() / dims),
-            "rmse": root_mean(reference.mse[place]), "mean_of_rmse": float(np.sqrt(reference.mse[place]).mean()),
+            "bits": float(reference.bits[place].mean()),
+            "bpd": float(reference.bits[place].mean() / dims),
+            "rmse": root_mean(reference.mse[place]),
+            "mean_of_rmse": float(np.sqrt(reference.mse[place]).mean()),
         }
         for place, t in enumerate(wanted)
-    }  # fmt: skip
+    }
     by_steps = [
         measure_steps(codec, pictures, int(count), references[1]["bits"], batch_size) for count in steps.split(",")
     ]
@@ -231,12 +294,18 @@ def main(
                 err=True,
             )
     result = {
-        "command": "python benchmarks/overhead.py", "model": codec.checkpoint.card.name,
-        "fingerprint": codec.fingerprint.hex(), "images": limit, "effort": effort,
+        "command": "python benchmarks/overhead.py",
+        "model": codec.model.card.name,
+        "fingerprint": codec.fingerprint.hex(),
+        "images": limit,
+        "effort": effort,
         "machine": f"{platform.machine()}, torch {torch.__version__}, {torch.get_num_threads()} threads",
-        "reference": references, "by_steps": by_steps, "heavy_tails": measure_heavy_tails(effort), "points": points,
+        "reference": references,
+        "by_steps": by_steps,
+        "heavy_tails": measure_heavy_tails(effort),
+        "points": points,
         "seconds": time.perf_counter() - begin,
-    }  # fmt: skip
+    }
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(result) + "\n", encoding="utf-8")
     click.echo(table(points, dims))
@@ -246,8 +315,10 @@ def main(
         click.echo(f"reference at t = {t}: {values['bpd']:.4f} bits/dim, RMSE {values['rmse']:.3f}")
     tails = result["heavy_tails"]
     assert isinstance(tails, dict)
-    click.echo(f"paid per delivered bit at 600 bits: Gaussian m {tails['gaussian']:.4f}, "
-               f"heavy-tailed m {tails['heavy_tailed']:.4f}")  # fmt: skip
+    click.echo(
+        f"paid per delivered bit at 600 bits: Gaussian m {tails['gaussian']:.4f}, "
+        f"heavy-tailed m {tails['heavy_tailed']:.4f}"
+    )
     click.echo(f"wrote {out} after {result['seconds']:.0f} s")
 
 

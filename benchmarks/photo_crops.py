@@ -82,9 +82,7 @@ def write_grid(tiles: Sequence[Crop], columns: int, path: Path) -> int:
 @click.option("--held-side", type=click.IntRange(16, 512), default=192, show_default=True, help="Of one held out.")
 @click.option("--every", type=click.IntRange(2), default=20, show_default=True, help="Every so manieth is held out.")
 @click.option("--seed", type=int, default=1, show_default=True)
-def main(
-    lossless: Path | None, jpeg: Path | None, out: Path, side: int, held_side: int, every: int, seed: int
-) -> None:  # fmt: skip
+def main(lossless: Path | None, jpeg: Path | None, out: Path, side: int, held_side: int, every: int, seed: int) -> None:
     """Write OUT/crops-*.bmp for training and OUT/held.png for calibration."""
     rng = np.random.default_rng(seed)
     out.mkdir(parents=True, exist_ok=True)

@@ -23,7 +23,7 @@ from typing import Any
 
 import click
 
-from diffcodec.checkpoint import PHOTO_MODEL
+from diffcodec.cli.failures import explain
 from diffcodec.codec import DiffusionCodec
 from diffcodec.devices import check_device
 from diffcodec.errors import ConfigError, DiffCodecError
@@ -32,6 +32,7 @@ from diffcodec.evaluation.points import timesteps_from
 from diffcodec.evaluation.provenance import machine, model_conditions, versions
 from diffcodec.files import atomic_write
 from diffcodec.images import Picture, read_picture
+from diffcodec.model.locations import PHOTO_MODEL
 
 HERE = Path(__file__).parent
 COSTS = "costs.json"
@@ -100,9 +101,16 @@ def sources_from(
 
 
 def measure(
-    sources: Sequence[Source], model: str, device: str, timestep: int, seed: int, jobs: int, out: Path,
-    fresh: bool, command: str,
-) -> list[Path]:  # fmt: skip
+    sources: Sequence[Source],
+    model: str,
+    device: str,
+    timestep: int,
+    seed: int,
+    jobs: int,
+    out: Path,
+    fresh: bool,
+    command: str,
+) -> list[Path]:
     """Measure all codecs on all data sets.
 
     Returns:
@@ -120,9 +128,13 @@ def measure(
     folders = []
     for dataset, _ in loaded:
         run = DatasetRun(
-            dataset, codec, OwnSettings(model, device, timestep, seed), out / dataset.name,
-            {"command": command, "machine": machine(device, jobs)}, fresh,
-        )  # fmt: skip
+            dataset,
+            codec,
+            OwnSettings(model, device, timestep, seed),
+            out / dataset.name,
+            {"command": command, "machine": machine(device, jobs)},
+            fresh,
+        )
         run.add_own()
         for baseline in baselines:
             run.add_peer(baseline)
@@ -144,11 +156,13 @@ def measure_costs(source: Source, model: str, out: Path) -> str:
     say(missing)
     picture = Picture(read_picture(path).pixels)
     costs = {
-        "picture": kodak_name(path.stem), "model": model_conditions(codec.checkpoint), "machine": machine("cpu", 1),
+        "picture": kodak_name(path.stem),
+        "model": model_conditions(codec.model),
+        "machine": machine("cpu", 1),
         "versions": versions(("torch", "numpy", "pillow")),
         "command_line": time_command_line(path, model, TIMED_TIMESTEP),
         "memory": measure_memory(picture, model, TIMED_TIMESTEP, baselines),
-    }  # fmt: skip
+    }
     out.mkdir(parents=True, exist_ok=True)
     with atomic_write(out / COSTS, overwrite=True) as file:
         file.write((json.dumps(costs, indent=1) + "\n").encode())
@@ -247,8 +261,13 @@ FOLDER = click.Path(path_type=Path, file_okay=False)
 @click.option("--timestep", type=click.IntRange(1), default=2, show_default=True, help="Of the longest files.")
 @click.option("--seed", type=click.IntRange(0, 2**64 - 1), default=0, show_default=True)
 @click.option("--device", default="cpu", show_default=True, help="Where the network runs: cpu or cuda.")
-@click.option("--jobs", type=click.IntRange(1), default=os.cpu_count() or 1, show_default="number of cores",
-              help="Processes, of one thread each; results do not depend on it.")  # fmt: skip
+@click.option(
+    "--jobs",
+    type=click.IntRange(1),
+    default=os.cpu_count() or 1,
+    show_default="number of cores",
+    help="Processes, of one thread each; results do not depend on it.",
+)
 @click.option("--out", type=FOLDER, default=HERE / "results" / "photos", show_default="benchmarks/results/photos")
 @click.option("--fresh", is_flag=True, help="Measure everything anew.")
 @click.option("--timing", is_flag=True, help="Instead: seconds and memory of one picture of the first set.")
@@ -256,14 +275,35 @@ FOLDER = click.Path(path_type=Path, file_okay=False)
 @click.option("--plot", is_flag=True, help="Instead: draw the curves, from the result files.")
 @click.option("--strip", is_flag=True, help="Instead: draw crops of pictures of the first set at equal bytes.")
 @click.option("--strip-pictures", default="kodim07,kodim20,kodim23", show_default=True, help="Names without suffix.")
-@click.option("--figures", type=FOLDER, default=HERE.parent / "docs" / "images" / "photos",
-              show_default="docs/images/photos", help="Where figures go.")  # fmt: skip
+@click.option(
+    "--figures",
+    type=FOLDER,
+    default=HERE.parent / "docs" / "images" / "photos",
+    show_default="docs/images/photos",
+    help="Where figures go.",
+)
 @click.pass_context
 def main(
-    ctx: click.Context, kodak: Path | None, cbsd68: Path | None, others: tuple[str, ...], limit: int | None,
-    cbsd_limit: int | None, model: str, timestep: int, seed: int, device: str, jobs: int, out: Path,
-    fresh: bool, timing: bool, markdown: bool, plot: bool, strip: bool, strip_pictures: str, figures: Path,
-) -> None:  # fmt: skip
+    ctx: click.Context,
+    kodak: Path | None,
+    cbsd68: Path | None,
+    others: tuple[str, ...],
+    limit: int | None,
+    cbsd_limit: int | None,
+    model: str,
+    timestep: int,
+    seed: int,
+    device: str,
+    jobs: int,
+    out: Path,
+    fresh: bool,
+    timing: bool,
+    markdown: bool,
+    plot: bool,
+    strip: bool,
+    strip_pictures: str,
+    figures: Path,
+) -> None:
     """Measure rate, distortion and costs of photographs, with our codec and with others."""
     begin = time.perf_counter()
     try:
@@ -286,7 +326,7 @@ def main(
             print_tables(out, folders, markdown=False)
             click.echo(f"{time.perf_counter() - begin:.0f} s; results in {out}")
     except DiffCodecError as error:
-        raise click.ClickException(str(error)) from error
+        raise click.ClickException(explain(error) or str(error)) from error
     except ModuleNotFoundError as error:
         raise click.ClickException(f"{error.name} is missing: pip install 'diffcodec[bench]'") from error
 

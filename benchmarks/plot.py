@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from diffcodec.cli.failures import explain
 from diffcodec.errors import ConfigError, DiffCodecError
 from diffcodec.files import atomic_write
 
@@ -130,22 +131,47 @@ FOLDER = click.Path(path_type=Path, file_okay=False)
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--results", "folder", type=FOLDER, default=HERE / "results" / "cifar10-test-100",
-              show_default="benchmarks/results/cifar10-test-100", help="Result files of one data set.")  # fmt: skip
-@click.option("--reported", type=FOLDER, default=HERE / "reported", show_default="benchmarks/reported",
-              help="What others published.")  # fmt: skip
-@click.option("--out", type=FOLDER, default=HERE.parent / "docs" / "images" / "rate-distortion",
-              show_default="docs/images/rate-distortion")  # fmt: skip
+@click.option(
+    "--results",
+    "folder",
+    type=FOLDER,
+    default=HERE / "results" / "cifar10-test-100",
+    show_default="benchmarks/results/cifar10-test-100",
+    help="Result files of one data set.",
+)
+@click.option(
+    "--reported",
+    type=FOLDER,
+    default=HERE / "reported",
+    show_default="benchmarks/reported",
+    help="What others published.",
+)
+@click.option(
+    "--out",
+    type=FOLDER,
+    default=HERE.parent / "docs" / "images" / "rate-distortion",
+    show_default="docs/images/rate-distortion",
+)
 @click.option("--strip", is_flag=True, help="Also draw pictures at equal bytes; codes them, which takes a minute.")
 @click.option("--strip-timesteps", default="100,20", show_default=True, help="Sizes of the strip, as our timesteps.")
 @click.option("--strip-images", default="0,1,2,3", show_default=True, help="Pictures of the strip, counted from 0.")
-@click.option("--data", default=str(HERE / "data" / "cifar10-test-100.webp"), show_default="the bundled 100 images",
-              help="The measured pictures, for the strip.")  # fmt: skip
+@click.option(
+    "--data",
+    default=str(HERE / "data" / "cifar10-test-100.webp"),
+    show_default="the bundled 100 images",
+    help="The measured pictures, for the strip.",
+)
 @click.option("--model", help="The measured model, for the strip.  [default: the bundled one]")
 def main(
-    folder: Path, reported: Path, out: Path, strip: bool, strip_timesteps: str, strip_images: str, data: str,
+    folder: Path,
+    reported: Path,
+    out: Path,
+    strip: bool,
+    strip_timesteps: str,
+    strip_images: str,
+    data: str,
     model: str | None,
-) -> None:  # fmt: skip
+) -> None:
     """Draw the figures of the rate-distortion benchmark."""
     try:
         from figures.records import load_results
@@ -157,7 +183,7 @@ def main(
             more, odd = draw_strips(results, out, data, model, timesteps, images)
             drawn, notes = drawn + more, notes + odd
     except DiffCodecError as error:
-        raise click.ClickException(str(error)) from error
+        raise click.ClickException(explain(error) or str(error)) from error
     except ModuleNotFoundError as error:
         raise click.ClickException(f"{error.name} is missing: pip install 'diffcodec[bench]'") from error
     if results.missing:

@@ -22,13 +22,15 @@ import click
 import numpy as np
 from tqdm import tqdm
 
-from diffcodec.codec import DEFAULT_EFFORT, MAX_EFFORT, MIN_EFFORT, DiffusionCodec
+from diffcodec.cli.failures import explain
+from diffcodec.codec import DiffusionCodec
+from diffcodec.config import DEFAULT_EFFORT, MAX_EFFORT, MIN_EFFORT
 from diffcodec.devices import check_device
 from diffcodec.errors import ConfigError, DiffCodecError
 from diffcodec.evaluation import bound_results
 from diffcodec.evaluation.baselines import available_baselines
 from diffcodec.evaluation.datasets import Dataset, load_dataset
-from diffcodec.evaluation.points import Measured, Point, measure_points, timesteps_from
+from diffcodec.evaluation.points import Measured, ModelSource, Point, measure_points, timesteps_from
 from diffcodec.evaluation.provenance import OWN_LIBRARIES, conditions, machine
 from diffcodec.evaluation.records import ResultFile, read_results
 from diffcodec.evaluation.summary_table import bound_line, codec_table, table_4
@@ -88,27 +90,26 @@ class Benchmark:
     notes: list[str] = field(default_factory=list)
 
     def open(
-        self,
-        name: str,
-        label: str,
-        kind: str,
-        *,
-        images: int | None = None,
-        fresh: bool | None = None,
-        **settings: Any,
+        self, name: str, label: str, kind: str, *, images: int | None = None, fresh: bool | None = None, **settings: Any
     ) -> None:
         """Make a result file known, with what was measured under the same conditions before."""
         peer = not name.startswith(("diffcodec", "ddpm"))
         self.files[name] = ResultFile(
             self.folder / f"{name}.json",
             conditions(
-                name, label, kind, self.dataset, seed=self.measured.seed, images=images,
-                checkpoint=None if peer else self.codec.checkpoint,
-                libraries=PEER_LIBRARIES if peer else OWN_LIBRARIES, **settings,
+                name,
+                label,
+                kind,
+                self.dataset,
+                seed=self.measured.seed,
+                images=images,
+                model=None if peer else self.codec.model,
+                libraries=PEER_LIBRARIES if peer else OWN_LIBRARIES,
+                **settings,
             ),
             {"command": self.command, "machine": self.machine},
             fresh=self.fresh if fresh is None else fresh,
-        )  # fmt: skip
+        )
 
     @property
     def steps_done(self) -> list[int]:
@@ -157,8 +158,14 @@ class Benchmark:
             self.notes.append("poisson is left out: it is the codec's channel already")
             return
         some = replace(self.measured, pictures=self.measured.pictures[:limit])
-        self.open("diffcodec-poisson", "diffcodec (poisson)", "lossy", images=len(some.pictures),
-                  channel="poisson", effort=self.effort)  # fmt: skip
+        self.open(
+            "diffcodec-poisson",
+            "diffcodec (poisson)",
+            "lossy",
+            images=len(some.pictures),
+            channel="poisson",
+            effort=self.effort,
+        )
         for timestep in spread_over(self.timesteps, POISSON_TIMESTEPS):
             self.want(some.file_point(self.codec, "diffcodec-poisson", timestep, "poisson", self.effort))
 
@@ -233,31 +240,68 @@ class Benchmark:
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--data", default=BUNDLED.stem, show_default=True,
-              help="cifar10-test-100 (bundled), cifar10 (torchvision's test set), a folder of pictures, or a file "
-                   "with a grid of 32 x 32 tiles.")  # fmt: skip
+@click.option(
+    "--data",
+    default=BUNDLED.stem,
+    show_default=True,
+    help="cifar10-test-100 (bundled), cifar10 (torchvision's test set), a folder of pictures, or a file "
+    "with a grid of 32 x 32 tiles.",
+)
 @click.option("--root", default="data", show_default=True, help="Where to find CIFAR-10, or to download it to.")
 @click.option("--limit", type=click.IntRange(1), help="Number of pictures, from the first.  [default: all]")
 @click.option("--model", help="Bundled model or model file.  [default: the bundled one]")
 @click.option("--timesteps", default=DEFAULT_TIMESTEPS, show_default=True, help="Of the codec's files.")
 @click.option("--parts", default=",".join(PARTS), show_default=True, help="What to measure.")
-@click.option("--channel", type=click.Choice(["trellis", "poisson"]), default="trellis", show_default=True,
-              help="Of the codec's files.")  # fmt: skip
+@click.option(
+    "--channel",
+    type=click.Choice(["trellis", "poisson"]),
+    default="trellis",
+    show_default=True,
+    help="Of the codec's files.",
+)
 @click.option("--effort", type=click.IntRange(MIN_EFFORT, MAX_EFFORT), default=DEFAULT_EFFORT, show_default=True)
-@click.option("--seed", type=click.IntRange(0, 2**64 - 1), default=0, show_default=True,
-              help="Of all noise and of the bootstrap; other than 0 it costs files 8 bytes.")  # fmt: skip
+@click.option(
+    "--seed",
+    type=click.IntRange(0, 2**64 - 1),
+    default=0,
+    show_default=True,
+    help="Of all noise and of the bootstrap; other than 0 it costs files 8 bytes.",
+)
 @click.option("--device", default="cpu", show_default=True, help="Where the network runs: cpu or cuda.")
-@click.option("--jobs", type=click.IntRange(1), default=os.cpu_count() or 1, show_default="number of cores",
-              help="Processes, of one thread each; results do not depend on it.")  # fmt: skip
-@click.option("--poisson-limit", type=click.IntRange(1), default=20, show_default=True,
-              help="Number of pictures for the slow poisson channel.")  # fmt: skip
+@click.option(
+    "--jobs",
+    type=click.IntRange(1),
+    default=os.cpu_count() or 1,
+    show_default="number of cores",
+    help="Processes, of one thread each; results do not depend on it.",
+)
+@click.option(
+    "--poisson-limit",
+    type=click.IntRange(1),
+    default=20,
+    show_default=True,
+    help="Number of pictures for the slow poisson channel.",
+)
 @click.option("--out", type=click.Path(path_type=Path), default=HERE / "results", show_default="benchmarks/results")
 @click.option("--fresh", is_flag=True, help="Measure everything anew.")
 @click.pass_context
 def main(
-    ctx: click.Context, data: str, root: str, limit: int | None, model: str | None, timesteps: str, parts: str,
-    channel: str, effort: int, seed: int, device: str, jobs: int, poisson_limit: int, out: Path, fresh: bool,
-) -> None:  # fmt: skip
+    ctx: click.Context,
+    data: str,
+    root: str,
+    limit: int | None,
+    model: str | None,
+    timesteps: str,
+    parts: str,
+    channel: str,
+    effort: int,
+    seed: int,
+    device: str,
+    jobs: int,
+    poisson_limit: int,
+    out: Path,
+    fresh: bool,
+) -> None:
     """Measure rate and distortion of the codec, of its bounds and of its peers."""
     begin = time.perf_counter()
     try:
@@ -266,15 +310,26 @@ def main(
         codec = DiffusionCodec.from_pretrained(model)
         dataset = load_dataset(str(BUNDLED) if data == BUNDLED.stem else data, root=root, limit=limit)
         benchmark = Benchmark(
-            dataset, codec, Measured(dataset.pictures, model, device, seed),
-            timesteps_from(timesteps, codec, option="--timesteps"), channel, effort, out / dataset.name,
-            command_of(ctx), machine(device, jobs), fresh, notes=list(dataset.notes),
-        )  # fmt: skip
+            dataset,
+            codec,
+            Measured(dataset.pictures, ModelSource(model, device), seed),
+            timesteps_from(timesteps, codec, option="--timesteps"),
+            channel,
+            effort,
+            out / dataset.name,
+            command_of(ctx),
+            machine(device, jobs),
+            fresh,
+            notes=list(dataset.notes),
+        )
         adders = {
-            "bound": benchmark.add_bound, "codec": benchmark.add_codec, "true-sampling": benchmark.add_true_sampling,
-            "poisson": lambda: benchmark.add_poisson(poisson_limit), "lossless": benchmark.add_lossless,
+            "bound": benchmark.add_bound,
+            "codec": benchmark.add_codec,
+            "true-sampling": benchmark.add_true_sampling,
+            "poisson": lambda: benchmark.add_poisson(poisson_limit),
+            "lossless": benchmark.add_lossless,
             "peers": benchmark.add_peers,
-        }  # fmt: skip
+        }
         if find_spec("piq") is None:
             benchmark.notes.append(f"MS-SSIM is left out: {PIQ_HINT}")
         for part in chosen:
@@ -284,10 +339,12 @@ def main(
         benchmark.run(jobs)
         benchmark.attach_references()
         click.echo(benchmark.report())
-        click.echo(f"{len(dataset.pictures)} pictures of {dataset.name}, seed {seed}: {len(benchmark.points)} points "
-                   f"measured in {time.perf_counter() - begin:.0f} s; results in {benchmark.folder}")  # fmt: skip
+        click.echo(
+            f"{len(dataset.pictures)} pictures of {dataset.name}, seed {seed}: {len(benchmark.points)} points "
+            f"measured in {time.perf_counter() - begin:.0f} s; results in {benchmark.folder}"
+        )
     except DiffCodecError as error:
-        raise click.ClickException(str(error)) from error
+        raise click.ClickException(explain(error) or str(error)) from error
 
 
 def command_of(ctx: click.Context) -> str:

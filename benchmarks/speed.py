@@ -26,15 +26,17 @@ import click
 import numpy as np
 import torch
 
-from diffcodec.checkpoint import default_model
 from diffcodec.codec import DiffusionCodec
+from diffcodec.coding.encoder import Encoder
+from diffcodec.coding.report import Stopwatch
 from diffcodec.diffusion.windows import predict_x_0
 from diffcodec.evaluation.datasets import load_dataset
 from diffcodec.evaluation.provenance import machine, versions
 from diffcodec.evaluation.summary_table import aligned
+from diffcodec.evaluation.true_sampling import TrueSampling
 from diffcodec.images import Picture, read_picture
-from diffcodec.results import Stopwatch
-from diffcodec.tables import LOG_SNR_SCALE
+from diffcodec.model.locations import default_model
+from diffcodec.model.tables import LOG_SNR_SCALE
 
 HERE = Path(__file__).parent
 Row = dict[str, Any]
@@ -63,53 +65,55 @@ def encode(codec: DiffusionCodec, pictures: Sequence[Picture], timestep: int) ->
     """Seconds of a batch, and its files."""
     start = time.perf_counter()
     streams = codec.compress_batch(pictures, timestep=timestep)
-    total = time.perf_counter() - start
-    network, coding = (
-        sum(getattr(stream.report, name) for stream in streams) for name in ("network_seconds", "coding_seconds")
-    )
+    total_s = time.perf_counter() - start
     return {
-        "total": total, "network": network, "coding": coding, "steps": streams[0].report.steps,
+        "total_s": total_s,
+        "network_s": sum(stream.report.network_s for stream in streams),
+        "coding_s": sum(stream.report.coding_s for stream in streams),
+        "steps": streams[0].report.steps,
         "streams": [stream.data for stream in streams],
-    }  # fmt: skip
+    }
 
 
 def decode(codec: DiffusionCodec, streams: Sequence[bytes]) -> Row:
     """Seconds of a batch's files."""
-    watch = Stopwatch()
     start = time.perf_counter()
-    steps = codec.restore_batch(streams, watch=watch)[0].steps
-    total = time.perf_counter() - start
-    return {"total": total, "network": watch.network_s, "coding": watch.coding_s, "steps": steps}
+    restored = codec.decompress_batch(streams)
+    total_s = time.perf_counter() - start
+    return {
+        "total_s": total_s,
+        "network_s": sum(each.network_s for each in restored),
+        "coding_s": sum(each.coding_s for each in restored),
+        "steps": restored[0].steps,
+    }
 
 
 @torch.no_grad()
 def network_alone(codec: DiffusionCodec, pictures: Sequence[Picture], timestep: int) -> Row:
     """Seconds of the evaluations that encoding the batch takes and of nothing else, on the clock and of processors."""
-    level_list = codec.tables.lists[codec.tables.list_for(pictures[0].width * pictures[0].height)]
-    stops = level_list.steps_to(codec.tables.level(timestep))
-    plane = codec.plane_for(pictures[0])
-    x = torch.stack([plane.place(picture.pixels) for picture in pictures])
-    asked = [stop.log_snr / LOG_SNR_SCALE for stop in stops]
+    encoder = Encoder(codec.context_for(pictures[0], TrueSampling()), Stopwatch())
+    trajectory, x_0 = encoder.start(pictures, codec.tables.level(timestep))
+    asked = [stop.log_snr / LOG_SNR_SCALE for _, stop in trajectory.steps()]
     if codec.tables.start is None:
         asked.insert(0, codec.denoiser.config.log_snr_min)
     start, processor = time.perf_counter(), time.process_time()
     for log_snr in asked:
-        predict_x_0(codec.denoiser, x, log_snr)
+        predict_x_0(codec.denoiser, x_0, log_snr)
     return {
-        "total": time.perf_counter() - start, "processor": time.process_time() - processor, "evaluations": len(asked)
-    }  # fmt: skip
+        "total_s": time.perf_counter() - start,
+        "processor_s": time.process_time() - processor,
+        "evaluations": len(asked),
+    }
 
 
 def measure_batch(codec: DiffusionCodec, count: int, timestep: int, rounds: int) -> Row:
     """Encoding a batch of small pictures, decoding its files, and the encoder's evaluations alone."""
     pictures = small_pictures(count)
-    encoded = fastest(partial(encode, codec, pictures, timestep), rounds, "total")
+    encoded = fastest(partial(encode, codec, pictures, timestep), rounds, "total_s")
     streams = encoded.pop("streams")
-    decoded = fastest(partial(decode, codec, streams), rounds, "total")
-    alone = fastest(partial(network_alone, codec, pictures, timestep), rounds, "total")
-    return {
-        "images": count, "timestep": timestep, "encode": encoded, "decode": decoded, "network_alone": alone,
-    }  # fmt: skip
+    decoded = fastest(partial(decode, codec, streams), rounds, "total_s")
+    alone = fastest(partial(network_alone, codec, pictures, timestep), rounds, "total_s")
+    return {"images": count, "timestep": timestep, "encode": encoded, "decode": decoded, "network_alone": alone}
 
 
 def measure_size(model: str, size: tuple[int, int], timestep: int, threads: int) -> Row:
@@ -122,11 +126,17 @@ def measure_size(model: str, size: tuple[int, int], timestep: int, threads: int)
     streams, encode_peak = encoded.pop("streams"), resident_bytes("VmHWM")
     decoded = decode(codec, streams)
     return {
-        "width": size[0], "height": size[1], "model": codec.checkpoint.card.name, "timestep": timestep,
-        "file_bytes": len(streams[0]), "encode": encoded, "decode": decoded, "start_bytes": before,
+        "width": size[0],
+        "height": size[1],
+        "model": codec.model.card.name,
+        "timestep": timestep,
+        "file_bytes": len(streams[0]),
+        "encode": encoded,
+        "decode": decoded,
+        "start_bytes": before,
         "encode_peak_bytes": encode_peak,
         "peak_bytes": resident_bytes("VmHWM"),
-    }  # fmt: skip
+    }
 
 
 def resident_bytes(field: str) -> int:
@@ -152,9 +162,9 @@ def compare(models: Sequence[str], size: tuple[int, int], timestep: int, rounds:
             encoded = encode(codec, [picture], timestep)
             streams = encoded.pop("streams")
             for name, row in (("encode", encoded), ("decode", decode(codec, streams))):
-                found[name] = min(found.get(name, row), row, key=lambda row: float(row["total"]))
+                found[name] = min(found.get(name, row), row, key=lambda row: float(row["total_s"]))
     return [
-        {"model": codec.checkpoint.card.name, "width": size[0], "height": size[1], "timestep": timestep, **found}
+        {"model": codec.model.card.name, "width": size[0], "height": size[1], "timestep": timestep, **found}
         for codec, found in zip(codecs, best, strict=True)
     ]
 
@@ -162,9 +172,12 @@ def compare(models: Sequence[str], size: tuple[int, int], timestep: int, rounds:
 def times(row: Row) -> list[str]:
     """Total, per step, network and coding seconds, and the ratio of the last two."""
     return [
-        f"{row['total']:.3f}", f"{1000 * row['total'] / row['steps']:.1f}", f"{row['network']:.3f}",
-        f"{row['coding']:.3f}", f"{row['coding'] / row['network']:.1%}" if row["network"] else "-",
-    ]  # fmt: skip
+        f"{row['total_s']:.3f}",
+        f"{1000 * row['total_s'] / row['steps']:.1f}",
+        f"{row['network_s']:.3f}",
+        f"{row['coding_s']:.3f}",
+        f"{row['coding_s'] / row['network_s']:.1%}" if row["network_s"] else "-",
+    ]
 
 
 TIMES = ("s", "ms/step", "network", "coding", "coding/network")
@@ -174,10 +187,10 @@ def batch_table(rows: Sequence[Row]) -> str:
     """Batches of small pictures."""
     lines = []
     for row in rows:
-        alone = row["network_alone"]["total"]
+        alone_s = row["network_alone"]["total_s"]
         for name in ("encode", "decode"):
             part = row[name]
-            ratios = f"{row['images'] / part['total']:.2f}", f"{alone:.3f}", f"{part['total'] / alone:.2f}"
+            ratios = f"{row['images'] / part['total_s']:.2f}", f"{alone_s:.3f}", f"{part['total_s'] / alone_s:.2f}"
             lines.append([name, str(row["images"]), str(row["timestep"]), str(part["steps"]), *times(part), *ratios])
     return aligned([("", "batch", "t", "steps", *TIMES, "images/s", "network alone", "s/alone"), *lines])
 
@@ -197,10 +210,17 @@ def size_table(rows: Sequence[Row]) -> str:
 def comparison_table(rows: Sequence[Row]) -> str:
     """Models in turns."""
     lines = [
-        [name, row["model"], f"{row['width']}x{row['height']}", str(row["timestep"]), str(row[name]["steps"]),
-         *times(row[name])]
-        for row in rows for name in ("encode", "decode")
-    ]  # fmt: skip
+        [
+            name,
+            row["model"],
+            f"{row['width']}x{row['height']}",
+            str(row["timestep"]),
+            str(row[name]["steps"]),
+            *times(row[name]),
+        ]
+        for row in rows
+        for name in ("encode", "decode")
+    ]
     return aligned([("", "model", "size", "t", "steps", *TIMES), *lines])
 
 
@@ -216,21 +236,37 @@ def parse_size(text: str) -> tuple[int, int]:
 
 
 @click.command()
-@click.option("--sizes", default="32x32,128x128,256x256,512x512,768x512,1024x1024,2048x2048", show_default=True,
-              help="Width x height of single pictures; none if empty.")  # fmt: skip
+@click.option(
+    "--sizes",
+    default="32x32,128x128,256x256,512x512,768x512,1024x1024,2048x2048",
+    show_default=True,
+    help="Width x height of single pictures; none if empty.",
+)
 @click.option("--timesteps", default="1", show_default=True, help="Of batches, and of the comparison.")
 @click.option("--batches", default="1,16,64", show_default=True, help="Numbers of 32 x 32 images; none if empty.")
-@click.option("--limit", type=click.IntRange(1), default=1 << 23, show_default=True,
-              help="A size with more pixels times steps takes the first timestep with fewer.")  # fmt: skip
+@click.option(
+    "--limit",
+    type=click.IntRange(1),
+    default=1 << 23,
+    show_default=True,
+    help="A size with more pixels times steps takes the first timestep with fewer.",
+)
 @click.option("--rounds", type=click.IntRange(1), default=2, show_default=True, help="The fastest counts.")
 @click.option("--threads", type=click.IntRange(1), default=2, show_default=True)
 @click.option("--model", help="Bundled model or model file.  [default: the bundled one for the size]")
 @click.option("--compare", "others", multiple=True, help="A model to time in turns with --model, at --sizes.")
 @click.option("--out", type=click.Path(path_type=Path), default=HERE / "results" / "speed.json", show_default=True)
 def main(
-    sizes: str, timesteps: str, batches: str, limit: int, rounds: int, threads: int, model: str | None,
-    others: tuple[str, ...], out: Path,
-) -> None:  # fmt: skip
+    sizes: str,
+    timesteps: str,
+    batches: str,
+    limit: int,
+    rounds: int,
+    threads: int,
+    model: str | None,
+    others: tuple[str, ...],
+    out: Path,
+) -> None:
     """Measure seconds and memory."""
     begin = time.perf_counter()
     torch.set_num_threads(threads)
@@ -238,10 +274,16 @@ def main(
     wanted_timesteps = [int(t) for t in timesteps.split(",")]
     codec = DiffusionCodec.from_pretrained(model)
     result: Row = {
-        "command": "python benchmarks/speed.py", "model": codec.checkpoint.card.name, "threads": threads,
-        "machine": machine("cpu", 1), "versions": versions(["torch", "numpy"]), "rounds": rounds,
-        "batches": [], "sizes": [], "comparison": [],
-    }  # fmt: skip
+        "command": "python benchmarks/speed.py",
+        "model": codec.model.card.name,
+        "threads": threads,
+        "machine": machine("cpu", 1),
+        "versions": versions(["torch", "numpy"]),
+        "rounds": rounds,
+        "batches": [],
+        "sizes": [],
+        "comparison": [],
+    }
     if others:
         for size in wanted_sizes:
             for timestep in wanted_timesteps:
@@ -267,7 +309,7 @@ def main(
 
 
 def affordable_timestep(codec: DiffusionCodec, size: tuple[int, int], timestep: int, limit: int) -> int:
-    """The first t from `timestep` on whose walk has at most `limit` pixels times steps; T if there is none."""
+    """The first t from `timestep` on whose trajectory has at most `limit` pixels times steps; T if there is none."""
     pixels = math.prod(size)
     level_list = codec.tables.lists[codec.tables.list_for(pixels)]
     last = len(codec.tables.timesteps)

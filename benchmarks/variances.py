@@ -28,12 +28,14 @@ from step_variances.rows import STATIC, Row, all_rows
 from torch import Tensor
 from tqdm import tqdm
 
+from diffcodec.cli.failures import explain
 from diffcodec.codec import DiffusionCodec
 from diffcodec.diffusion.denoiser import Denoiser
+from diffcodec.diffusion.units import to_unit
 from diffcodec.errors import ConfigError, DiffCodecError
 from diffcodec.evaluation.provenance import versions
 from diffcodec.files import atomic_write
-from diffcodec.training.data import load_images, to_unit
+from diffcodec.training.data import load_images
 
 HERE = Path(__file__).parent
 BOTTOM = -8.0
@@ -137,9 +139,19 @@ def parse_steps(text: str, points: int) -> list[int]:
 
 
 def run(
-    data: str, limit: int, calibration: str | None, tables_from: int, model: str | None, points: int, steps: str,
-    heads: Sequence[Path], head_seconds: float, head_block: int, head_loss: str, save_head: Path | None,
-) -> dict[str, Any]:  # fmt: skip
+    data: str,
+    limit: int,
+    calibration: str | None,
+    tables_from: int,
+    model: str | None,
+    points: int,
+    steps: str,
+    heads: Sequence[Path],
+    head_seconds: float,
+    head_block: int,
+    head_loss: str,
+    save_head: Path | None,
+) -> dict[str, Any]:
     """The result of the benchmark; arguments as on the command line."""
     begin = time.perf_counter()
     if calibration is None:
@@ -165,11 +177,16 @@ def run(
             for seed, pictures in enumerate((for_tables, images))
         )
     return {
-        "command": "python benchmarks/variances.py", "model": codec.checkpoint.card.name, "images": len(images),
-        "calibration_images": len(for_tables), "points": points, "dims": images[0].numel(),
+        "command": "python benchmarks/variances.py",
+        "model": codec.model.card.name,
+        "images": len(images),
+        "calibration_images": len(for_tables),
+        "points": points,
+        "dims": images[0].numel(),
         "versions": versions(("torch", "numpy", "scipy")),
-        **compare(measured, test, loaded, counts), "seconds": time.perf_counter() - begin,
-    }  # fmt: skip
+        **compare(measured, test, loaded, counts),
+        "seconds": time.perf_counter() - begin,
+    }
 
 
 @click.command()
@@ -223,7 +240,7 @@ def main(out: Path, **options: Any) -> None:
         with atomic_write(out, overwrite=True) as file:
             file.write((json.dumps(result, indent=1) + "\n").encode())
     except DiffCodecError as error:
-        raise click.ClickException(str(error)) from error
+        raise click.ClickException(explain(error) or str(error)) from error
     click.echo(table(result["rows"], list(result["rows"][STATIC])))
     click.echo(f"reference: {result['reference_bits'] / result['dims']:.4f} bits/dim")
     click.echo(f"wrote {out} after {result['seconds']:.0f} s")

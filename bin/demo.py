@@ -10,8 +10,9 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from diffcodec import DiffusionCodec, Picture, read_picture, write_picture
-from diffcodec.checkpoint import default_model
 from diffcodec.images import picture_to_pil
+from diffcodec.images.error import psnr_db, squared_error
+from diffcodec.model.locations import default_model
 
 ROOT = Path(__file__).parent.parent
 TIMESTEPS = (300, 100, 20, 1)
@@ -34,10 +35,10 @@ def mosaic(pictures: list[Picture]) -> Image.Image:
     return image.resize((SIDE, SIDE), Image.Resampling.NEAREST)
 
 
-def psnr_db(original: list[Picture], restored: list[Picture]) -> float:
-    """Peak signal-to-noise ratio over all pictures together, in dB."""
-    errors = [np.mean((a.pixels.astype(float) - b.pixels) ** 2) for a, b in zip(original, restored, strict=True)]
-    return float(10 * np.log10(255**2 / np.mean(errors)))
+def psnr_of_all(original: list[Picture], restored: list[Picture]) -> float:
+    """PSNR over all pictures together, in dB."""
+    pairs = zip(original, restored, strict=True)
+    return psnr_db(float(np.mean([squared_error(before.pixels, after.pixels) for before, after in pairs])))
 
 
 def draw(columns: list[tuple[str, list[tuple[Image.Image, str]]]]) -> Image.Image:
@@ -68,10 +69,19 @@ def main(out: Path, model: str | None) -> None:
         name: DiffusionCodec.from_pretrained(model or default_model(pictures[0].width, pictures[0].height))
         for name, pictures in groups.items()
     }
-    columns = [("original", [(picture_to_pil(photo), "192 x 192, 110592 bytes"),
-                             (mosaic(groups["cifar10"]), "9 of 32 x 32, 3072 bytes each")])]  # fmt: skip
-    click.echo(f"{'pictures':>8}  {'t':>4}  {'bytes each':>10}  {'bpp':>7}  {'PSNR dB':>7}  {'compress s':>10}  "
-               f"{'restore s':>9}")  # fmt: skip
+    columns = [
+        (
+            "original",
+            [
+                (picture_to_pil(photo), "192 x 192, 110592 bytes"),
+                (mosaic(groups["cifar10"]), "9 of 32 x 32, 3072 bytes each"),
+            ],
+        )
+    ]
+    click.echo(
+        f"{'pictures':>8}  {'t':>4}  {'bytes each':>10}  {'bpp':>7}  {'PSNR dB':>7}  {'compress s':>10}  "
+        f"{'restore s':>9}"
+    )
     for timestep in TIMESTEPS:
         cells = []
         for name, pictures in groups.items():
@@ -81,12 +91,14 @@ def main(out: Path, model: str | None) -> None:
             paths = [out / f"{name}-{index}-t{timestep}.dfc" for index in range(len(streams))]
             for stream, path in zip(streams, paths, strict=True):
                 stream.save(path, overwrite=True)
-            restored = codec.decompress_batch([path.read_bytes() for path in paths])
+            restored = [each.picture for each in codec.decompress_batch([path.read_bytes() for path in paths])]
             done = time.perf_counter()
             size = float(np.mean([len(stream.data) for stream in streams]))
-            bpp, psnr = float(np.mean([stream.report.bpp for stream in streams])), psnr_db(pictures, restored)
-            click.echo(f"{name:>8}  {timestep:>4}  {size:>10.0f}  {bpp:>7.3f}  {psnr:>7.2f}  "
-                       f"{compressed - begin:>10.1f}  {done - compressed:>9.1f}")  # fmt: skip
+            bpp, psnr = float(np.mean([stream.report.bpp for stream in streams])), psnr_of_all(pictures, restored)
+            click.echo(
+                f"{name:>8}  {timestep:>4}  {size:>10.0f}  {bpp:>7.3f}  {psnr:>7.2f}  "
+                f"{compressed - begin:>10.1f}  {done - compressed:>9.1f}"
+            )
             image = picture_to_pil(restored[0]) if name == "photo" else mosaic(restored)
             cells.append((image, f"{size:.0f} bytes, {bpp:.2f} bpp\n{psnr:.1f} dB"))
         columns.append((f"t = {timestep}", cells))

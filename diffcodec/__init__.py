@@ -12,23 +12,25 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from diffcodec.checkpoint import Checkpoint, load_checkpoint
     from diffcodec.codec import DiffusionCodec
-    from diffcodec.decoders import Decoder
+    from diffcodec.coding.reconstruction import Reconstruction
+    from diffcodec.coding.report import Bitstream, Report, Restoration
+    from diffcodec.coding.stream import ParsedStream
+    from diffcodec.coding.targets import Target
     from diffcodec.images import Picture, read_picture, write_picture
-    from diffcodec.results import Bitstream, Preview, Report
-    from diffcodec.targets import Target
+    from diffcodec.model.checkpoint import Checkpoint, load_checkpoint
 
-__version__ = "0.5.0"
+__version__ = "0.6.0.dev0"
 
 __all__ = [
     "Bitstream",
     "Checkpoint",
-    "Decoder",
     "DiffusionCodec",
+    "ParsedStream",
     "Picture",
-    "Preview",
+    "Reconstruction",
     "Report",
+    "Restoration",
     "Target",
     "__version__",
     "load_checkpoint",
@@ -38,14 +40,15 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Public names are imported on first use: `import diffcodec` and `diffcodec --help` do not wait for torch."""
+    """Import public names on first use, so that `import diffcodec` and `diffcodec --help` do not load torch."""
     modules = {
         "codec": ("DiffusionCodec",),
-        "decoders": ("Decoder",),
-        "results": ("Bitstream", "Preview", "Report"),
-        "checkpoint": ("Checkpoint", "load_checkpoint"),
+        "coding.reconstruction": ("Reconstruction",),
+        "coding.report": ("Bitstream", "Report", "Restoration"),
+        "model.checkpoint": ("Checkpoint", "load_checkpoint"),
         "images": ("Picture", "read_picture", "write_picture"),
-        "targets": ("Target",),
+        "coding.stream": ("ParsedStream",),
+        "coding.targets": ("Target",),
     }
     for module, names in modules.items():
         if name in names:

@@ -1,6 +1,6 @@
-"""Our networks as a component of diffusers' pipelines, for those that `UNet2DModel` cannot express.
+"""Our networks that `UNet2DModel` cannot express, as a component of diffusers' pipelines.
 
-Import this module before loading a folder that `diffcodec export --diffusers` wrote of such a network:
+Import this module before loading a folder of such a network, written by `diffcodec export --diffusers`:
 
 >>> import diffcodec.diffusers_model
 >>> pipeline = diffusers.DDPMPipeline.from_pretrained("folder")
@@ -19,11 +19,11 @@ from torch import Tensor
 from diffcodec.config import ModelConfig
 from diffcodec.diffusion.denoiser import Denoiser, alpha_sigma
 
-__all__ = ["ConfigMixin", "DiffcodecModel", "ModelMixin"]  # diffusers looks for the bases where the class is
+__all__ = ["ConfigMixin", "DiffcodecModel", "ModelMixin"]  # diffusers looks for the bases in this module
 
 
 class DiffcodecModel(ModelMixin, ConfigMixin):  # type: ignore[misc]
-    """A denoiser that answers as `UNet2DModel` does.
+    """A denoiser with the interface of `UNet2DModel`.
 
     Args:
         model: its configuration, as JSON.
@@ -35,17 +35,17 @@ class DiffcodecModel(ModelMixin, ConfigMixin):  # type: ignore[misc]
         super().__init__()
         config = ModelConfig.from_dict(dict(model))
         self.denoiser = Denoiser(config)
-        self.register_to_config(in_channels=config.network.image_channels)  # pipelines ask for it
+        self.register_to_config(in_channels=config.network.image_channels)  # pipelines read it
 
     def forward(
         self, sample: Tensor, timestep: Tensor | float, return_dict: bool = True
     ) -> UNet2DOutput | tuple[Tensor]:
-        """The noise in pictures, and where the model learns its variances where these lie (-1 to 1).
+        """The noise in pictures and, if variances are learned, the variance mix (-1 to 1).
 
         Args:
             sample: x_t, (B, C, H, W).
-            timestep: one for all, or (B,), from 0 to T - 1 as diffusers counts.
-            return_dict: whether to return an object, as is usual there.
+            timestep: one for all, or (B,), from 0 to T - 1 as in diffusers.
+            return_dict: whether to return an object, as is usual in diffusers.
 
         Returns:
             `sample`: (B, C, H, W), or (B, 2 C, H, W) with variances.

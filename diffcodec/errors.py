@@ -1,24 +1,36 @@
-"""The exception tree: everything that diffcodec raises on purpose about its input.
+"""The exceptions that diffcodec raises about its input.
 
-Messages name the file where one is known, what was expected, what was found and what to do about it.
-The command line turns every `DiffCodecError` into one line on stderr and exit code 1.
+Messages name the file, if one is known, what was expected, what was found and how to fix it. They name no command-line
+option: `parameters` names what the caller may change, and the command line adds the options.
 """
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 
 class DiffCodecError(Exception):
-    """Base of all errors about input: catch this one to catch them all."""
+    """Base of all errors about input.
+
+    Args:
+        message: for people.
+        parameters: names of parameters that may be changed to avoid the error.
+    """
+
+    def __init__(self, message: str = "", *, parameters: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.parameters = tuple(parameters)
 
 
 class ConfigError(DiffCodecError):
-    """A configuration, option or combination of options makes no sense."""
+    """A configuration, option or combination of options is invalid."""
 
 
 class ImageError(DiffCodecError):
-    """A picture cannot be read, or is of a kind that the codec does not take."""
+    """A picture cannot be read, or is of an unsupported kind."""
 
 
 class CheckpointError(DiffCodecError):
-    """A model file is missing, damaged, or lacks what the operation needs."""
+    """A model file is missing or damaged, or lacks data that the operation needs."""
 
 
 class TargetError(DiffCodecError):
@@ -34,7 +46,7 @@ class NotDfcError(StreamError):
 
 
 class UnsupportedVersionError(StreamError):
-    """The stream uses a format version, or a feature, that this release does not know."""
+    """The stream uses a format version or a feature unknown to this release."""
 
 
 class TruncatedStreamError(StreamError):
@@ -50,18 +62,31 @@ class ImageTooLargeError(StreamError):
 
 
 class ModelMismatchError(StreamError):
-    """The stream was made with another model than the one at hand.
+    """The stream was made with a model other than the available ones.
 
     Args:
         needed: fingerprint in the stream, 8 hex digits.
-        available: fingerprints of the models at hand, 8 hex digits each.
+        available: fingerprints of the available models, 8 hex digits each.
         name: the file or stream, for the message.
     """
 
     def __init__(self, needed: str, available: list[str], name: str = "the stream") -> None:
         self.needed = needed
         self.available = available
-        have = f"the model at hand is {available[0]}" if len(available) == 1 else "there is no model here"
+        have = f"the available model is {available[0]}" if len(available) == 1 else "no model is available"
         if len(available) > 1:
-            have = f"the models at hand are {', '.join(available[:-1])} and {available[-1]}"
-        super().__init__(f"{name} was made with model {needed}, but {have}: pass the model that made it with --model")
+            have = f"the available models are {', '.join(available[:-1])} and {available[-1]}"
+        super().__init__(
+            f"{name} was made with model {needed}, but {have}: load the model that made it", parameters=["model"]
+        )
+
+
+@contextmanager
+def naming_stream(name: str) -> Iterator[None]:
+    """Puts the stream's name before errors about its content."""
+    try:
+        yield
+    except CorruptStreamError as error:
+        raise CorruptStreamError(f"{name} is damaged: {error}", parameters=error.parameters) from error
+    except (TruncatedStreamError, UnsupportedVersionError) as error:
+        raise type(error)(f"{name}: {error}", parameters=error.parameters) from error

@@ -1,4 +1,4 @@
-"""Output files that appear whole or not at all."""
+"""Atomic writing of output files."""
 
 import os
 import secrets
@@ -12,13 +12,13 @@ from diffcodec.errors import ConfigError
 
 @contextmanager
 def atomic_write(path: str | Path, overwrite: bool) -> Iterator[BinaryIO]:
-    """Opens a binary file that takes its name only once it is complete and on the disk.
+    """Opens a binary file that gets its name only when it is complete and synced to disk.
 
-    What is written goes to a temporary file in the same directory, which is removed if an exception leaves
-    the `with` block. The file gets the permissions that the umask leaves. A symbolic link is written through.
+    The content goes to a temporary file in the same directory, which is removed if an exception leaves the `with`
+    block. The file's permissions follow the umask. A symbolic link is followed.
 
     Args:
-        path: the file to make.
+        path: the file to write.
         overwrite: whether to replace an existing file.
 
     Yields:
@@ -26,13 +26,13 @@ def atomic_write(path: str | Path, overwrite: bool) -> Iterator[BinaryIO]:
 
     Raises:
         ConfigError: if the file exists (at the start, or by the end) and `overwrite` is false, if it is
-            something else than a file, or if it cannot be written.
+            not a regular file, or if it cannot be written.
     """
     target = Path(os.path.realpath(path))
     _check_target(path, target, overwrite)
     temporary = target.with_name(f".diffcodec-{os.getpid()}-{secrets.token_hex(8)}.tmp")
     try:
-        # Not tempfile.mkstemp: that makes files that only their owner can read.
+        # Not tempfile.mkstemp, whose files only the owner can read.
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
     except OSError as error:
         raise _unwritable(path, error) from error
@@ -46,7 +46,7 @@ def atomic_write(path: str | Path, overwrite: bool) -> Iterator[BinaryIO]:
             except OSError as error:
                 raise _unwritable(path, error) from error
         finally:
-            with suppress(OSError):  # a full disk is full when a file is closed, too
+            with suppress(OSError):  # closing fails on a full disk, too
                 file.close()
         _publish(temporary, target, path, overwrite)
     finally:
@@ -55,11 +55,11 @@ def atomic_write(path: str | Path, overwrite: bool) -> Iterator[BinaryIO]:
 
 
 def remove_unfinished(directory: Path, process: int | None = None) -> None:
-    """Removes what `atomic_write` left in a directory when its process was killed.
+    """Removes temporary files that `atomic_write` left in a directory when its process was killed.
 
     Args:
-        directory: where to look; it need not exist.
-        process: number of the process; None for any, if nobody else is writing there.
+        directory: to clean; it need not exist.
+        process: id of the process; None: of any process, if no other one is writing there.
     """
     for file in directory.glob(f".diffcodec-{'' if process is None else f'{process}-'}*.tmp"):
         with suppress(OSError):
@@ -70,12 +70,12 @@ def _publish(temporary: Path, target: Path, path: str | Path, overwrite: bool) -
     """Gives the temporary file its name."""
     try:
         if not overwrite:
-            # Unlike a rename, a link fails if somebody else has made the file in the meantime.
+            # Unlike a rename, a link fails if another process has created the file in the meantime.
             try:
                 os.link(temporary, target)
             except FileExistsError:
                 raise
-            except OSError:  # a file system without links: only the window of this check is left open
+            except OSError:  # a file system without links: only the race after this check remains
                 _check_target(path, target, overwrite)
                 os.replace(temporary, target)
         else:
@@ -88,7 +88,7 @@ def _publish(temporary: Path, target: Path, path: str | Path, overwrite: bool) -
 
 
 def _sync_directory(directory: Path) -> None:
-    """Puts the new name on the disk, where the system can do that."""
+    """Syncs the new name to disk, if the system supports that."""
     with suppress(OSError):
         descriptor = os.open(directory, os.O_RDONLY)
         try:
@@ -98,7 +98,7 @@ def _sync_directory(directory: Path) -> None:
 
 
 def _check_target(path: str | Path, target: Path, overwrite: bool) -> None:
-    # os.path answers False where Path would raise: for names that are too long, or out of reach.
+    # os.path returns False where Path would raise: for names that are too long, or inaccessible.
     if os.path.isdir(target):
         raise ConfigError(f"{path} is a directory: name a file in it")
     if not os.path.exists(target):
@@ -110,11 +110,11 @@ def _check_target(path: str | Path, target: Path, overwrite: bool) -> None:
 
 
 def _exists(path: str | Path) -> ConfigError:
-    return ConfigError(f"{path} exists: pass --force to overwrite it")
+    return ConfigError(f"{path} exists: allow overwriting, or name another file", parameters=["overwrite"])
 
 
 def _unwritable(path: str | Path, error: OSError) -> ConfigError:
     directory = Path(path).parent
     if isinstance(error, FileNotFoundError) and not os.path.isdir(directory):
-        return ConfigError(f"{path} cannot be written: the directory {directory} does not exist; make it first")
+        return ConfigError(f"{path} cannot be written: the directory {directory} does not exist; create it first")
     return ConfigError(f"{path} cannot be written: {error.strerror or error}")

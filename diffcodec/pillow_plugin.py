@@ -4,11 +4,11 @@
 >>> from PIL import Image
 >>> image = Image.open("photo.png")
 >>> image.save("photo.dfc", timestep=50)
->>> Image.open("photo.dfc").size  # the network is loaded when pixels are asked for
+>>> Image.open("photo.dfc").size  # the network is loaded when pixels are accessed
 (192, 192)
 
-What can be passed to `save` is in docs/pictures.md. Errors are those that Pillow's users expect: OSError for files,
-ValueError for options; what diffcodec raised is their `__cause__`.
+docs/pictures.md lists the options of `save`. Errors are those that Pillow's users expect: OSError for files,
+ValueError for options; their `__cause__` is diffcodec's exception.
 """
 
 from __future__ import annotations
@@ -16,57 +16,61 @@ from __future__ import annotations
 import io
 import os
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from threading import Lock
 from typing import IO, TYPE_CHECKING, Any
 
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-from diffcodec.bitstream.container import DEFAULT_MAX_PIXELS, read_container, read_partial
+from diffcodec.bitstream.container import read_container, read_partial
 from diffcodec.bitstream.layout import MAGIC, MAX_HEADER_BYTES, read_header
+from diffcodec.coding.stream import ParsedStream
+from diffcodec.coding.targets import DEFAULT_TIMESTEP, Target
+from diffcodec.config import DEFAULT_MAX_PIXELS
 from diffcodec.errors import ConfigError, DiffCodecError, StreamError, TargetError
 from diffcodec.images import picture_from_pil, picture_to_pil
 from diffcodec.images.exif import MARKER
-from diffcodec.metadata import Metadata
-from diffcodec.targets import DEFAULT_TIMESTEP, Target
+from diffcodec.images.metadata import Metadata
+from diffcodec.model.description import describe_file, find_bundled
+from diffcodec.model.locations import default_model, find_model
 
 if TYPE_CHECKING:
     from PIL._imaging import PixelAccess
 
     from diffcodec.codec import DiffusionCodec
-    from diffcodec.decoders import DecoderKind
+    from diffcodec.coding.reconstruction import ReconstructionKind
 
 FORMAT = "DFC"
 
-_INSTEAD_OF_OPTIONS = {
-    "with --partial": "with ImageFile.LOAD_TRUNCATED_IMAGES",
-    "with --model": "as the image's attribute `model`",
-}
-"""What messages recommend on the command line, and what there is for it here."""
+_SETTINGS = {"partial": "ImageFile.LOAD_TRUNCATED_IMAGES", "model": "the image's attribute `model`"}
+"""How to set parameters that errors name."""
 
 _TARGETS = {"max_bytes": Target.bytes, "max_bpp": Target.bpp, "psnr": Target.psnr}
 _FOREIGN_OPTIONS = {"quality", "lossless"}
-"""Of other formats; those that are ignored here say nothing of how much is lost."""
+"""Options of other formats that would set the quality. They are refused; all other foreign options are ignored."""
 
 _CODEC_OPTIONS = ("channel", "effort", "seed", "steps")
 
 
 class DfcImageFile(ImageFile.ImageFile):
-    """A .dfc file as a Pillow image: size, mode and `info` are those of its header, pixels are restored when needed.
+    """A .dfc file as a Pillow image: size, mode and `info` are from its header, pixels are restored on demand.
+
+    Set the attributes before pixels are accessed.
 
     Attributes:
-        timestep: set before pixels are asked for, a coarser version is restored: the last level that is not finer.
-        decoder: likewise, what makes a picture of the noisy state at the file's end: `mean`, `flow` or `ancestral`.
-        model: likewise, the model that made the file, if it is none of the bundled ones.
+        timestep: restore a coarser version: the last level that is not finer.
+        decoder: how to make a picture from the noisy state at the file's end: `mean`, `flow` or `ancestral`.
+        model: the model that made the file, if it is not a bundled one.
     """
 
     format = FORMAT
     format_description = "diffcodec"
     timestep: int | None = None
-    decoder: DecoderKind = "mean"
+    decoder: ReconstructionKind = "mean"
     model: str | None = None
-    _is_restored = True  # of an image that has been unpickled
+    _is_restored = True  # for images that have been unpickled
 
     def _open(self) -> None:
         assert self.fp is not None
@@ -78,11 +82,9 @@ class DfcImageFile(ImageFile.ImageFile):
         self._mode = header.colour.name + ("" if stream.alpha_bytes is None else "A")
         self._size = header.width, header.height
         self._is_restored = False
-        self.info |= {
-            "timestep": header.timestep, "model": header.fingerprint.hex(), "file_bytes": stream.total_bytes,
-        }  # fmt: skip
+        self.info |= {"timestep": header.timestep, "model": header.fingerprint.hex(), "file_bytes": stream.total_bytes}
         if stream.metadata_bytes is not None:
-            with suppress(StreamError):  # damage is told of when pixels are asked for
+            with suppress(StreamError):  # damage is reported when pixels are accessed
                 packet = read_partial(self._data(), max_pixels=self._max_pixels).container.metadata
                 metadata = Metadata.from_bytes(packet or b"")
                 items = {"icc_profile": metadata.icc_profile, "exif": metadata.exif}
@@ -94,7 +96,7 @@ class DfcImageFile(ImageFile.ImageFile):
 
     @property
     def _max_pixels(self) -> int:
-        """Pillow has a limit of its own, which it has checked."""
+        """No further limit: Pillow has already checked its own."""
         return max(self.width * self.height, DEFAULT_MAX_PIXELS)
 
     def _data(self) -> bytes:
@@ -105,7 +107,7 @@ class DfcImageFile(ImageFile.ImageFile):
         return self.fp.read()
 
     def verify(self) -> None:
-        """Check the file's length and checksums, without restoring the picture; then it must be opened again.
+        """Check the file's length and checksums without restoring the picture. It must be reopened afterwards.
 
         Raises:
             OSError: if they are wrong.
@@ -115,11 +117,11 @@ class DfcImageFile(ImageFile.ImageFile):
         super().verify()
 
     def load(self) -> PixelAccess | None:
-        """Restore the picture, if that has not been done.
+        """Restore the picture, if it is not restored yet.
 
         Raises:
-            OSError: if the file is damaged, or its model is not at hand. If it is cut, and
-                `ImageFile.LOAD_TRUNCATED_IMAGES` is set, what comes before the cut is restored.
+            OSError: if the file is damaged, or its model is not available. If it is cut, and
+                `ImageFile.LOAD_TRUNCATED_IMAGES` is set, it is restored up to the cut.
             ValueError: if the file has no such timestep or decoder.
         """
         if not self._is_restored:
@@ -132,47 +134,43 @@ class DfcImageFile(ImageFile.ImageFile):
         return super().load()
 
     def _restored(self) -> Image.Image:
-        from diffcodec.codec import DiffusionCodec
-
-        data, name = self._data(), self._name
-
-        def load_codec() -> DiffusionCodec:
-            return (
-                DiffusionCodec.from_pretrained(self.model) if self.model else DiffusionCodec.for_stream(data, name=name)
+        with _pillow_errors():
+            stream = ParsedStream.parse(
+                self._data(), partial=ImageFile.LOAD_TRUNCATED_IMAGES, max_pixels=self._max_pixels, name=self._name
             )
-
-        with _pillow_errors(), _CODECS.borrow(str(self.model or self.info["model"]), load_codec) as codec:
-            preview = codec.restore(
-                data, timestep=self.timestep, decoder=self.decoder, partial=ImageFile.LOAD_TRUNCATED_IMAGES,
-                max_pixels=self._max_pixels, name=name,
-            )  # fmt: skip
-        self.info["timestep"] = preview.timestep
-        if preview.problem is not None:
-            warnings.warn(f"{name} {preview.problem}: this is step {preview.step} of {preview.steps}", stacklevel=3)
-        image = picture_to_pil(preview.picture)
+            model = find_bundled(stream.header.fingerprint, stream.name) if self.model is None else self.model
+            with _CODECS.borrow(model) as codec:
+                restored = codec.decompress(stream, timestep=self.timestep, reconstruction=self.decoder)
+        self.info["timestep"] = restored.timestep
+        if restored.problem is not None:
+            warnings.warn(
+                f"{self._name} {restored.problem}: this is step {restored.step} of {restored.steps}", stacklevel=3
+            )
+        image = picture_to_pil(restored.picture)
         if image.mode != self.mode:
-            image.putalpha(255)  # the alpha plane was behind the cut
+            image.putalpha(255)  # the alpha plane is missing from the cut file
         return image
 
 
 class _Codecs:
-    """The codecs that were used last, for one thread at a time: a network takes all cores anyway."""
+    """Cache of the last used codecs, for one thread at a time: a network uses all cores anyway."""
 
     MOST = 4
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._codecs: dict[str, DiffusionCodec] = {}  # by fingerprint, the newest last
-        self._fingerprints: dict[str, str] = {}
+        self._codecs: dict[Hashable, DiffusionCodec] = {}  # the newest last
 
     @contextmanager
-    def borrow(self, model: str, load: Callable[[], DiffusionCodec]) -> Iterator[DiffusionCodec]:
-        """The codec of a model, which is named or known by its fingerprint; loaded if need be."""
+    def borrow(self, model: str | Path) -> Iterator[DiffusionCodec]:
+        """The codec of a model, loaded if it is not cached or its file has changed."""
+        from diffcodec.codec import DiffusionCodec
+
+        path = find_model(model)
+        key = path, describe_file(path).fingerprint if path.is_file() else None
         with self._lock:
-            codec = self._codecs.pop(self._fingerprints.get(model, model), None) or load()
-            self._fingerprints[model] = fingerprint = codec.fingerprint.hex()
-            self._codecs.pop(fingerprint, None)
-            self._codecs[fingerprint] = codec
+            codec = self._codecs.pop(key, None) or DiffusionCodec.from_pretrained(path)
+            self._codecs[key] = codec
             if len(self._codecs) > self.MOST:
                 del self._codecs[next(iter(self._codecs))]
             yield codec
@@ -183,28 +181,23 @@ _CODECS = _Codecs()
 
 @contextmanager
 def _pillow_errors() -> Iterator[None]:
-    """Errors of diffcodec as Pillow's users expect them."""
+    """Turns errors of diffcodec into those that Pillow's users expect."""
     try:
         yield
     except (ConfigError, TargetError) as error:
         raise ValueError(str(error)) from error
     except DiffCodecError as error:
-        message = str(error)
-        for option, attribute in _INSTEAD_OF_OPTIONS.items():
-            message = message.replace(option, attribute)
-        raise OSError(message) from error
+        settings = [_SETTINGS[name] for name in error.parameters if name in _SETTINGS]
+        raise OSError(f"{error} ({' or '.join(settings)})" if settings else str(error)) from error
 
 
 def _save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
-    """Writes an image, as `Image.save` asks for it.
+    """Writes an image, for `Image.save`.
 
     Raises:
         OSError: if its mode cannot be written.
-        ValueError: if the options do not fit together, or no file meets them.
+        ValueError: if options contradict each other, or no file meets them.
     """
-    from diffcodec.checkpoint import default_model
-    from diffcodec.codec import DiffusionCodec
-
     options: Mapping[str, Any] = getattr(image, "encoderinfo", {})
     if foreign := sorted(_FOREIGN_OPTIONS & set(options)):
         raise ValueError(
@@ -218,12 +211,13 @@ def _save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
     model = options.get("model") or default_model(*image.size)
     with _pillow_errors():
         picture = picture_from_pil(
-            _with_profile(image, options), keep="metadata" if "icc_profile" in options else "meaning",
+            _with_profile(image, options),
+            keep="metadata" if "icc_profile" in options else "meaning",
             exif=_exif_block(options.get("exif")),
-        )  # fmt: skip
+        )
         for note in picture.notes:
             warnings.warn(f"{os.fsdecode(filename) or 'the image'}: {note}", stacklevel=3)
-        with _CODECS.borrow(str(model), lambda: DiffusionCodec.from_pretrained(model)) as codec:
+        with _CODECS.borrow(model) as codec:
             stream = codec.compress(
                 picture,
                 timestep=value if goal == "timestep" else None,
@@ -234,7 +228,7 @@ def _save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
 
 
 def _with_profile(image: Image.Image, options: Mapping[str, Any]) -> Image.Image:
-    """The image with the colour profile that the options name, if they do."""
+    """The image, with the colour profile of the options if they have one."""
     if "icc_profile" in options:
         image = image.copy()
         image.info["icc_profile"] = options["icc_profile"]
@@ -242,10 +236,10 @@ def _with_profile(image: Image.Image, options: Mapping[str, Any]) -> Image.Image
 
 
 def _exif_block(exif: Image.Exif | bytes | None) -> bytes | None:
-    """The EXIF block that the options name, with its marker.
+    """The EXIF block of the options, with its marker.
 
     Raises:
-        ValueError: if it is none.
+        ValueError: if it is not an EXIF block.
     """
     block = exif.tobytes() if isinstance(exif, Image.Exif) else exif
     if not block:

@@ -13,13 +13,14 @@ from hypothesis import settings
 from numpy.typing import NDArray
 from PIL import Image
 
-from diffcodec.calibration import calibrate
-from diffcodec.checkpoint import Checkpoint, ModelCard, half_weights
+from diffcodec.calibration.calibrate import calibrate
 from diffcodec.codec import DiffusionCodec
 from diffcodec.config import ModelConfig, UNetConfig
 from diffcodec.diffusion.denoiser import Denoiser
 from diffcodec.images import Picture
-from diffcodec.tables import LevelList
+from diffcodec.model.checkpoint import Checkpoint, half_weights
+from diffcodec.model.model_file import ModelCard
+from diffcodec.model.tables import LevelList
 
 settings.register_profile("shared-machine", deadline=None)
 settings.load_profile("shared-machine")
@@ -32,7 +33,9 @@ def smooth_pixels(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
     phase = rng.uniform(0, 6, (1, 1, 3))
     waves = np.sin(rows[..., None] / 5 + phase) + np.cos(columns[..., None] / 7 - phase)
     edge = 60.0 * (columns > width // 2)[..., None]
-    return np.clip(110 + 35 * waves + edge + rng.normal(0, 3, (height, width, 3)), 0, 255).astype(np.uint8)
+    levels = 110 + 35 * waves + edge + rng.normal(0, 3, (height, width, 3))
+    pixels: NDArray[np.uint8] = np.clip(levels, 0, 255).astype(np.uint8)
+    return pixels
 
 
 def make_tiny_checkpoint(seed: int = 0) -> Checkpoint:
@@ -124,6 +127,11 @@ def assert_same_picture(found: Picture, expected: Picture) -> None:
     if expected.alpha is not None:
         assert found.alpha is not None
         assert np.array_equal(found.alpha, expected.alpha)
+
+
+def largest_difference(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> int:
+    """In grey levels."""
+    return int(np.abs(a.astype(int) - b).max())
 
 
 def with_one_byte_changed(data: bytes) -> Iterator[bytes]:

@@ -12,8 +12,9 @@ from diffcodec.errors import ConfigError
 def test_unknown_and_absent_devices_are_named() -> None:
     assert check_device("cpu").type == "cpu"
     for name in ("warp", "cuda:99"):
-        with pytest.raises(ConfigError, match=f"{name}.*--device cpu"):
+        with pytest.raises(ConfigError, match=f"device '{name}' cannot be used .*: use the CPU$") as caught:
             check_device(name)
+        assert caught.value.parameters == ("device",)
 
 
 def test_tf32_is_off_inside_and_as_before_outside() -> None:

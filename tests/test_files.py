@@ -43,10 +43,11 @@ def test_existing_files_are_kept_unless_forced(tmp_path: Path) -> None:
     path = tmp_path / "a"
     path.write_bytes(b"old")
     with (
-        pytest.raises(ConfigError, match=r"a exists: pass --force to overwrite it"),
+        pytest.raises(ConfigError, match=r"a exists: allow overwriting, or name another file") as caught,
         atomic_write(path, overwrite=False),
     ):
         raise AssertionError("must not get here")
+    assert caught.value.parameters == ("overwrite",)
     assert path.read_bytes() == b"old"
     with atomic_write(path, overwrite=True) as file:
         file.write(b"new")
@@ -106,7 +107,7 @@ def test_impossible_targets_are_explained(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     for path, message in (
         (tmp_path, "is a directory: name a file in it"),
-        (tmp_path / "no" / "a", "no does not exist; make it first"),
+        (tmp_path / "no" / "a", "no does not exist; create it first"),
         (tmp_path / "file" / "a", "Not a directory"),
         (Path(os.devnull), "not a regular file"),
     ):
@@ -124,10 +125,7 @@ def test_a_name_that_is_too_long_is_explained(tmp_path: Path) -> None:
 def test_protected_directories_are_explained(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     try:
-        with (
-            pytest.raises(ConfigError, match="Permission denied"),
-            atomic_write(tmp_path / "a", overwrite=True),
-        ):
+        with pytest.raises(ConfigError, match="Permission denied"), atomic_write(tmp_path / "a", overwrite=True):
             raise AssertionError("must not get here")
     finally:
         tmp_path.chmod(0o700)

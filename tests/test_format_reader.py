@@ -17,7 +17,6 @@ from hypothesis import given
 from numpy.typing import NDArray
 from PIL import Image
 
-from diffcodec import compression
 from diffcodec.bitstream.container import Container, read_container, write_container
 from diffcodec.bitstream.entropy import SymbolReader, SymbolWriter
 from diffcodec.channel import Channel, ChannelId, Groups, StreamKey, make_channel
@@ -25,21 +24,26 @@ from diffcodec.channel.base import MAX_WEIGHT
 from diffcodec.channel.layout import lanes_of
 from diffcodec.channel.poisson import zipf_weights
 from diffcodec.channel.randomness import shared_order
-from diffcodec.checkpoint import Checkpoint, bundled_models
 from diffcodec.codec import DiffusionCodec
+from diffcodec.coding.canvas import GREY, RGB, Canvas
+from diffcodec.coding.signals import ColourPictures
+from diffcodec.coding.step_plan import TileMessages
+from diffcodec.coding.step_prior import BandVariances
+from diffcodec.coding.stream import ParsedStream
+from diffcodec.coding.tiling import Tiling, by_shape
 from diffcodec.config import ModelConfig, UNetConfig
 from diffcodec.diffusion.denoiser import Denoiser
 from diffcodec.images import Picture
-from diffcodec.last_step import LastStep
+from diffcodec.lossless.coder import LosslessCoder
 from diffcodec.lossless.context import LATTICES, passes_for
 from diffcodec.lossless.payload import LosslessPayload
 from diffcodec.lossless.residuals import ResidualModel, shares_of_values
 from diffcodec.lossless.rounding import round_alike, round_values
 from diffcodec.lossless.stored import StoredKind
-from diffcodec.messages import TileBatch
-from diffcodec.plane import Plane
-from diffcodec.prior import BandVariances
-from diffcodec.tables import (
+from diffcodec.lossless.tables import ResidualFit
+from diffcodec.model.checkpoint import Checkpoint
+from diffcodec.model.locations import bundled_models
+from diffcodec.model.tables import (
     INFORMATION_FROM,
     INFORMATION_TO,
     LOG_SNR_SCALE,
@@ -47,13 +51,10 @@ from diffcodec.tables import (
     OCTAVE_STEPS,
     Level,
     LevelList,
-    ResidualFit,
     Variances,
 )
-from diffcodec.tiling import Tiling, by_shape
-from diffcodec.transform import BANDS, BlockTransform
-from diffcodec.walk import Walk
-from tests.bitstream.test_container import HEADER, containers
+from tests.bitstream.containers import HEADER, containers
+from tests.coding.parsed import parsed_samples
 from tests.conftest import make_tiny_checkpoint, smooth_pixels
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "format.md"
@@ -84,9 +85,7 @@ def equal_codec(tiny_checkpoint: Checkpoint) -> DiffusionCodec:
         LevelList(each.max_pixels, each.levels, tuple(mse(each.start_of(step)) for step in range(len(each.levels))))
         for each in tables.lists
     )
-    return DiffusionCodec(
-        tiny_checkpoint.with_tables(replace(tables, lists=lists, variances=None, default_steps=0))
-    )  # fmt: skip
+    return DiffusionCodec(tiny_checkpoint.with_tables(replace(tables, lists=lists, variances=None, default_steps=0)))
 
 
 @pytest.fixture(params=["variances", "equal"])
@@ -107,7 +106,10 @@ def message(channel: ChannelId, length: int, chosen: NDArray[np.int64]) -> bytes
 def decoded(
     channel: Channel, dims: int, length: int, seed: int, step: int, payload: bytes, groups: Groups | None = None
 ) -> NDArray[np.float32]:
-    return channel.decode(dims, groups, [length], [StreamKey(seed, step)], [SymbolReader(payload)])[0]
+    sample: NDArray[np.float32] = channel.decode(
+        dims, groups, [length], [StreamKey(seed, step)], [SymbolReader(payload)]
+    )[0]
+    return sample
 
 
 def printed_groups(groups: Groups) -> dict[str, NDArray[Any]]:
@@ -298,30 +300,30 @@ def test_printed_weights_of_indices(printed: dict[str, Any]) -> None:
     ],
 )
 def test_printed_reader_of_files(
-    printed: dict[str, Any], either_codec: DiffusionCodec, monkeypatch: pytest.MonkeyPatch,
-    channel: str, grey: bool, height: int, width: int, timestep: int, seed: int, alpha: bool,
-) -> None:  # fmt: skip
+    printed: dict[str, Any],
+    either_codec: DiffusionCodec,
+    channel: str,
+    grey: bool,
+    height: int,
+    width: int,
+    timestep: int,
+    seed: int,
+    alpha: bool,
+) -> None:
     pixels = smooth_pixels(height, width)
     picture = Picture(pixels[..., 1] if grey else pixels, pixels[..., 0].copy() if alpha else None)
     data = either_codec.compress(picture, timestep=timestep, channel=channel, effort=9, seed=seed).data
-    expected: list[tuple[float, NDArray[np.float32]]] = []
-    advance = Walk.advance
-
-    def spy(self: Walk, step: int, stop: Any, estimate: Any, displacement: NDArray[np.float32]) -> None:
-        expected.append((stop.log_snr, displacement[0].copy()))
-        advance(self, step, stop, estimate, displacement)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Walk, "advance", spy)
-        restored = either_codec.decompress(data)
+    expected, _ = parsed_samples(either_codec.model, [data])
+    restored = either_codec.decompress(data)
 
     model = printed["read_model"](either_codec.checkpoint.to_bytes())
     file = printed["open_payload"](printed["read_container"](data))
     samples = list(printed["read_samples"](file, model["tables"], printed["RangeDecoder"](file["body"])))
+    stops = ParsedStream.parse(data).stops(either_codec.tables)
     assert len(samples) == len(expected) > 0
-    for (level, sample), (expected_level, expected_sample) in zip(samples, expected, strict=True):
-        assert level == expected_level
-        np.testing.assert_allclose(sample, expected_sample, rtol=1e-4, atol=1e-4)
+    for (level, sample), stop, expected_sample in zip(samples, stops, expected, strict=True):
+        assert level == stop.log_snr / LOG_SNR_SCALE
+        np.testing.assert_allclose(sample, expected_sample[0], rtol=1e-4, atol=1e-4)
 
     decoded_pixels = read_by_document(printed, data, model, either_codec)
     assert decoded_pixels.shape == restored.pixels.shape
@@ -351,38 +353,44 @@ def test_printed_reader_of_models_without_a_start(printed: dict[str, Any], eithe
     ],
 )
 def test_printed_reader_of_lossless_files(
-    printed: dict[str, Any], either_codec: DiffusionCodec, monkeypatch: pytest.MonkeyPatch,
-    grey: bool, height: int, width: int, seed: int, channel: str, alpha: bool, start: int | None,
-) -> None:  # fmt: skip
+    printed: dict[str, Any],
+    either_codec: DiffusionCodec,
+    monkeypatch: pytest.MonkeyPatch,
+    grey: bool,
+    height: int,
+    width: int,
+    seed: int,
+    channel: str,
+    alpha: bool,
+    start: int | None,
+) -> None:
     pixels = smooth_pixels(height, width)
     pixels[0, 0] = 0, 255, 0  # what no estimate expects
     picture = Picture(
         np.ascontiguousarray(pixels[..., 1]) if grey else pixels, pixels[..., 0].copy() if alpha else None
     )
-    # The tiny model is no match for WebP.
-    monkeypatch.setattr(compression, "store", lambda picture: (StoredKind.PNG, bytes(10**6)))
     if start is not None:
-        starts = LastStep.starts
-        monkeypatch.setattr(LastStep, "starts", lambda self: {sorted(starts(self))[start]})
-    data = either_codec.compress(picture, timestep=0, channel=channel, effort=9, seed=seed).data
+        starts = LosslessCoder.starts
+        monkeypatch.setattr(LosslessCoder, "starts", lambda self: {sorted(starts(self))[start]})
+    # The tiny model is no match for WebP.
+    data = either_codec.compress(picture, timestep=0, channel=channel, effort=9, seed=seed, may_store=False).data
     assert LosslessPayload.from_bytes(read_container(data).payload).stored is None
     model = printed["read_model"](either_codec.checkpoint.to_bytes())
     np.testing.assert_array_equal(read_by_document(printed, data, model, either_codec), picture.pixels)
 
 
 def test_printed_reader_knows_the_estimate_far_better_than_the_guard(
-    printed: dict[str, Any], codec: DiffusionCodec, tiny_checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
-    monkeypatch.setattr(compression, "store", lambda picture: (StoredKind.PNG, bytes(10**6)))
-    data = codec.compress(Picture(smooth_pixels(12, 10)), timestep=0, effort=9).data
+    printed: dict[str, Any], codec: DiffusionCodec, tiny_checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = codec.compress(Picture(smooth_pixels(12, 10)), timestep=0, effort=9, may_store=False).data
     seen: list[NDArray[np.float64]] = []
-    grey_levels = Plane.grey_levels
+    grey_levels = ColourPictures.grey_levels
 
-    def spy(self: Plane, canvas: torch.Tensor) -> NDArray[np.float64]:
-        seen.append(grey_levels(self, canvas))
+    def spy(self: ColourPictures, x_0: torch.Tensor, canvas: Canvas) -> NDArray[np.float64]:
+        seen.append(grey_levels(self, x_0, canvas))
         return seen[-1].copy()
 
-    monkeypatch.setattr(Plane, "grey_levels", spy)
+    monkeypatch.setattr(ColourPictures, "grey_levels", spy)
     codec.decompress(data)
     model = printed["read_model"](tiny_checkpoint.to_bytes())
     file = printed["open_payload"](printed["read_container"](data))
@@ -396,16 +404,19 @@ def test_printed_reader_knows_the_estimate_far_better_than_the_guard(
     ("shape", "kind"), [((9, 11), StoredKind.WEBP), ((1, 16384), StoredKind.PNG), ((3, 4), StoredKind.WEBP)]
 )
 def test_printed_reader_of_stored_pictures(
-    printed: dict[str, Any], codec: DiffusionCodec, tiny_checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch,
-    mode: str, shape: tuple[int, int], kind: StoredKind,
-) -> None:  # fmt: skip
+    printed: dict[str, Any],
+    codec: DiffusionCodec,
+    tiny_checkpoint: Checkpoint,
+    mode: str,
+    shape: tuple[int, int],
+    kind: StoredKind,
+) -> None:
     pixels = np.zeros((*shape, 3), np.uint8)
     pixels[:, 2:, 1] = 77
     alpha = np.full(shape, 255, np.uint8)
     alpha[0, 0] = 254 if shape[0] == 9 else 255  # or opaque, of which WebP takes no note
     picture = Picture(pixels[..., 1].copy() if mode.startswith("L") else pixels, alpha if "A" in mode else None)
-    monkeypatch.setattr(LastStep, "starts", lambda self: set())
-    data = codec.compress(picture, timestep=0).data
+    data = codec.compress(picture, timestep=0, effort=8).data
     container = read_container(data)
     assert LosslessPayload.from_bytes(container.payload).stored is kind
     assert container.alpha == (b"" if "A" in mode else None)
@@ -472,10 +483,10 @@ def test_printed_reader_of_pixels_from_bad_estimates(
 
 
 def test_printed_reader_of_lossless_files_checks_the_pixels(
-    printed: dict[str, Any], codec: DiffusionCodec, tiny_checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
-    monkeypatch.setattr(compression, "store", lambda picture: (StoredKind.PNG, bytes(10**6)))
-    data = codec.compress(Picture(smooth_pixels(6, 6)[..., 0].copy()), timestep=0, effort=8).data
+    printed: dict[str, Any], codec: DiffusionCodec, tiny_checkpoint: Checkpoint
+) -> None:
+    picture = Picture(smooth_pixels(6, 6)[..., 0].copy())
+    data = codec.compress(picture, timestep=0, effort=8, may_store=False).data
     model = printed["read_model"](tiny_checkpoint.to_bytes())
     network = raw_network(codec.denoiser)
     with pytest.raises(ValueError, match="too differently"):
@@ -515,11 +526,11 @@ def test_printed_priors(printed: dict[str, Any], codec: DiffusionCodec, height: 
             before, whole = 0.0, Tiling(width, height, 0).tiles(0)
             for step, (stop, found) in enumerate(zip(stops, steps, strict=True)):
                 snr = math.exp(stop.log_snr / LOG_SNR_SCALE)
-                transform = BlockTransform(1 if colour else 3, width, height)
+                transform = (GREY if colour else RGB).transform(width, height)
                 prior = BandVariances(transform, variances, levels, step, stop, snr - before)
                 before = snr
                 log_snr, ((_, expected, printed_prior),) = found
-                batch = TileBatch(whole, prior, [], transform.channels)
+                batch = TileMessages(whole, prior, [], transform.channels)
                 assert (log_snr, expected) == (stop.log_snr, batch.expected_length(channel))
                 for length in (0, 1, 2, 3, expected // 256, 50, 1 << 20):
                     groups = prior.groups([channel.information_in(length)])
@@ -535,7 +546,7 @@ def test_printed_octaves(printed: dict[str, Any]) -> None:
     """Before, between, at and after the places where variances were measured; also of a single place."""
     rng = np.random.default_rng(0)
     for places in ((-7,), (-70_000, -3, 0, 99_991)):
-        rows = tuple(tuple(rng.integers(-300, 300, BANDS).tolist()) for _ in range(len(places) + 1))
+        rows = tuple(tuple(rng.integers(-300, 300, RGB.bands).tolist()) for _ in range(len(places) + 1))
         information = tuple(range(1, INFORMATION_TO - INFORMATION_FROM + 2))
         variances = Variances(places, rows[1:], rows[0], information)
         assert tuple(printed["octaves_at"](variances.to_dict(), -math.inf)) == variances.at(None)
@@ -546,7 +557,7 @@ def test_printed_octaves(printed: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(("channels", "height", "width"), [(3, 32, 32), (3, 1, 1), (1, 33, 65), (3, 97, 5), (1, 2, 64)])
 def test_printed_transform(printed: dict[str, Any], channels: int, height: int, width: int) -> None:
-    transform = BlockTransform(channels, width, height)
+    transform = (GREY if channels == 1 else RGB).transform(width, height)
     assert printed["band_of_coefficients"](channels, height, width) == transform.band.tolist()
     y = np.random.default_rng(0).standard_normal((1, channels * height * width)).astype(np.float32)
     found = printed["transformed_back"](y[0], (channels, height, width))
@@ -570,11 +581,19 @@ def test_printed_reader_of_the_container(printed: dict[str, Any], codec: Diffusi
         container = read_container(data)
         header = container.header
         assert printed["read_container"](data) == {
-            "fingerprint": header.fingerprint, "colour": header.colour, "channel": header.channel,
-            "effort": header.effort, "list": header.level_list, "t": header.timestep, "width": header.width,
-            "height": header.height, "seed": header.seed, "payload": container.payload, "alpha": container.alpha,
+            "fingerprint": header.fingerprint,
+            "colour": header.colour,
+            "channel": header.channel,
+            "effort": header.effort,
+            "list": header.level_list,
+            "t": header.timestep,
+            "width": header.width,
+            "height": header.height,
+            "seed": header.seed,
+            "payload": container.payload,
+            "alpha": container.alpha,
             "metadata": None,
-        }  # fmt: skip
+        }
         with pytest.raises(ValueError, match="whole"):
             printed["read_container"](data[:-1])
 
@@ -604,10 +623,10 @@ def test_printed_reader_finds_damage_in_blocks(printed: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("timestep", [0, 2])
 def test_printed_reader_of_shortened_files(
-    printed: dict[str, Any], either_codec: DiffusionCodec, monkeypatch: pytest.MonkeyPatch, timestep: int
+    printed: dict[str, Any], either_codec: DiffusionCodec, timestep: int
 ) -> None:
-    monkeypatch.setattr(compression, "store", lambda picture: (StoredKind.PNG, bytes(10**6)))
-    whole = either_codec.compress(Picture(smooth_pixels(9, 11)), timestep=timestep, effort=9).data
+    picture = Picture(smooth_pixels(9, 11))
+    whole = either_codec.compress(picture, timestep=timestep, effort=9, may_store=False).data
     data = either_codec.truncate(whole, len(whole) // 2)
     model = printed["read_model"](either_codec.checkpoint.to_bytes())
     found = read_by_document(printed, data, model, either_codec)
@@ -657,7 +676,7 @@ def test_printed_reader_of_tiled_files(printed: dict[str, Any], tiled_codec: Dif
     codec = tiled_codec
     pixels = smooth_pixels(64, 133)
     picture = Picture(pixels if colour else pixels[..., 0].copy())
-    assert codec.plane_for(picture).tiling.depth == 2
+    assert codec.canvas_for(picture).tiling.depth == 2
     data = codec.compress(picture, timestep=60, effort=8, seed=5).data
     found = read_by_document(printed, data, printed["read_model"](codec.checkpoint.to_bytes()), codec)
     assert np.abs(found - codec.decompress(data).pixels.astype(int)).max() <= 1
@@ -703,6 +722,7 @@ def raw_network(denoiser: Denoiser) -> Any:
     def network(x: NDArray[np.float64], condition: float) -> NDArray[np.float64]:
         with torch.no_grad():
             raw = denoiser.network(torch.from_numpy(np.asarray(x, np.float32))[None], torch.tensor([float(condition)]))
-        return raw[0].double().numpy()
+        answer: NDArray[np.float64] = raw[0].double().numpy()
+        return answer
 
     return network

@@ -13,32 +13,38 @@ PACKAGE = Path(__file__).resolve().parent.parent / "diffcodec"
 # From the bottom up. A unit imports from lower layers or from itself, never from its neighbours.
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors",),
-    ("deflate",),
-    ("config", "transform", "metadata"),
-    ("diffusion", "channel", "bitstream", "images", "files", "tables", "targets", "tiling", "devices"),
-    ("plane", "prior", "diffusers_format", "uncalibrated", "results", "lossless", "device_search", "sheets"),
-    ("checkpoint", "diffusers_model", "messages"),
-    ("walk",),
-    ("last_step", "decoders"),
-    ("compression", "decompression", "fitting"),
-    ("target_search", "truncation"),
+    ("json_config", "files", "devices"),
+    ("config",),
+    ("diffusion", "channel", "bitstream", "images"),
+    ("lossless", "diffusers_format"),
+    ("model",),
+    ("coding",),
     ("codec",),
-    ("calibration", "evaluation", "training", "view", "pillow_plugin"),
+    ("calibration", "evaluation", "training", "view", "pillow_plugin", "diffusers_model"),
     ("cli",),
-    ("__main__",),
 )
-WITHOUT_NETWORKS = {
-    *("channel", "bitstream", "errors", "deflate", "config", "tables", "files", "images", "metadata", "results"),
-    "targets",
-}
+WITHOUT_NETWORKS = {"errors", "json_config", "config", "files", "channel", "bitstream", "images", "lossless"}
+DEVICE_SEARCH = Path("channel", "device_search.py")
+"""The one file below there that may import torch: the search on a GPU."""
+TORCH_FREE = (
+    "coding.canvas",
+    "coding.context",
+    "coding.matching",
+    "coding.step_coding",
+    "coding.step_plan",
+    "coding.stream",
+    "coding.truncation",
+    "model.description",
+)
+"""Modules that files are described and shortened with."""
 HEIGHT = {unit: height for height, layer in enumerate(LAYERS) for unit in layer}
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 
 def unit_of(path: Path) -> str:
-    """The top-level module or folder that a file belongs to; the package itself is ''."""
+    """The top-level module or folder that a file belongs to; the package itself, and its entry point, are ''."""
     first = path.relative_to(PACKAGE).parts[0]
-    return "" if first == "__init__.py" else first.removesuffix(".py")
+    return "" if first in ("__init__.py", "__main__.py") else first.removesuffix(".py")
 
 
 def imported_modules(path: Path) -> set[str]:
@@ -56,15 +62,14 @@ def imported_modules(path: Path) -> set[str]:
     return found
 
 
+def package_of(module: str) -> str:
+    return module.split(".")[0]
+
+
 def imported_units(path: Path) -> set[str]:
     """Units of diffcodec that a file imports from."""
     names = (name.split(".") for name in imported_modules(path))
     return {parts[1] for parts in names if parts[0] == "diffcodec" and len(parts) > 1}
-
-
-def imports_by(unit: str) -> set[str]:
-    """Top-level packages that the files of a unit import."""
-    return {name.split(".")[0] for path in FILES if unit_of(path) == unit for name in imported_modules(path)}
 
 
 def relative(path: Path) -> str:
@@ -75,6 +80,15 @@ def test_the_walk_finds_what_is_there() -> None:
     assert {"diffusion", "training", "cli", "codec", ""} <= {unit_of(path) for path in FILES}
     assert "diffusion" in imported_units(PACKAGE / "training" / "loop.py")
     assert "torchvision.datasets" in imported_modules(PACKAGE / "training" / "data.py")  # inside a function
+
+
+def test_there_are_few_layers() -> None:
+    assert len(LAYERS) <= 10
+    assert len(HEIGHT) == sum(map(len, LAYERS))
+
+
+def test_the_entry_point_is_the_command_line() -> None:
+    assert imported_units(PACKAGE / "__main__.py") == {"cli"}
 
 
 @pytest.mark.parametrize("path", FILES, ids=relative)
@@ -102,12 +116,24 @@ def test_the_halves_of_the_codec_do_not_meet(unit: str) -> None:
 
 @pytest.mark.parametrize("unit", sorted(WITHOUT_NETWORKS))
 def test_what_has_no_networks_does_not_import_torch(unit: str) -> None:
-    assert not {"torch", "torchvision", "safetensors"} & imports_by(unit)
+    for path in FILES:
+        if unit_of(path) == unit and path.relative_to(PACKAGE) != DEVICE_SEARCH:
+            packages = set(map(package_of, imported_modules(path)))
+            assert not {"torch", "torchvision", "safetensors"} & packages, relative(path)
 
 
-def test_one_file_imports_constriction() -> None:
-    found = [relative(path) for path in FILES if any(n.split(".")[0] == "constriction" for n in imported_modules(path))]
-    assert found == [str(Path("bitstream", "entropy.py"))]
+def test_only_the_codec_imports_the_search_on_a_device() -> None:
+    """Or importing channels would load torch."""
+    assert (PACKAGE / DEVICE_SEARCH).is_file()
+    found = [relative(path) for path in FILES if "diffcodec.channel.device_search" in imported_modules(path)]
+    assert found == ["codec.py"]
+
+
+def test_only_the_entropy_coder_imports_constriction() -> None:
+    found = {path.relative_to(PACKAGE) for path in FILES if "constriction" in map(package_of, imported_modules(path))}
+    assert Path("bitstream", "entropy.py") in found
+    assert {path.parts[0] for path in found} == {"bitstream"}
+    assert not {path.name for path in found} & {"container.py", "header.py", "layout.py", "lengths.py"}
 
 
 def test_only_the_command_line_imports_click() -> None:
@@ -117,7 +143,7 @@ def test_only_the_command_line_imports_click() -> None:
 def test_training_knows_diffusion_and_nothing_else() -> None:
     for path in FILES:
         if unit_of(path) == "training":
-            assert imported_units(path) <= {"training", "diffusion", "config", "errors", "files"}
+            assert imported_units(path) <= {"training", "diffusion", "config", "json_config", "errors", "files"}
 
 
 def test_no_module_is_called_utils() -> None:
@@ -134,22 +160,28 @@ def test_public_names_exist() -> None:
         _ = diffcodec.nonsense
 
 
-@pytest.mark.parametrize("module", ["diffcodec", "diffcodec.cli"])
-def test_importing_does_not_wait_for_torch(module: str) -> None:
-    heavy = "{'torch', 'scipy', 'constriction', 'torchvision', 'PIL'}"
-    code = f"import sys, {module}; sys.exit(repr({heavy} & set(sys.modules)) if {heavy} & set(sys.modules) else 0)"
+def loaded_by(statements: str) -> set[str]:
+    """Top-level modules that another process has loaded after some statements."""
+    code = f"import sys\n{statements}\nprint(*sorted({{name.split('.')[0] for name in sys.modules}}))"
     environment = {**os.environ, "PYTHONPATH": str(PACKAGE.parent)}
     result = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
+    return set(result.stdout.split())
+
+
+@pytest.mark.parametrize("module", ["diffcodec", "diffcodec.cli"])
+def test_importing_waits_for_nothing(module: str) -> None:
+    assert not {"torch", "scipy", "constriction", "torchvision", "PIL"} & loaded_by(f"import {module}")
+
+
+@pytest.mark.parametrize("module", TORCH_FREE)
+def test_files_are_described_and_shortened_without_torch(module: str) -> None:
+    assert not {"torch", "torchvision"} & loaded_by(f"import diffcodec.{module}")
 
 
 def test_help_does_not_wait_for_torch() -> None:
     """Also the help of every command: the modules behind it are imported when it runs."""
-    code = (
-        "import sys, importlib, pkgutil, diffcodec.cli as cli\n"
-        "for module in pkgutil.iter_modules(cli.__path__): importlib.import_module(f'diffcodec.cli.{module.name}')\n"
-        "sys.exit('torch' in sys.modules)"
+    assert "torch" not in loaded_by(
+        "import importlib, pkgutil, diffcodec.cli as cli\n"
+        "for module in pkgutil.walk_packages(cli.__path__, 'diffcodec.cli.'): importlib.import_module(module.name)"
     )
-    environment = {**os.environ, "PYTHONPATH": str(PACKAGE.parent)}
-    result = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stderr

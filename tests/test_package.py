@@ -34,7 +34,10 @@ def test_wheel_works_with_its_weights_alone(tmp_path: Path) -> None:
     ):
         result = subprocess.run(
             [sys.executable, "-m", "diffcodec", *arguments],
-            cwd=tmp_path, env={"PYTHONPATH": str(site)}, capture_output=True, text=True,
-        )  # fmt: skip
+            cwd=tmp_path,
+            env={"PYTHONPATH": str(site)},
+            capture_output=True,
+            text=True,
+        )
         assert result.returncode == 0, result.stderr
     assert (tmp_path / "a.png").exists()

@@ -9,12 +9,13 @@ import re
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -23,9 +24,10 @@ from PIL import Image, ImageCms, ImageFile, UnidentifiedImageError
 
 from diffcodec import pillow_plugin
 from diffcodec.codec import DiffusionCodec
+from diffcodec.coding.targets import DEFAULT_TIMESTEP
 from diffcodec.errors import DiffCodecError, ModelMismatchError, TargetError
 from diffcodec.images import picture_to_pil, read_picture
-from diffcodec.targets import DEFAULT_TIMESTEP
+from diffcodec.model.checkpoint import Checkpoint
 from tests.conftest import smooth_pixels
 
 PIXELS = smooth_pixels(11, 14)
@@ -94,7 +96,7 @@ def test_saved_and_opened_as_the_codec_does_it(mode: str, model: str, codec: Dif
     found = opened(tmp_path / "a.dfc", model)
     assert (found.size, found.mode, found.format) == ((14, 11), mode, "DFC")
     assert found.info == {"timestep": 20, "model": codec.fingerprint.hex(), "file_bytes": len(stream.data)}
-    assert np.array_equal(np.asarray(found), np.asarray(picture_to_pil(codec.decompress(stream))))
+    assert np.array_equal(np.asarray(found), np.asarray(picture_to_pil(codec.decompress(stream).picture)))
     assert found.fp is None  # closed
 
 
@@ -149,7 +151,7 @@ def test_coarser_versions_and_other_decoders(model: str, codec: DiffusionCodec) 
     file = dfc(RGB, model, timestep=10)
     image = opened(file, model)
     image.timestep, image.decoder = 300, "flow"
-    expected = codec.decompress(file.getvalue(), timestep=300, decoder="flow")
+    expected = codec.decompress(file.getvalue(), timestep=300, reconstruction="flow")
     assert np.array_equal(np.asarray(image), expected.pixels)
     image = opened(file, model)
     image.timestep = 3
@@ -178,7 +180,7 @@ def test_conversions_are_warned_of_and_deep_images_refused(model: str) -> None:
     assert warned[0].filename == __file__
     with pytest.warns(UserWarning, match="converted from CMYK to RGB"):
         assert opened(dfc(RGB.convert("CMYK"), model), model).mode == "RGB"
-    with pytest.raises(OSError, match="the picture has mode I;16: reduce it to RGB or L, of 8 bits per sample"):
+    with pytest.raises(OSError, match="the picture has mode I;16: convert it to RGB or L with 8 bits per sample"):
         dfc(Image.new("I;16", (3, 2)), model)
 
 
@@ -236,22 +238,33 @@ def test_eight_threads(model: str, codec: DiffusionCodec) -> None:
         assert np.array_equal(restored, codec.decompress(stream).pixels)
 
 
-def test_few_codecs_are_kept() -> None:
-    """By fingerprint: model 0 is the same whether it is named or known from a file."""
-    codecs, loaded = pillow_plugin._Codecs(), []
+def test_few_codecs_are_kept(tmp_path: Path, tiny_checkpoint: Checkpoint) -> None:
+    """Those used last, and none whose file has changed."""
+    codecs, paths = pillow_plugin._Codecs(), [tmp_path / f"{number}.safetensors" for number in range(5)]
+    for number, path in enumerate(paths):
+        write_model(path, tiny_checkpoint, f"model {number}")
 
-    def use(name: str, number: int) -> None:
-        def load() -> DiffusionCodec:
-            loaded.append(number)
-            return SimpleNamespace(fingerprint=bytes([number]))  # type: ignore[return-value]
+    def use(number: int) -> DiffusionCodec:
+        with codecs.borrow(paths[number]) as codec:
+            assert codec.model.card.name == f"model {number}"
+            return codec
 
-        with codecs.borrow(name, load) as codec:
-            assert codec.fingerprint == bytes([number])
+    first = [use(number) for number in (0, 1, 0, 2, 3, 0, 4)]
+    assert first[0] is first[2] is first[5]
+    assert use(0) is first[0]
+    assert use(1) is not first[1]  # it had not been used for the longest time
+    write_model(paths[0], tiny_checkpoint, "model 0", weight=0.25)
+    assert use(0) is not first[0]
 
-    for number in (0, 1, 0, 2, 3, 0, 4, 0, 1):
-        use(f"model {number}", number)
-        use(bytes([number]).hex(), number)
-    assert loaded == [0, 1, 2, 3, 4, 1]  # 1 had not been used for the longest time
+
+def write_model(path: Path, checkpoint: Checkpoint, name: str, weight: float | None = None) -> None:
+    """A model file of that name; with one weight changed, it has another fingerprint."""
+    weights = dict(checkpoint.weights)
+    if weight is not None:
+        changed = next(iter(weights))
+        weights[changed] = torch.full_like(weights[changed], weight)
+    card = replace(checkpoint.card, name=name)
+    path.write_bytes(replace(checkpoint, card=card, weights=weights).to_bytes())
 
 
 MODES = {"1": (), "L": (), "P": (), "LA": (2,), "RGB": (3,), "RGBA": (4,), "RGBX": (4,)}

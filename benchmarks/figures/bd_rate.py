@@ -123,9 +123,13 @@ def compare(
             percent = statistic(everything)
         if len(images) > 2 and db_range is None:
             found = bootstrap(
-                (everything,), statistic, vectorized=False, n_resamples=RESAMPLES, method="percentile",
+                (everything,),
+                statistic,
+                vectorized=False,
+                n_resamples=RESAMPLES,
+                method="percentile",
                 rng=np.random.default_rng(0),
-            ).confidence_interval  # fmt: skip
+            ).confidence_interval
             low, high = float(found.low), float(found.high)
     return Comparison(
         other.codec, other.label, rate, percent, low, high, len(images), float(low_db), float(high_db), float(share)
@@ -175,12 +179,16 @@ def markdown(comparisons: Sequence[Comparison], ours: CodecResult) -> str:
 def record(comparisons: Sequence[Comparison], ours: CodecResult) -> dict[str, Any]:
     """The comparisons for a JSON file."""
     return {
-        "codec": ours.codec, "label": ours.label, "dataset": ours.dataset, "method": METHOD, "distortion": "psnr_db",
+        "codec": ours.codec,
+        "label": ours.label,
+        "dataset": ours.dataset,
+        "method": METHOD,
+        "distortion": "psnr_db",
         "comparisons": [
             {name: None if value != value else value for name, value in asdict(c).items()}  # JSON has no NaN
             for c in comparisons
         ],
-    }  # fmt: skip
+    }
 
 
 def draw_bd_rate(comparisons: Sequence[Comparison], ours: CodecResult) -> Figure:
@@ -193,9 +201,15 @@ def draw_bd_rate(comparisons: Sequence[Comparison], ours: CodecResult) -> Figure
         chosen = [c for c in found if c.rate == kind]
         places = [_place(labels, c) for c in chosen]
         axes.barh(
-            places, [c.percent or 0.0 for c in chosen], _BAR, color=colour, hatch=hatch, edgecolor="#333333",
-            linewidth=0.6, label=name,
-        )  # fmt: skip
+            places,
+            [c.percent or 0.0 for c in chosen],
+            _BAR,
+            color=colour,
+            hatch=hatch,
+            edgecolor="#333333",
+            linewidth=0.6,
+            label=name,
+        )
     for c in comparisons:
         _annotate(axes, c, _place(labels, c))
     axes.axvline(0, color="#333333", linewidth=0.8)
@@ -224,10 +238,23 @@ def _annotate(axes: Axes, c: Comparison, place: float) -> None:
         axes.hlines(place, c.low, c.high, color="#d55e00", linewidth=1.2)
     positive = c.percent > 0
     ends = [end for end in (c.percent, c.low, c.high) if end is not None]
-    axes.annotate(signed(c.percent), (max(ends) if positive else min(ends), place), xytext=(4 if positive else -4, 0),
-                  textcoords="offset points", ha="left" if positive else "right", **small)  # fmt: skip
-    axes.text(1.01, place, f"{c.low_db:.1f}–{c.high_db:.1f} dB", ha="left", color="#555555",
-              transform=axes.get_yaxis_transform(), **small)  # fmt: skip
+    axes.annotate(
+        signed(c.percent),
+        (max(ends) if positive else min(ends), place),
+        xytext=(4 if positive else -4, 0),
+        textcoords="offset points",
+        ha="left" if positive else "right",
+        **small,
+    )
+    axes.text(
+        1.01,
+        place,
+        f"{c.low_db:.1f}–{c.high_db:.1f} dB",
+        ha="left",
+        color="#555555",
+        transform=axes.get_yaxis_transform(),
+        **small,
+    )
 
 
 def signed(percent: float) -> str:

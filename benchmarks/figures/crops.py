@@ -64,16 +64,21 @@ def choose_pictures(files: Sequence[Path], wanted: str) -> list[Picture]:
     for path in chosen:
         picture = Picture(read_picture(path).pixels)
         if min(picture.width, picture.height) < SIDE:
-            raise ConfigError(f"{path}: expected {SIDE} x {SIDE} pixels or more, found "
-                              f"{picture.width} x {picture.height}: choose others with --strip-pictures")  # fmt: skip
+            raise ConfigError(
+                f"{path}: expected {SIDE} x {SIDE} pixels or more, found "
+                f"{picture.width} x {picture.height}: choose others with --strip-pictures"
+            )
         pictures.append(picture)
     return pictures
 
 
 def crop_groups(
-    codec: DiffusionCodec, ours: CodecResult, baselines: Sequence[Baseline], pictures: Sequence[Picture],
+    codec: DiffusionCodec,
+    ours: CodecResult,
+    baselines: Sequence[Baseline],
+    pictures: Sequence[Picture],
     rates: Sequence[float],
-) -> list[Group]:  # fmt: skip
+) -> list[Group]:
     """Code pictures at every rate: each of ours once, cut to the rates, and others' as near as their settings allow.
 
     Args:
@@ -142,8 +147,10 @@ def _timestep_beyond(ours: CodecResult, bpp: float) -> int:
         if min(row["bpp"] for row in point.rows) > bpp
     ]
     if not found:
-        raise ConfigError(f"{ours.path}: no point of more than {bpp:g} bits per pixel in all pictures: measure to a "
-                          "smaller --timestep")  # fmt: skip
+        raise ConfigError(
+            f"{ours.path}: no point of more than {bpp:g} bits per pixel in all pictures: measure to a "
+            "smaller --timestep"
+        )
     return max(found)
 
 

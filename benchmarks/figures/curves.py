@@ -117,8 +117,9 @@ def draw_curves(results: Results, measures: Measures) -> Figure:
     own = [codec.codec for codec in results.own("trellis", "poisson", "true-sampling")]
     order = [name for name in (*own, *(peer.codec for peer in results.peers)) if name in handles]
     order += [name for name in handles if name not in order]
-    figure.legend(handles=[handles[name] for name in order], loc="outside lower center", ncols=4, frameon=False,
-                  handlelength=3.6)  # fmt: skip
+    figure.legend(
+        handles=[handles[name] for name in order], loc="outside lower center", ncols=4, frameon=False, handlelength=3.6
+    )
     for axes, named in zip((left, right), drawn, strict=True):
         label_curves(axes, named[::-1])
     return figure
@@ -132,9 +133,15 @@ def draw_curve(axes: Axes, codec: CodecResult, curve: RateDistortion, *, interva
     axes.plot(x, y, zorder=front, **look.options())
     if intervals:
         axes.errorbar(
-            x, y, xerr=_bars(curve.rates), yerr=_bars(curve.distortions), fmt="none", ecolor=look.colour,
-            elinewidth=0.7, zorder=front - 0.1,
-        )  # fmt: skip
+            x,
+            y,
+            xerr=_bars(curve.rates),
+            yerr=_bars(curve.distortions),
+            fmt="none",
+            ecolor=look.colour,
+            elinewidth=0.7,
+            zorder=front - 0.1,
+        )
 
 
 def _bars(estimates: tuple[Estimate, ...]) -> NDArray[np.float64]:

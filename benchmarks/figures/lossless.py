@@ -105,8 +105,9 @@ def _draw_entry(axes: Axes, place: float, entry: Entry) -> None:
         axes.barh(middle, estimate.mean, _PAIR if pair else _THIN, edgecolor="#333333", linewidth=0.6, **options)
         axes.hlines(middle, estimate.low, estimate.high, color="#d55e00", linewidth=1.2)
         end = estimate.high if estimate.high == estimate.high else estimate.mean
-        axes.annotate(f"{estimate.mean:.2f}", (end, middle), xytext=(4, 0), textcoords="offset points", va="center",
-                      fontsize=8)  # fmt: skip
+        axes.annotate(
+            f"{estimate.mean:.2f}", (end, middle), xytext=(4, 0), textcoords="offset points", va="center", fontsize=8
+        )
 
 
 def _legend(figure: Figure, entries: Sequence[Entry]) -> None:

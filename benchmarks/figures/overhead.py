@@ -55,9 +55,14 @@ def _ratio(paid: NDArray[np.float64], got: NDArray[np.float64]) -> Estimate:
         return np.asarray(above.sum(axis=axis) / below.sum(axis=axis))
 
     found = bootstrap(
-        (paid, got), statistic, paired=True, vectorized=True, n_resamples=RESAMPLES, method="percentile",
+        (paid, got),
+        statistic,
+        paired=True,
+        vectorized=True,
+        n_resamples=RESAMPLES,
+        method="percentile",
         rng=np.random.default_rng(0),
-    ).confidence_interval  # fmt: skip
+    ).confidence_interval
     return Estimate(ratio, float(found.low), float(found.high))
 
 
@@ -71,8 +76,16 @@ def draw_overhead(results: Results, codecs: Sequence[CodecResult]) -> Figure:
     figure, (axes,) = new_figure(3.8)
     for paid, begin, end in _TARGETS:
         axes.plot([begin, end], [paid, paid], color="#999999", linewidth=1.0, linestyle=(0, (6, 3)), zorder=1)
-        axes.annotate(f"target {paid:g}", (end, paid), xytext=(4, 0), textcoords="offset points", color="#666666",
-                      fontsize=8.5, ha="left", va="center")  # fmt: skip
+        axes.annotate(
+            f"target {paid:g}",
+            (end, paid),
+            xytext=(4, 0),
+            textcoords="offset points",
+            color="#666666",
+            fontsize=8.5,
+            ha="left",
+            va="center",
+        )
     axes.axhline(1, color="#999999", linewidth=0.8, zorder=1)
     for codec in codecs:
         measured = [overhead_of(point) for point in codec.points]

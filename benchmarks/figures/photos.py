@@ -49,7 +49,12 @@ def draw_photo_curves(results: Results) -> Figure:
     mark_rates(panels[0])
     panels[len(panels) // 2].set_xlabel("rate (bits per pixel)")
     own = [codec.codec for codec in results.own("trellis")]
-    figure.legend(handles=[handles[name] for name in sorted(handles, key=lambda name: name not in own)],
-                  loc="outside lower center", ncols=4, frameon=False, handlelength=3.6)  # fmt: skip
+    figure.legend(
+        handles=[handles[name] for name in sorted(handles, key=lambda name: name not in own)],
+        loc="outside lower center",
+        ncols=4,
+        frameon=False,
+        handlelength=3.6,
+    )
     label_curves(panels[0], drawn[0][::-1])
     return figure

@@ -53,12 +53,14 @@ def published_curves(record: Mapping[str, Any], name: str) -> list[PublishedCurv
             found.setdefault(str(point.get("codec")), []).append(point)
     return [
         PublishedCurve(
-            codec, str(points[0].get("label", codec)), _rate(points[0], name),
+            codec,
+            str(points[0].get("label", codec)),
+            _rate(points[0], name),
             tuple(sorted((_number(point, "bpp", name), _number(point, "psnr_db", name)) for point in points)),
         )
         for codec, points in found.items()
         if len(points) > 1
-    ]  # fmt: skip
+    ]
 
 
 def published_lengths(reported: Mapping[str, Mapping[str, Any]]) -> list[PublishedLength]:

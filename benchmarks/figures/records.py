@@ -15,10 +15,22 @@ from numpy.typing import NDArray
 from diffcodec.errors import ConfigError
 
 EXPECTED = (
-    "ddpm-bound", "diffcodec-trellis", "diffcodec-poisson", "diffcodec-true-sampling", "diffcodec-lossless",
-    "jpeg-420", "jpeg-444", "webp", "jpeg2000", "avif", "jpegxl",
-    "png-lossless", "webp-lossless", "jpegxl-lossless", "jpeg2000-lossless",
-)  # fmt: skip
+    "ddpm-bound",
+    "diffcodec-trellis",
+    "diffcodec-poisson",
+    "diffcodec-true-sampling",
+    "diffcodec-lossless",
+    "jpeg-420",
+    "jpeg-444",
+    "webp",
+    "jpeg2000",
+    "avif",
+    "jpegxl",
+    "png-lossless",
+    "webp-lossless",
+    "jpegxl-lossless",
+    "jpeg2000-lossless",
+)
 """What a whole benchmark has; what is missing is named and skipped, what is more is drawn too."""
 
 KINDS = ("lossy", "lossless", "bound")

@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
-from diffcodec.codec import DEFAULT_EFFORT, DiffusionCodec
+from diffcodec.codec import DiffusionCodec
+from diffcodec.config import DEFAULT_EFFORT
 from diffcodec.errors import ConfigError
 from diffcodec.evaluation.datasets import Dataset
 from diffcodec.evaluation.metrics import measure_distortion
@@ -122,9 +123,14 @@ def check_origin(ours: CodecResult, codec: DiffusionCodec, dataset: Dataset) -> 
 
 
 def encode_group(
-    codec: DiffusionCodec, ours: CodecResult, peers: Sequence[CodecResult], coders: Mapping[str, Coder],
-    pictures: Mapping[int, Picture], timestep: int, counting: Counting,
-) -> Group:  # fmt: skip
+    codec: DiffusionCodec,
+    ours: CodecResult,
+    peers: Sequence[CodecResult],
+    coders: Mapping[str, Coder],
+    pictures: Mapping[int, Picture],
+    timestep: int,
+    counting: Counting,
+) -> Group:
     """Code pictures with our codec at a timestep, and with every peer at the setting closest in mean bytes.
 
     Args:
@@ -138,9 +144,12 @@ def encode_group(
     """
     point = nearest_point(ours, timestep)
     streams = codec.compress_batch(
-        list(pictures.values()), timestep=round(point.parameter), channel=str(ours.record.get("channel", "trellis")),
-        effort=int(ours.record.get("effort", DEFAULT_EFFORT)), seed=int(ours.record.get("seed", 0)),
-    )  # fmt: skip
+        list(pictures.values()),
+        timestep=round(point.parameter),
+        channel=str(ours.record.get("channel", "trellis")),
+        effort=int(ours.record.get("effort", DEFAULT_EFFORT)),
+        seed=int(ours.record.get("seed", 0)),
+    )
     cells = [
         _cell(picture, codec.decompress(stream).pixels, counting.bytes_of(stream.data, stream.report.header_bytes))
         for picture, stream in zip(pictures.values(), streams, strict=True)
@@ -230,8 +239,15 @@ def _write_head(sheet: Figure, left: float, bottom: float, column: Column, wante
     far = not 1 / FAR <= ratio <= FAR
     _write(sheet, left, bottom + 0.30, column.label, fontsize=_SMALL, weight="bold")
     _write(sheet, left, bottom + 0.15, column.setting, fontsize=_SMALL)
-    _write(sheet, left, bottom, f"{column.mean_bytes:.0f} B, {ratio:.2f}×", fontsize=_SMALL,
-           weight="bold" if far else "normal", color="#a33f00" if far else "black")  # fmt: skip
+    _write(
+        sheet,
+        left,
+        bottom,
+        f"{column.mean_bytes:.0f} B, {ratio:.2f}×",
+        fontsize=_SMALL,
+        weight="bold" if far else "normal",
+        color="#a33f00" if far else "black",
+    )
 
 
 def _write(sheet: Figure, left: float, bottom: float, text: str, **options: Any) -> None:

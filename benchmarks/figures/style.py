@@ -22,11 +22,22 @@ PNG_DPI = 200
 """Dots of a PNG file per inch."""
 
 _SETTINGS: dict[Any, Any] = {
-    "font.size": 9, "axes.titlesize": 10, "axes.labelsize": 9, "legend.fontsize": 8.5, "xtick.labelsize": 8.5,
-    "ytick.labelsize": 8.5, "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True,
-    "grid.color": "#dddddd", "grid.linewidth": 0.6, "axes.axisbelow": True, "figure.facecolor": "white",
-    "hatch.linewidth": 0.7, "svg.hashsalt": "diffcodec",
-}  # fmt: skip
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.labelsize": 9,
+    "legend.fontsize": 8.5,
+    "xtick.labelsize": 8.5,
+    "ytick.labelsize": 8.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#dddddd",
+    "grid.linewidth": 0.6,
+    "axes.axisbelow": True,
+    "figure.facecolor": "white",
+    "hatch.linewidth": 0.7,
+    "svg.hashsalt": "diffcodec",
+}
 
 
 @dataclass(frozen=True)
@@ -48,10 +59,15 @@ class Look:
     def options(self) -> dict[str, Any]:
         """For `Axes.plot` and `Axes.errorbar`."""
         return {
-            "color": self.colour, "marker": self.marker, "linestyle": self.line, "linewidth": self.width,
-            "markersize": 5.5, "markeredgewidth": 1.8 if self.marker == "x" else 1.0, "markeredgecolor": self.colour,
+            "color": self.colour,
+            "marker": self.marker,
+            "linestyle": self.line,
+            "linewidth": self.width,
+            "markersize": 5.5,
+            "markeredgewidth": 1.8 if self.marker == "x" else 1.0,
+            "markeredgecolor": self.colour,
             "markerfacecolor": self.colour if self.filled else "white",
-        }  # fmt: skip
+        }
 
 
 _LOOKS = {

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from diffcodec.config import LossKind, ModelConfig, PredictionKind, TrainingConfig, VarianceKind
+from diffcodec.config import ModelConfig, PredictionKind, VarianceKind
 from diffcodec.errors import ConfigError
+from diffcodec.training.config import LossKind, TrainingConfig
 
 PREDICTIONS: tuple[PredictionKind, ...] = ("mean", "eps", "x0", "v")
 LOSSES: tuple[LossKind, ...] = ("vlb", "simple")

@@ -10,11 +10,12 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from diffcodec.config import ModelConfig, TrainingConfig, VarianceKind
+from diffcodec.config import ModelConfig, VarianceKind
 from diffcodec.diffusion.denoiser import Denoiser
 from diffcodec.errors import ConfigError
 from diffcodec.evaluation.bound import measure_bound
 from diffcodec.evaluation.records import Row
+from diffcodec.training.config import TrainingConfig
 from diffcodec.training.log import Progress
 from diffcodec.training.loop import Trainer
 from objectives.quality import InceptionTest, Moments, frechet_random
@@ -57,9 +58,15 @@ class Training:
 
 
 def train(
-    model: ModelConfig, training: TrainingConfig, images: Tensor, budget: Budget, *, device: str, precision: str,
+    model: ModelConfig,
+    training: TrainingConfig,
+    images: Tensor,
+    budget: Budget,
+    *,
+    device: str,
+    precision: str,
     progress: Callable[[Progress], None],
-) -> Training:  # fmt: skip
+) -> Training:
     """Train a model from scratch; the start, the images and their order are the same for all.
 
     Raises:
@@ -74,7 +81,7 @@ def train(
 
     weights: dict[str, Tensor] | None = None
     try:
-        trainer.run(max_images=budget.images, max_seconds=budget.seconds, report=report, report_every_s=0.0)
+        trainer.run(max_images=budget.images, max_s=budget.seconds, report=report, report_every_s=0.0)
         weights = trainer.averaged_weights()
     except ConfigError:
         # A loss that is not finite leaves no finite weights; anything else is a mistake in the settings.
@@ -105,12 +112,17 @@ def bound_rows(
     found = measure_bound(denoiser, denoiser.schedule, images, seed=seed, batch_size=batch_size, progress=progress)
     return {
         kind: [
-            {"image": row["image"], "L_T": row["L_T"], "L": row[f"L_{kind}"], "L_0": row[f"L_0_{kind}"],
-             "total": row[f"total_{kind}"]}
+            {
+                "image": row["image"],
+                "L_T": row["L_T"],
+                "L": row[f"L_{kind}"],
+                "L_0": row[f"L_0_{kind}"],
+                "total": row[f"total_{kind}"],
+            }
             for row in found.bound_rows()
         ]
         for kind in found.terms
-    }  # fmt: skip
+    }
 
 
 def status(training: Training, rows: list[Row]) -> Status:

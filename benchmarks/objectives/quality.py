@@ -12,10 +12,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from diffcodec.diffusion.units import to_unit
 from diffcodec.evaluation.features import FeatureExtractor, load_inception
 from diffcodec.evaluation.reference_statistics import FeatureStatistics, statistics_of
 from diffcodec.evaluation.sample_quality import measure_quality
-from diffcodec.training.data import to_unit
 
 BATCH = 64
 

@@ -59,11 +59,17 @@ def time_command_line(picture: Path, model: str, timestep: int) -> list[dict[str
         file_bytes = file.stat().st_size
     return [
         {
-            "command": name, "picture": kodak_name(picture.stem), "width": pixels.shape[1], "height": pixels.shape[0],
-            "timestep": timestep, "threads": threads, "file_bytes": file_bytes, **measured,
+            "command": name,
+            "picture": kodak_name(picture.stem),
+            "width": pixels.shape[1],
+            "height": pixels.shape[0],
+            "timestep": timestep,
+            "threads": threads,
+            "file_bytes": file_bytes,
+            **measured,
         }
         for name, measured in found.items()
-    ]  # fmt: skip
+    ]
 
 
 def _watched(command: Sequence[str]) -> dict[str, Any]:

@@ -10,17 +10,18 @@ from typing import Any
 import numpy as np
 
 from diffcodec.bitstream.container import read_header
-from diffcodec.codec import DEFAULT_EFFORT, DiffusionCodec
+from diffcodec.codec import DiffusionCodec
+from diffcodec.coding.report import Bitstream, Restoration
+from diffcodec.config import DEFAULT_EFFORT
 from diffcodec.errors import ConfigError, ImageError
 from diffcodec.evaluation.baselines import Baseline, available_baselines, code_pictures
 from diffcodec.evaluation.codec_rows import distortion_columns
 from diffcodec.evaluation.datasets import same_size_batches
 from diffcodec.evaluation.jobs import Job
 from diffcodec.evaluation.metrics import measure_haarpsi
-from diffcodec.evaluation.points import Point, warm_codec
+from diffcodec.evaluation.points import ModelSource, Point, warm_codec
 from diffcodec.evaluation.records import Row
 from diffcodec.images import Picture
-from diffcodec.results import Bitstream, Preview
 
 OURS = "diffcodec-trellis"
 BATCH = 12
@@ -87,8 +88,8 @@ def photo_baselines() -> tuple[list[Baseline], list[str]]:
 def measure_own(settings: OwnSettings, place: int, picture: Picture) -> list[Row]:
     """Compress a picture once, and measure every shorter file that can be cut from that one.
 
-    Every file is real. One walk of the decoder restores them all; one of them, another for every picture, is restored
-    as a file, too, and must give the same pixels.
+    Every file is real. One trajectory of the decoder restores them all; one of them, another for every picture, is
+    restored as a file, too, and must give the same pixels.
 
     Args:
         settings: of the file.
@@ -99,20 +100,20 @@ def measure_own(settings: OwnSettings, place: int, picture: Picture) -> list[Row
         A row for each file, from coarse to fine. Seconds of encoding are those of the longest file; those of decoding
         are what the decoder took until it showed this prefix.
     """
-    codec = warm_codec(settings.model, settings.device, "trellis", DEFAULT_EFFORT)
+    codec = warm_codec(ModelSource(settings.model, settings.device), "trellis", DEFAULT_EFFORT)
     begin = time.perf_counter()
     stream = codec.compress(picture, timestep=settings.timestep, seed=settings.seed)
     encode_seconds = time.perf_counter() - begin
     files = cut_files(codec, stream)
     witness = sorted(files)[place % (1 + len(files) // 2)]  # a coarse one costs little to restore again
     rows = []
-    for preview, seconds in _timed(codec.progressive(stream)):
-        if preview.step in files:
-            if preview.step == witness:
-                _check_file(codec, files[witness], preview)
-            row = _own_row(picture, preview, files[preview.step])
-            rows.append({**row, "encode_seconds": encode_seconds, "decode_seconds": seconds})
-    assert len(rows) == len(files), "previews and shorter files do not fit together"
+    for restored, decode_seconds in _timed(codec.progressive(stream)):
+        if restored.step in files:
+            if restored.step == witness:
+                _check_file(codec, files[witness], restored)
+            row = _own_row(picture, restored, files[restored.step])
+            rows.append({**row, "encode_seconds": encode_seconds, "decode_seconds": decode_seconds})
+    assert len(rows) == len(files), "steps and shorter files do not fit together"
     return rows
 
 
@@ -151,34 +152,40 @@ def measure_peer(baseline: Baseline, parameter: float, pictures: Sequence[Pictur
         return f"{baseline.name} at {baseline.setting(parameter)} is left out: {error}"
 
 
-def _own_row(picture: Picture, preview: Preview, data: bytes) -> Row:
+def _own_row(picture: Picture, restored: Restoration, data: bytes) -> Row:
     info = read_header(data)
     payload_bytes, subpixels = info.payload_bytes, picture.pixels.size
-    restored = preview.picture.pixels
     return {
-        "width": picture.width, "height": picture.height, "timestep": info.header.timestep, "steps": preview.step,
-        "file_bytes": len(data), "header_bytes": len(data) - payload_bytes, "payload_bytes": payload_bytes,
-        "bpd": 8 * len(data) / subpixels, "bpp": 8 * len(data) / (picture.width * picture.height),
+        "width": picture.width,
+        "height": picture.height,
+        "timestep": info.header.timestep,
+        "steps": restored.step,
+        "file_bytes": len(data),
+        "header_bytes": len(data) - payload_bytes,
+        "payload_bytes": payload_bytes,
+        "bpd": 8 * len(data) / subpixels,
+        "bpp": 8 * len(data) / (picture.width * picture.height),
         "payload_bpd": 8 * payload_bytes / subpixels,
-        **distortion_columns(picture.pixels, restored), "haarpsi": measure_haarpsi(picture.pixels, restored),
-    }  # fmt: skip
+        **distortion_columns(picture.pixels, restored.pixels),
+        "haarpsi": measure_haarpsi(picture.pixels, restored.pixels),
+    }
 
 
-def _timed(previews: Iterator[Preview]) -> Iterator[tuple[Preview, float]]:
-    """Each preview with the seconds of the decoder so far, without those of who looks at them."""
+def _timed(restorations: Iterator[Restoration]) -> Iterator[tuple[Restoration, float]]:
+    """Each restoration with the seconds of the decoder so far, without those of who looks at them."""
     seconds = 0.0
     while True:
         begin = time.perf_counter()
-        preview = next(previews, None)
+        restored = next(restorations, None)
         seconds += time.perf_counter() - begin
-        if preview is None:
+        if restored is None:
             return
-        yield preview, seconds
+        yield restored, seconds
 
 
-def _check_file(codec: DiffusionCodec, data: bytes, preview: Preview) -> None:
+def _check_file(codec: DiffusionCodec, data: bytes, expected: Restoration) -> None:
     restored = codec.decompress(data)
-    assert np.array_equal(restored.pixels, preview.picture.pixels), "a shorter file restores other pixels than its step"
+    assert np.array_equal(restored.pixels, expected.pixels), "a shorter file restores other pixels than its step"
 
 
 def _for_photographs(baseline: Baseline) -> Baseline:

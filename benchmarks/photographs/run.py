@@ -9,7 +9,8 @@ from typing import Any
 
 from tqdm import tqdm
 
-from diffcodec.codec import DEFAULT_EFFORT, DiffusionCodec
+from diffcodec.codec import DiffusionCodec
+from diffcodec.config import DEFAULT_EFFORT
 from diffcodec.evaluation.baselines import Baseline
 from diffcodec.evaluation.datasets import Dataset
 from diffcodec.evaluation.points import Point, measure_points
@@ -67,16 +68,22 @@ class DatasetRun:
         ]
 
     def _open(self, name: str, label: str, codec: DiffusionCodec | None, **settings: Any) -> ResultFile:
-        checkpoint, libraries = (None, PEER_LIBRARIES) if codec is None else (codec.checkpoint, OWN_LIBRARIES)
+        model, libraries = (None, PEER_LIBRARIES) if codec is None else (codec.model, OWN_LIBRARIES)
         self.files[name] = ResultFile(
             self.folder / f"{name}.json",
             conditions(
-                name, label, "lossy", self.dataset, seed=self.settings.seed, checkpoint=checkpoint,
-                libraries=libraries, **settings,
+                name,
+                label,
+                "lossy",
+                self.dataset,
+                seed=self.settings.seed,
+                model=model,
+                libraries=libraries,
+                **settings,
             ),
             self.description,
             fresh=self.fresh,
-        )  # fmt: skip
+        )
         return self.files[name]
 
     def run(self, processes: int) -> None:

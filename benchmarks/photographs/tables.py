@@ -39,16 +39,22 @@ def report(results: Results, costs: Mapping[str, Any] | None, *, markdown: bool)
     images = max(codec.images for codec in results.codecs.values())
     sections = [heading(f"{results.dataset}: {images} pictures", markdown)]
     for metric, title in METRICS.items():
-        sections += [f"{title} at equal rates, mean of the pictures (in brackets: of so many that reach the rate)",
-                     table(rate_lines(results, metric), markdown)]  # fmt: skip
+        sections += [
+            f"{title} at equal rates, mean of the pictures (in brackets: of so many that reach the rate)",
+            table(rate_lines(results, metric), markdown),
+        ]
     if OURS in results.codecs:
-        sections += ["BD-rate of diffcodec by PSNR: change of rate at equal PSNR, negative if it needs less",
-                     table(bd_lines(results), markdown),
-                     "Rates at which the mean PSNR of diffcodec lies above that of another codec",
-                     table(lead_lines(results), markdown)]  # fmt: skip
-    sections += [f"Seconds for a picture on one thread, at about {COST_BPP:g} bpp, and memory for one picture "
-                 "(diffcodec encodes to its finest t, and cuts)",
-                 table(cost_lines(results, costs), markdown)]  # fmt: skip
+        sections += [
+            "BD-rate of diffcodec by PSNR: change of rate at equal PSNR, negative if it needs less",
+            table(bd_lines(results), markdown),
+            "Rates at which the mean PSNR of diffcodec lies above that of another codec",
+            table(lead_lines(results), markdown),
+        ]
+    sections += [
+        f"Seconds for a picture on one thread, at about {COST_BPP:g} bpp, and memory for one picture "
+        "(diffcodec encodes to its finest t, and cuts)",
+        table(cost_lines(results, costs), markdown),
+    ]
     return "\n\n".join(sections)
 
 
@@ -143,10 +149,16 @@ def cost_lines(results: Results, costs: Mapping[str, Any] | None) -> Lines:
         seconds = [point.estimate(name) for name in ("encode_seconds", "decode_seconds")]
         row = memory.get(codec.codec)
         more = [MISSING] * 2 if row is None else [mebibytes(row[name]) for name in ("more_bytes", "peak_bytes")]
-        lines.append([
-            codec.label, point.setting, f"{bpp:.2f}", *(f"{each.mean:.3g}" if each else MISSING for each in seconds),
-            *more, "1",
-        ])  # fmt: skip
+        lines.append(
+            [
+                codec.label,
+                point.setting,
+                f"{bpp:.2f}",
+                *(f"{each.mean:.3g}" if each else MISSING for each in seconds),
+                *more,
+                "1",
+            ]
+        )
     return lines
 
 
@@ -154,21 +166,32 @@ def costs_report(costs: Mapping[str, Any], *, markdown: bool) -> str:
     """What one picture costs: the command line's times, and the memory of every codec."""
     memory = [["codec", "MiB more", "MiB in all"]]
     memory += [[row["codec"], mebibytes(row["more_bytes"]), mebibytes(row["peak_bytes"])] for row in costs["memory"]]
-    return "\n\n".join([
-        heading(f"Costs of one picture, {costs['picture']}", markdown),
-        "The command line, with the start of Python, on all cores", table(command_line_lines(costs), markdown),
-        "Peak memory of a process of one thread that codes and restores it", table(memory, markdown),
-    ])  # fmt: skip
+    return "\n\n".join(
+        [
+            heading(f"Costs of one picture, {costs['picture']}", markdown),
+            "The command line, with the start of Python, on all cores",
+            table(command_line_lines(costs), markdown),
+            "Peak memory of a process of one thread that codes and restores it",
+            table(memory, markdown),
+        ]
+    )
 
 
 def command_line_lines(costs: Mapping[str, Any]) -> Lines:
     """What the command line takes for one picture."""
     lines = [["command", "picture", "t", "seconds", "MiB", "bytes", "threads"]]
     for row in costs["command_line"]:
-        lines.append([
-            row["command"], f"{row['picture']}, {row['width']} x {row['height']}", str(row["timestep"]),
-            f"{row['seconds']:.1f}", mebibytes(row["peak_bytes"]), str(row["file_bytes"]), str(row["threads"]),
-        ])  # fmt: skip
+        lines.append(
+            [
+                row["command"],
+                f"{row['picture']}, {row['width']} x {row['height']}",
+                str(row["timestep"]),
+                f"{row['seconds']:.1f}",
+                mebibytes(row["peak_bytes"]),
+                str(row["file_bytes"]),
+                str(row["threads"]),
+            ]
+        )
     return lines
 
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from diffcodec.config import UNetConfig
 from diffcodec.diffusion.denoiser import Denoiser, alpha_sigma
 from diffcodec.errors import ConfigError
 from diffcodec.training.data import Batches
@@ -60,7 +61,7 @@ def make_head(denoiser: Denoiser, *, block: int, hidden: int = 128) -> VarianceH
         ConfigError: if its network has no full-resolution branch.
     """
     network = denoiser.config.network
-    if not network.full_resolution_channels:
+    if not isinstance(network, UNetConfig) or not network.full_resolution_channels:
         raise ConfigError("a variance head needs a network with a full-resolution branch")
     return VarianceHead(network.full_resolution_channels, network.embedding_channels, hidden=hidden, block=block)
 
@@ -128,9 +129,17 @@ LOSSES: dict[str, Loss] = {"rate": step_rate, "nll": negative_log_likelihood}
 
 
 def train_head(
-    denoiser: Denoiser, images: Tensor, *, seconds: float, block: int = 8, loss: Loss = step_rate, batch_size: int = 64,
-    learning_rate: float = 2e-3, seed: int = 0, progress: Callable[[float, float], None] = lambda elapsed, loss: None,
-) -> VarianceHead:  # fmt: skip
+    denoiser: Denoiser,
+    images: Tensor,
+    *,
+    seconds: float,
+    block: int = 8,
+    loss: Loss = step_rate,
+    batch_size: int = 64,
+    learning_rate: float = 2e-3,
+    seed: int = 0,
+    progress: Callable[[float, float], None] = lambda elapsed, loss: None,
+) -> VarianceHead:
     """Train a head while the network stays as it is: AdamW, cosine decay to the end of the time.
 
     Args:

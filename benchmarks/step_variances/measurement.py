@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from diffcodec.diffusion.denoiser import Denoiser, alpha_sigma
-from diffcodec.training.data import to_unit
+from diffcodec.diffusion.units import to_unit
 from step_variances.head import Observer, VarianceHead
 from step_variances.transforms import COLOUR_DCT, BlockDct, Floats, change_colours
 
@@ -56,9 +56,16 @@ def node_log_snrs(top: float, *, bottom: float, points: int) -> NDArray[np.float
 
 
 def measure(
-    denoiser: Denoiser, images: Tensor, log_snr: NDArray[np.float64], colour: Tensor, heads: Mapping[str, VarianceHead],
-    *, batch_size: int = 32, seed: int = 1, progress: Callable[[], None] = lambda: None,
-) -> Measurement:  # fmt: skip
+    denoiser: Denoiser,
+    images: Tensor,
+    log_snr: NDArray[np.float64],
+    colour: Tensor,
+    heads: Mapping[str, VarianceHead],
+    *,
+    batch_size: int = 32,
+    seed: int = 1,
+    progress: Callable[[], None] = lambda: None,
+) -> Measurement:
     """Ask the network about every image at every node.
 
     Args:

@@ -22,7 +22,7 @@ from step_variances.transforms import (
     Wavelet,
     change_colours,
     colour_klt,
-)  # fmt: skip
+)
 
 CLASSES = 8
 PLANNING_PICTURES = 64
@@ -135,10 +135,12 @@ def class_row(calibration: Measurement, test: Measurement, static: Row) -> Row:
     sums = [
         class_energy(
             squared_coefficients(measurement, transform, COLOUR_DCT),
-            measurement.activity, bounds, band_labels(measurement, transform),
+            measurement.activity,
+            bounds,
+            band_labels(measurement, transform),
         )
         for measurement in (calibration, test)
-    ]  # fmt: skip
+    ]
     energy, counts = (values.mean(axis=1, keepdims=True) for values in sums[0])
     # A class into which no calibration block falls gets its band's variance.
     variance = np.where(counts > 0, energy / np.maximum(counts, 1e-9), np.tile(static.test.variance, CLASSES))

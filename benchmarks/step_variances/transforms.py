@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.fft import dct, dctn
 
-from diffcodec.transform import BLOCK, BlockTransform
+from diffcodec.coding.band_transform import BLOCK, BandTransform
 
 Floats = NDArray[np.floating[Any]]
 Labels = NDArray[np.integer[Any]]
@@ -60,7 +60,7 @@ class CodecTransform(BlockDct):
         super().__init__(BLOCK)
 
     def bands(self, height: int, width: int) -> Labels:
-        return BlockTransform(1, width, height).band.reshape(height, width)
+        return BandTransform(1, width, height, mixes_channels=False).band.reshape(height, width)
 
 
 @dataclass(frozen=True)

@@ -1,1 +1,1 @@
-"""Bits and bytes: the entropy coder, the code for step lengths, and the .dfc container. No torch here."""
+"""The entropy coder, the code of step lengths, and the .dfc container. Torch-free."""

@@ -1,7 +1,7 @@
 """The .dfc container, version 1: header, payload, packets, checksums. Described in docs/format.md.
 
-In a file of more than a few KiB every block of the payload has a checksum on all that comes before it, and every
-packet one of its own. So what lies before a damaged place is known to be right.
+In a file of more than a few KiB every block of the payload has a checksum of everything before it, and every packet
+has its own checksum. So everything before a damaged block is verified.
 """
 
 import zlib
@@ -11,10 +11,10 @@ from typing import NamedTuple
 
 from diffcodec.bitstream.header import MAX_SIDE, ColourMode, Cut, Header
 from diffcodec.bitstream.layout import BLOCK_BYTES, CRC_BYTES, StreamInfo, plan, read_header, write_varint
+from diffcodec.config import DEFAULT_MAX_PIXELS
 from diffcodec.errors import CorruptStreamError, ImageTooLargeError, StreamError, TruncatedStreamError
 
 __all__ = [
-    "DEFAULT_MAX_PIXELS",
     "MAX_SIDE",
     "ColourMode",
     "Container",
@@ -29,9 +29,6 @@ __all__ = [
     "write_container",
     "write_varint",
 ]
-
-DEFAULT_MAX_PIXELS = 89_478_485
-"""Most pixels that are decoded unless the caller asks for more: the number above which Pillow warns."""
 
 _ALPHA, _METADATA = "the alpha plane", "the metadata"
 
@@ -55,13 +52,13 @@ class Container:
 
 @dataclass(frozen=True)
 class Reading:
-    """What could be read of a .dfc file.
+    """The readable part of a .dfc file.
 
     Args:
-        container: with the beginning of the payload, and the packets that are whole.
-        info: what the header declares.
-        complete: whether the payload is all there: if so, it is for a `SymbolReader`, otherwise for a `PrefixReader`.
-        verified: whether checksums vouch for everything in the container.
+        container: with the intact beginning of the payload, and the intact packets.
+        info: the header's declarations.
+        complete: whether the payload is complete: if so, read it with a `SymbolReader`, otherwise a `PrefixReader`.
+        verified: whether checksums cover everything in the container.
         problem: what is wrong with the file, to follow its name, such as `is cut: ...`; None if nothing is.
         is_short: whether the file has fewer bytes than its header declares.
     """
@@ -74,25 +71,25 @@ class Reading:
     is_short: bool = False
 
     def check(self, name: str) -> None:
-        """Refuse a file that is not whole and right.
+        """Refuse a file that is incomplete or damaged.
 
         Args:
             name: of the file, for messages.
 
         Raises:
             TruncatedStreamError: if it is shorter than its header declares.
-            CorruptStreamError: if it is longer, or a checksum does not fit.
+            CorruptStreamError: if it is longer, or a checksum does not match.
         """
         if self.problem is None:
             return
         error = TruncatedStreamError if self.is_short else CorruptStreamError
-        raise error(f"{name} {self.problem}; fetch it again, or restore {self._rest()} with --partial")
+        raise error(f"{name} {self.problem}: fetch it again, or restore {self._rest()}", parameters=["partial"])
 
     def _rest(self) -> str:
-        """What there still is."""
+        """Describes what can still be restored."""
         info, container = self.info, self.container
         if not self.complete:
-            return f"what the first {len(container.payload)} of its {info.payload_bytes} payload bytes hold"
+            return f"the first {len(container.payload)} of its {info.payload_bytes} payload bytes"
         lost = [
             what
             for what, declared, packet in (
@@ -129,7 +126,7 @@ def write_container(container: Container) -> bytes:
 
 
 def read_container(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS, name: str = "the stream") -> Container:
-    """Reads and verifies a whole .dfc file.
+    """Reads and verifies a complete .dfc file.
 
     Args:
         data: the file's bytes.
@@ -138,7 +135,7 @@ def read_container(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS, name: s
 
     Raises:
         TruncatedStreamError: if the data is shorter than the header declares.
-        CorruptStreamError: if it is longer, or a checksum does not fit.
+        CorruptStreamError: if it is longer, or a checksum does not match.
         ImageTooLargeError: if the picture has more than `max_pixels` pixels.
         StreamError: as `read_header`.
     """
@@ -148,18 +145,18 @@ def read_container(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS, name: s
 
 
 def read_partial(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS, name: str = "the stream") -> Reading:
-    """Reads what there is of a .dfc file that may have been cut anywhere after its header, or damaged.
+    """Reads a .dfc file that may be damaged, or cut anywhere after its header.
 
-    A file with a single checksum may be cut, but not damaged; once it is cut, nothing of it can be verified. In a file
-    with more, the payload ends before the first block that is damaged. Packets that are not whole are left out;
-    `info` tells whether there were any.
+    A file with a single checksum may be cut, but not damaged; if it is cut, nothing of it can be verified. With
+    several checksums, the payload ends before the first damaged block. Incomplete packets are left out; `info` says
+    whether there were any.
 
     Args:
         data, max_pixels, name: as for `read_container`.
 
     Raises:
-        TruncatedStreamError: if not even the header is whole.
-        CorruptStreamError: if the header may be damaged, or the file has a single checksum, which does not fit.
+        TruncatedStreamError: if the header is incomplete.
+        CorruptStreamError: if the header may be damaged, or the file has a single checksum, which does not match.
         ImageTooLargeError: as `read_container`.
         StreamError: as `read_header`.
     """
@@ -168,14 +165,15 @@ def read_partial(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS, name: str
     header = info.header
     if header.pixels > max_pixels:
         raise ImageTooLargeError(
-            f"{name} is a picture of {header.width} x {header.height} pixels, more than the limit of "
-            f"{max_pixels}: raise that (--max-pixels) if you trust the file"
+            f"{name}: the picture has {header.width} x {header.height} pixels, more than the limit of "
+            f"{max_pixels}: raise the limit if you trust the file",
+            parameters=["max_pixels"],
         )
     return reading
 
 
 def what_is_wrong(data: bytes) -> str | None:
-    """Says for a person what is damaged or missing in a .dfc file; None if nothing is."""
+    """Describes what is damaged or missing in a .dfc file; None if nothing is."""
     try:
         problem = read_partial(data, max_pixels=MAX_SIDE * MAX_SIDE, name="it").problem
     except StreamError as error:
@@ -206,13 +204,13 @@ def _read_plain(data: bytes, info: StreamInfo, name: str) -> Reading:
 
 
 class _Stretch(NamedTuple):
-    """Bytes of a file that a checksum follows.
+    """Bytes of a file that are followed by their checksum.
 
     Args:
-        start, stop: where they lie; the checksum starts at `stop`.
-        content: what there is of them.
-        is_whole: whether they and their checksum are there.
-        is_right: whether the checksum fits.
+        start, stop: position in the file; the checksum starts at `stop`.
+        content: those of the bytes that are there.
+        is_whole: whether all bytes and the checksum are there.
+        is_right: whether the checksum matches.
     """
 
     start: int
@@ -223,12 +221,12 @@ class _Stretch(NamedTuple):
 
     @property
     def is_damaged(self) -> bool:
-        """Whether the file was not just cut."""
+        """Whether the checksum does not match although all bytes are there."""
         return self.is_whole and not self.is_right
 
     def complaint(self, what: str) -> str:
-        """What is said about damage."""
-        return f"is damaged: bytes {self.start} to {self.stop + CRC_BYTES - 1}, {what}, do not fit their checksum"
+        """Message about damage, to follow the file's name."""
+        return f"is damaged: bytes {self.start} to {self.stop + CRC_BYTES - 1}, {what}, do not match their checksum"
 
 
 def _read_blocks(data: bytes, info: StreamInfo, name: str) -> Reading:
@@ -239,11 +237,11 @@ def _read_blocks(data: bytes, info: StreamInfo, name: str) -> Reading:
     for block in _blocks(data, info):
         if block.is_damaged:
             if not payload:
-                whole = block._replace(start=0).complaint("its header among them")
-                raise CorruptStreamError(f"{name} {whole}, and nothing of it can be restored; fetch it again")
+                whole = block._replace(start=0).complaint("including its header")
+                raise CorruptStreamError(f"{name} {whole}, so nothing of it can be restored; fetch it again")
             problems.append(block.complaint("in its payload"))
             break
-        # Where nothing was left of a block, all that there is has been verified.
+        # An empty rest of a block leaves the state of the previous one.
         verified = block.is_right or (verified and not block.content)
         payload.append(block.content)
         if not block.is_whole:
@@ -273,7 +271,7 @@ def _blocks(data: bytes, info: StreamInfo) -> Iterator[_Stretch]:
 
 
 def _packets(data: bytes, info: StreamInfo) -> Iterator[tuple[str, _Stretch | None]]:
-    """The packets, with what they hold; None for those that the header does not declare."""
+    """Names and contents of the packets; None for packets that the header does not declare."""
     start = info.header_bytes + info.payload_bytes + CRC_BYTES * info.blocks
     for what, length in ((_ALPHA, info.alpha_bytes), (_METADATA, info.metadata_bytes)):
         if length is None:
@@ -293,5 +291,5 @@ def _wrong_length(data: bytes, info: StreamInfo) -> str | None:
     if len(data) < info.total_bytes:
         return f"is cut: it has {len(data)} of its {info.total_bytes} bytes"
     if len(data) > info.total_bytes:
-        return f"is damaged: it has {len(data)} bytes where its header declares {info.total_bytes}"
+        return f"is damaged: it has {len(data)} bytes instead of the {info.total_bytes} that its header declares"
     return None

@@ -1,4 +1,4 @@
-"""What the header of a .dfc file says: everything that the decoder must know besides the model and the payload."""
+"""The fields of a .dfc file's header: everything that the decoder needs besides the model and the payload."""
 
 from dataclasses import dataclass
 from enum import IntEnum
@@ -7,20 +7,20 @@ from diffcodec.errors import ConfigError
 
 FINGERPRINT_BYTES = 4
 MAX_SIDE = 1 << 28
-"""Largest width or height, in pixels: what a varint of four bytes holds."""
+"""Largest width or height in pixels that a varint of four bytes can hold."""
 
 MAX_CUT_NUMBER = (1 << 14) - 1
-"""Most steps of a cut file: what a varint of two bytes holds."""
+"""Largest number of steps of a cut file, in a varint of two bytes."""
 
 PACKED_FIELDS = (("colour", 2), ("channel", 2), ("effort", 4), ("level_list", 4), ("timestep", 12))
-"""Fields that are packed into 24 bits, highest first, with their widths in bits."""
+"""Fields packed into 24 bits, highest first, with their widths in bits."""
 
 LOWEST = {"effort": 8}
-"""Fields that are written as their distance from a lowest value."""
+"""Fields that are stored minus their lowest value."""
 
 
 class ColourMode(IntEnum):
-    """What the payload's pixels are, as numbered in the file. An alpha packet comes on top."""
+    """Colour mode of the payload's pixels, as numbered in the file. Alpha is a separate packet."""
 
     RGB = 0
     L = 1
@@ -28,11 +28,11 @@ class ColourMode(IntEnum):
 
 @dataclass(frozen=True)
 class Cut:
-    """What a shortened file was made of.
+    """Origin of a shortened file.
 
     Args:
-        timestep: at which the payload of the original ends, 0 to 4095.
-        steps: number of the original's steps that are left, 1 to 16383.
+        timestep: at which the original's payload ends, 0 to 4095.
+        steps: number of the original's steps that it keeps, 1 to 16383.
 
     Raises:
         ConfigError: if a number is out of its range.
@@ -48,7 +48,7 @@ class Cut:
 
 @dataclass(frozen=True)
 class Header:
-    """Everything that the decoder must know besides the model and the payload.
+    """Everything that the decoder needs besides the model and the payload.
 
     Args:
         fingerprint: of the model, 4 bytes.
@@ -56,11 +56,11 @@ class Header:
         channel: number of the channel simulation, 0 to 3.
         effort: the channel's search effort, 8 to 23.
         level_list: index of the model's list of noise levels, 0 to 15.
-        timestep: the noise level t at which the payload ends, 0 to 4095. That of a cut file may end between two
-            timesteps: this is then the noisier one.
+        timestep: the noise level t at which the payload ends, 0 to 4095. A cut file may end between two timesteps:
+            then the noisier one.
         width, height: of the picture in pixels, at least 1.
         seed: of the shared randomness, below 2**64.
-        cut: of a file that was shortened; it follows the level list to its last step.
+        cut: origin of a shortened file, all of whose steps end at levels of the list.
 
     Raises:
         ConfigError: if a field is out of its range.

@@ -1,4 +1,4 @@
-"""How a .dfc file is laid out: the header with the lengths that it declares, and what follows from them.
+"""Layout of a .dfc file: the header with its declared lengths, and the positions that follow from them.
 
 17 bytes surround the payload of a 32x32 picture (18 from 128 bytes of payload on). Described in docs/format.md.
 """
@@ -8,13 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from diffcodec.bitstream.header import FINGERPRINT_BYTES, LOWEST, PACKED_FIELDS, ColourMode, Cut, Header
-from diffcodec.errors import (
-    ConfigError,
-    CorruptStreamError,
-    NotDfcError,
-    TruncatedStreamError,
-    UnsupportedVersionError,
-)
+from diffcodec.errors import ConfigError, CorruptStreamError, NotDfcError, TruncatedStreamError, UnsupportedVersionError
 
 MAGIC = b"\xdfc"
 VERSION = 1
@@ -22,18 +16,18 @@ CRC_BYTES = 4
 SEED_BYTES = 8
 
 MAX_HEADER_BYTES = 1024
-"""More than any header has: enough of a file for `read_header`."""
+"""More than the length of any header: enough of a file for `read_header`."""
 
 MAX_PACKET_BYTES = (1 << 35) - 1
-"""Longest payload or packet: what a varint of five bytes holds."""
+"""Longest payload or packet, in a varint of five bytes."""
 
 BLOCK_BYTES = 2048
-"""Payload bytes that share a checksum in files of more than one."""
+"""Payload bytes per checksum in files with more than one."""
 
 BLOCKS_ABOVE = 4096
-"""A file whose payload and packets have more bytes than this, together, has a checksum for every block and packet.
+"""A file whose payload and packets together have more bytes than this has a checksum for every block and packet.
 
-Checksums are then at most 0.5 % of it, however its bytes are divided.
+Checksums are then at most 0.5 % of the file, however its bytes are divided.
 """
 
 _SEED_FLAG = 1
@@ -41,7 +35,7 @@ _ALPHA_FLAG = 2
 _BLOCKS_FLAG = 4
 _MORE_FLAG = 8
 
-# Flags of the byte that follows where there are more.
+# Flags of the second flag byte, present if _MORE_FLAG is set.
 _METADATA_FLAG = 1
 _CUT_FLAG = 2
 
@@ -52,15 +46,15 @@ _CUT_VARINT_BYTES = 2
 
 @dataclass(frozen=True)
 class StreamInfo:
-    """The header of a .dfc file, with the lengths that it declares.
+    """The header of a .dfc file, with its declared lengths.
 
     Args:
         header: the header's fields.
-        header_bytes: length of the header, the four entries below included.
+        header_bytes: length of the header, including the four entries below.
         payload_bytes: length of the payload.
         alpha_bytes: length of the alpha packet; None if there is none.
         metadata_bytes: length of the metadata packet; None if there is none.
-        has_blocks: whether every block of the payload, and every packet, has a checksum of its own.
+        has_blocks: whether every block of the payload, and every packet, has its own checksum.
     """
 
     header: Header
@@ -77,7 +71,7 @@ class StreamInfo:
 
     @property
     def blocks(self) -> int:
-        """Number of blocks of the payload. An empty payload has one, so that there is a checksum on the header."""
+        """Number of blocks of the payload. An empty payload has one, so that a checksum covers the header."""
         return max(1, -(-self.payload_bytes // BLOCK_BYTES)) if self.has_blocks else 1
 
     @property
@@ -92,12 +86,12 @@ class StreamInfo:
         return self.header_bytes + self.content_bytes + self.check_bytes
 
     def laid_out(self) -> StreamInfo:
-        """The same with the blocks and the length of header that the lengths of payload and packets lead to."""
+        """The same with `has_blocks` and `header_bytes` computed from the lengths of payload and packets."""
         info = replace(self, has_blocks=self.content_bytes > BLOCKS_ABOVE)
         return replace(info, header_bytes=len(info.to_bytes()))
 
     def to_bytes(self) -> bytes:
-        """The header, for the lengths given here; `header_bytes` is not looked at."""
+        """The header's bytes for these lengths; `header_bytes` is ignored."""
         header, cut = self.header, self.header.cut
         more = (_METADATA_FLAG if self.metadata_bytes is not None else 0) | (_CUT_FLAG if cut else 0)
         flags = (
@@ -134,13 +128,13 @@ def plan(header: Header, payload: bytes, alpha: bytes | None, metadata: bytes | 
     """
     for part in (payload, alpha or b"", metadata or b""):
         if len(part) > MAX_PACKET_BYTES:
-            raise ConfigError(f"a packet of {len(part)} bytes is too long for .dfc: code smaller pictures")
+            raise ConfigError(f"a packet of {len(part)} bytes is too long for .dfc: compress smaller pictures")
     alpha_bytes, metadata_bytes = (None if packet is None else len(packet) for packet in (alpha, metadata))
     return StreamInfo(header, 0, len(payload), alpha_bytes, metadata_bytes).laid_out()
 
 
 def read_header(data: bytes, *, name: str = "the stream") -> StreamInfo:
-    """Reads the header alone; what follows it may be missing or damaged.
+    """Reads only the header; the rest may be missing or damaged.
 
     Args:
         data: a .dfc file, or its beginning.
@@ -148,9 +142,9 @@ def read_header(data: bytes, *, name: str = "the stream") -> StreamInfo:
 
     Raises:
         NotDfcError: if the data does not start with the magic bytes.
-        UnsupportedVersionError: if it is of another version, or uses a flag or colour mode unknown here.
+        UnsupportedVersionError: if it has another version, or an unknown flag or colour mode.
         TruncatedStreamError: if the data ends inside the header.
-        CorruptStreamError: if a field is not written in the one way that the format allows.
+        CorruptStreamError: if a field violates the format.
     """
     if not data:
         raise TruncatedStreamError(f"{name} is empty")
@@ -163,13 +157,13 @@ def read_header(data: bytes, *, name: str = "the stream") -> StreamInfo:
     version, flags = divmod(source.take(1)[0], 16)
     if version != VERSION:
         raise UnsupportedVersionError(
-            f"{name} is .dfc version {version}, and this release reads version {VERSION}: update diffcodec"
+            f"{name}: expected .dfc version {VERSION}, found version {version}: update diffcodec"
         )
     more = source.take(1)[0] if flags & _MORE_FLAG else 0
     if more & ~(_METADATA_FLAG | _CUT_FLAG):
         raise UnsupportedVersionError(f"{name} uses unknown features (flags {more:#x}): update diffcodec")
     if flags & _MORE_FLAG and not more:
-        raise CorruptStreamError(f"{name} is damaged: it announces more features and has none")
+        raise CorruptStreamError(f"{name} is damaged: it announces more flags and has none")
     fingerprint = source.take(FINGERPRINT_BYTES)
     packed = int.from_bytes(source.take(3), "big")
     fields = {}
@@ -185,7 +179,7 @@ def read_header(data: bytes, *, name: str = "the stream") -> StreamInfo:
     payload_bytes = source.varint(_PACKET_VARINT_BYTES)
     seed = int.from_bytes(source.take(SEED_BYTES), "big") if flags & _SEED_FLAG else 0
     if flags & _SEED_FLAG and not seed:
-        raise CorruptStreamError(f"{name} is damaged: it announces a seed and holds the default, 0")
+        raise CorruptStreamError(f"{name} is damaged: it stores the default seed, 0")
     alpha_bytes = source.varint(_PACKET_VARINT_BYTES) if flags & _ALPHA_FLAG else None
     metadata_bytes = source.varint(_PACKET_VARINT_BYTES) if more & _METADATA_FLAG else None
     try:
@@ -212,7 +206,7 @@ def read_header(data: bytes, *, name: str = "the stream") -> StreamInfo:
 
 
 def write_varint(value: int) -> bytes:
-    """LEB128: seven bits a byte, lowest first, the top bit set in all bytes but the last."""
+    """LEB128: seven bits per byte, lowest first; the top bit is set in all bytes but the last."""
     out = bytearray()
     while value >= 0x80:
         out.append(value & 0x7F | 0x80)
@@ -222,7 +216,7 @@ def write_varint(value: int) -> bytes:
 
 
 class _HeaderSource:
-    """Takes fields off the front of the data."""
+    """Reads fields from the front of the data."""
 
     def __init__(self, data: bytes, name: str) -> None:
         self._data = data
@@ -238,7 +232,7 @@ class _HeaderSource:
         return field
 
     def varint(self, max_bytes: int) -> int:
-        """The next varint, which must not be longer than need be, nor than `max_bytes`."""
+        """The next varint, which must have its minimum length and at most `max_bytes`."""
         value = 0
         for i in range(max_bytes):
             byte = self.take(1)[0]

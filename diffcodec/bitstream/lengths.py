@@ -1,8 +1,8 @@
-"""Coding of the step lengths, the only side information of a file: integers from end to end.
+"""Coding of the step lengths, the only side information of a file: integers only.
 
-Both sides expect a length for every step, from static tables, and know by how much the earlier lengths of
-the file differed from theirs. What is coded is the distance between the length and that prediction, on a grid
-that is coarse because a length that is a little off costs next to nothing: the next step mends it.
+Both sides expect a length for every step, from static tables, and know the ratio of the file's earlier lengths to the
+expected ones. The code sends the distance between the length and that prediction, on a coarse grid: a slightly wrong
+length costs almost nothing, because the next step corrects it.
 """
 
 from bisect import bisect_left, bisect_right
@@ -12,26 +12,27 @@ from copy import copy
 import numpy as np
 from numpy.typing import NDArray
 
-from diffcodec.bitstream.entropy import MAX_TOTAL, SymbolReader, SymbolWriter
+from diffcodec.bitstream.entropy import SymbolReader, SymbolWriter
+from diffcodec.bitstream.entropy_models import MAX_TOTAL
 from diffcodec.errors import ConfigError, CorruptStreamError
 
 LENGTH_SCALE = 256
 """Expected lengths are in units of 1 / LENGTH_SCALE bits."""
 
 REACH = 8
-"""Largest distance from the prediction, in grid steps, that has a symbol of its own."""
+"""Largest distance from the prediction, in grid steps, that has its own symbol."""
 
 ESCAPE = 2 * REACH + 1
-"""The symbol that announces a grid index outright."""
+"""The symbol that precedes an explicit grid index."""
 
 CONTEXT_BITS = (1, 3, 8, 32, 1024)
-"""A prediction of fewer bits than CONTEXT_BITS[c], and not fewer than the entry before, has context c."""
+"""A prediction of fewer bits than CONTEXT_BITS[c], but at least the previous entry, has context c."""
 
 PRIOR = 8 * LENGTH_SCALE
-"""How much the expected lengths are trusted, in their units: as if 8 bits had been seen that fit."""
+"""Weight of the expected lengths, in their units: as if 8 bits had been sent as expected."""
 
 MEMORY = (5, 8)
-"""What of the past counts at each further step, as a fraction."""
+"""Factor by which the past is discounted at each step, as numerator and denominator."""
 
 _FINE_FROM = 1024
 _LARGEST = 1 << 32
@@ -46,22 +47,22 @@ def _make_grid() -> tuple[int, ...]:
 
 
 GRID = _make_grid()
-"""The lengths that can be sent, in bits: all up to 11, then about 17 % apart, 6 % from 1024 on."""
+"""The lengths that can be sent, in bits: all up to 11, then about 17 % apart, and 6 % from 1024 on."""
 
 MAX_LENGTH = GRID[-1]
 
 LengthWeights = tuple[tuple[int, ...], ...]
-"""One table of 2 REACH + 2 weights for each context: distances -REACH to REACH, then the escape."""
+"""One table of 2 REACH + 2 weights per context: distances -REACH to REACH, then the escape."""
 
 _GEOMETRIC = tuple(4096 >> abs(distance) for distance in range(-REACH, REACH + 1))
 _FLATTER = tuple(4096 * 3 ** abs(distance) // 4 ** abs(distance) for distance in range(-REACH, REACH + 1))
 
 DEFAULT_WEIGHTS: LengthWeights = (*((*_GEOMETRIC, 16),) * len(CONTEXT_BITS), (*_FLATTER, 64))
-"""For models without calibration: two-sided geometric."""
+"""Two-sided geometric weights, for uncalibrated models."""
 
 
 def quantise(length: int) -> int:
-    """Index of the grid value nearest to a length in bits; the lower one of two.
+    """Index of the grid value nearest to a length in bits; the lower of two equally near ones.
 
     Raises:
         ValueError: if the length is negative or more than MAX_LENGTH.
@@ -78,8 +79,8 @@ class LengthPredictor:
     """Predicts the lengths of one file's steps; the state that encoder and decoder share.
 
     prediction = expected * (sum of past lengths + PRIOR) / (sum of past expected lengths + PRIOR), where the
-    sums are cut to 5/8 before each step is added. (On simulated files whose ratio drifts, that saved 0.1 bits
-    a step against plain sums.)
+    sums are multiplied by 5/8 before each step is added. (On simulated files whose ratio drifts, that saved 0.1 bits
+    per step compared with plain sums.)
     """
 
     def __init__(self) -> None:
@@ -103,7 +104,7 @@ class LengthPredictor:
         return quantise(length), bisect_right(CONTEXT_BITS, length)
 
     def update(self, length: int, expected: int) -> None:
-        """Takes note of the length that was sent, in bits, where `expected` was expected."""
+        """Update the sums with the length that was sent, in bits, and its expected value."""
         kept, of = MEMORY
         self._sent = self._sent * kept // of + length * LENGTH_SCALE
         self._expected = self._expected * kept // of + expected
@@ -112,16 +113,16 @@ class LengthPredictor:
 class LengthCoder:
     """Codes the lengths of one file's steps, in order; encoder and decoder each have one.
 
-    A step may have several messages, one for each tile of the picture; each tile has a past of its own.
+    A step may have several messages, one per tile of the picture; each tile has its own predictor.
 
     Args:
         weights: the model's tables, see `LengthWeights`.
 
     Attributes:
-        counts: how often each symbol was coded, (contexts, 2 REACH + 2): what `fit_weights` takes.
+        counts: how often each symbol was coded, (contexts, 2 REACH + 2), for `fit_weights`.
 
     Raises:
-        ConfigError: if there are not as many tables, or weights in them, as there have to be.
+        ConfigError: if the number of tables, or of weights in a table, is wrong.
     """
 
     def __init__(self, weights: Sequence[Sequence[int]] = DEFAULT_WEIGHTS) -> None:
@@ -135,7 +136,7 @@ class LengthCoder:
         self.counts = np.zeros((len(weights), ESCAPE + 1), np.int64)
 
     def divide(self, parents: Sequence[int]) -> None:
-        """Goes on with other tiles, each with the past of one of those until now.
+        """Continue with other tiles, each with the predictor of the old tile that contains it.
 
         Args:
             parents: for every new tile, the number of the old one.
@@ -152,7 +153,7 @@ class LengthCoder:
             tile: number of the tile.
 
         Returns:
-            The length that was sent, in bits: the one to use.
+            The length that was sent, in bits, which the message must have.
 
         Raises:
             ValueError: if an argument is out of range.
@@ -180,7 +181,7 @@ class LengthCoder:
         symbol = int(reader.read_symbols(1, self._weights[context])[0])
         index = reader.read_uniform(len(GRID)) if symbol == ESCAPE else predicted + symbol - REACH
         if not 0 <= index < len(GRID):
-            raise CorruptStreamError(f"a step's length is outside of the grid (index {index})")
+            raise CorruptStreamError(f"a step's length is outside the grid (index {index})")
         predictor.update(GRID[index], expected)
         return GRID[index]
 
@@ -188,8 +189,8 @@ class LengthCoder:
 def fit_weights(counts: NDArray[np.int64]) -> LengthWeights:
     """Tables for a model from the counts of its coders.
 
-    The default tables are the floor, with the weight of some 24 observations in each context, so that rare
-    symbols and contexts stay codable.
+    The default tables are a lower bound, with the weight of about 24 observations per context, so that rare symbols
+    and contexts can still be coded.
     """
     tables = []
     for row, floor in zip(counts.tolist(), DEFAULT_WEIGHTS, strict=True):

@@ -1,9 +1,8 @@
-"""Channel simulation: send a sample of N(m, s^2) to someone who knows N(0, I), from shared randomness."""
+"""Channel simulation: conveys a sample of N(m, s^2) to a receiver who knows N(0, I), with shared randomness."""
 
 from diffcodec.channel.base import (
     Channel,
     ChannelId,
-    FileChannel,
     Groups,
     StreamKey,
     SymbolReader,
@@ -18,7 +17,6 @@ from diffcodec.channel.trellis import TrellisChannel
 __all__ = [
     "Channel",
     "ChannelId",
-    "FileChannel",
     "Groups",
     "PoissonChannel",
     "StreamKey",
@@ -32,12 +30,12 @@ __all__ = [
 ]
 
 
-def make_channel(channel_id: ChannelId, effort: int = 12) -> FileChannel:
+def make_channel(channel_id: ChannelId, effort: int = 12) -> Channel:
     """The channel with this wire id.
 
     Args:
-        channel_id: which one.
-        effort: 8 to 16, log2 of the trellis's states; the Poisson channel ignores it.
+        channel_id: number in the file format.
+        effort: 8 to 16, log2 of the number of trellis states; the Poisson channel ignores it.
 
     Raises:
         ValueError: if `effort` is out of range.

@@ -1,7 +1,7 @@
-"""The search of one lane in machine code, by numba: additions and comparisons as in `viterbi`, in the same order.
+"""The search of one lane, compiled by numba: the same additions and comparisons as `viterbi`, in the same order.
 
-Importing this module imports numba; `viterbi.search` does so where that pays. The machine code is kept beside this
-file, or in the user's cache, so it is compiled once on each machine.
+Importing this module imports numba; `viterbi.search` does so when that saves time. The machine code is cached beside
+this file, or in the user's cache, so it is compiled once per machine.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from diffcodec.channel.labels import Labels, Task, positions_at_once
 
 
 def search_lane(task: Task) -> NDArray[np.uint8]:
-    """The likeliest path of a lane as message bits, oldest first, shape (bits,). Other threads may run meanwhile."""
+    """The likeliest path of a lane as message bits, oldest first, shape (bits,). Releases the GIL."""
     labels, lane = Labels(task), task.lane
     score = labels.first_scores()
     survivors = np.empty((lane.positions - 1, len(score) // 16), np.uint8)
@@ -34,12 +34,12 @@ def search_lane(task: Task) -> NDArray[np.uint8]:
 
 @njit(nogil=True, cache=True)
 def _advance(even, odd, metrics, shifts, survivors):  # type: ignore[no-untyped-def]
-    """Take some positions; `even` and `odd` are the scores of the even and of the odd states, shape (half,) each."""
+    """Advance over some positions; `even` and `odd` are the scores of even and odd states, shape (half,) each."""
     rows, eighth = even.size // 2, even.size // 8
     best = np.empty_like(even)
     for j in range(shifts.size):
         survivors[j] = 0
-        for k in range(8):  # bit k of all bytes together: so the compiler finds vectors
+        for k in range(8):  # bit k of all bytes together, so that the compiler can vectorise
             for i in range(eighth):
                 pair = k * eighth + i
                 odd_wins = odd[pair] > even[pair]
@@ -59,7 +59,7 @@ def _advance(even, odd, metrics, shifts, survivors):  # type: ignore[no-untyped-
 
 @njit(nogil=True, cache=True)
 def _trace(state, memory, survivors, path):  # type: ignore[no-untyped-def]
-    """Walk back from the best last state, and write the path."""
+    """Trace back from the best last state, and write the path."""
     eighth = survivors.shape[1]
     for j in range(survivors.shape[0] - 1, -1, -1):
         path[memory + j] = state >> (memory - 1)

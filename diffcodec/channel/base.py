@@ -1,4 +1,4 @@
-"""What a channel is: the protocol, its law, and the information that a sample carries.
+"""The channel protocol, its law, and the information that a sample carries.
 
 A channel conveys one sample y of N(m, diag s^2) to a receiver who knows only the prior N(0, I) and a shared seed.
 All quantities are in units of the prior: m = (mean_q - mean_p) / std_p and s = std_q / std_p.
@@ -22,11 +22,11 @@ Std = float | FloatArray
 LOG_2 = float(np.log(2.0))
 
 MAX_WEIGHT = 1 << 24
-"""Weights lie below this, so that those of 2**25 coefficients have a sum below 2**49."""
+"""Weights are below this, so that the sum over 2**25 coefficients is below 2**49."""
 
 
 class ChannelId(IntEnum):
-    """Wire ids; they are written to files and never change meaning."""
+    """Channel numbers in the file format; they never change."""
 
     TRELLIS = 0
     POISSON = 1
@@ -34,11 +34,11 @@ class ChannelId(IntEnum):
 
 @dataclass(frozen=True)
 class StreamKey:
-    """Names the shared randomness of one step of one file.
+    """Key of the shared randomness of one message.
 
     Args:
         seed: the file's seed, 0 <= seed < 2**64.
-        step: the running number of the step in the file, 0 <= step < 2**64.
+        step: number of the step (and tile) in the file, 0 <= step < 2**64.
 
     Raises:
         ValueError: if a number is out of range.
@@ -54,14 +54,14 @@ class StreamKey:
 
 @dataclass(frozen=True)
 class Groups:
-    """Coefficients whose targets differ in std.
+    """Groups of coefficients with equal std.
 
     Args:
         of: the group of every coefficient, shape (D,), 0 to G - 1. Coefficients of a group have one std, so a channel
             may mix them.
-        std: s of every group for every image, shape (N, G), in (0, 1]. Values only: they scale samples.
+        std: s of every group for every image, shape (N, G), in (0, 1]. It only scales samples.
         weights: expected information of a coefficient of every group for every image, in any unit, shape (N, G),
-            positive integers. They lay out the message, as `of` does.
+            positive integers. Together with `of` they determine the layout of the message.
 
     Raises:
         ValueError: if shapes disagree or a value is out of range.
@@ -88,7 +88,7 @@ class Groups:
 
 
 class SymbolWriter(Protocol):
-    """Takes symbols; `diffcodec.bitstream.entropy` implements it."""
+    """Writes symbols; `diffcodec.bitstream.entropy` implements it."""
 
     def write_bits(self, bits: NDArray[np.uint8]) -> None:
         """Append fair bits, each 0 or 1, shape (count,)."""
@@ -98,32 +98,32 @@ class SymbolWriter(Protocol):
 
 
 class SymbolReader(Protocol):
-    """Gives back what a `SymbolWriter` took, in the same order."""
+    """Reads the symbols of a `SymbolWriter`, in the same order."""
 
     def read_bits(self, count: int) -> NDArray[np.uint8]:
         """The next `count` fair bits, shape (count,)."""
 
     def read_symbols(self, count: int, weights: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The next `count` symbols of the categorical with these weights, shape (count,)."""
+        """The next `count` symbols of the categorical distribution with these weights, shape (count,)."""
 
 
 class Channel(Protocol):
-    """Sends samples of N(m, diag s^2) from shared randomness, for a batch of N images of D numbers.
+    """Sends samples of N(m, diag s^2) with shared randomness, for a batch of N images of D numbers.
 
-    Law: `decode` returns what `encode` returned, bit for bit in the same process, and up to floating-point rounding
-    elsewhere. Which symbols are read, and where each one goes, depends on integers only: lengths, dims, effort, seed,
-    step, groups and weights.
+    Law: `decode` returns what `encode` returned, bit-exactly in the same process, and up to floating-point rounding
+    elsewhere. Which symbols are read, and what each one determines, depends on integers only: lengths, dims, effort,
+    seed, step, groups and weights.
     """
 
     channel_id: ChannelId
     bits_per_length: int
-    """Information that one unit of a message's length stands for, in bits."""
+    """Information per unit of a message's length, in bits."""
 
     def length_for(self, kl_bits: float, dims: int) -> int:
         """The length at which the information delivered equals `kl_bits`; the encoder sends it."""
 
     def information_in(self, length: int) -> int:
-        """Roughly the information that a message of this length is meant to deliver, in 1 / 256 bits; integers only."""
+        """Approximate information of a message of this length, in 1 / 256 bits; integers only."""
 
     def path_bits(self, length: int, dims: int) -> float:
         """Nominal cost in bits of a message of this length."""
@@ -141,9 +141,9 @@ class Channel(Protocol):
         Args:
             mean: m, shape (N, D).
             groups: the std of every coefficient; None if s = 1 for all.
-            lengths: N message lengths, see `length_for`; the receiver must learn them by other means.
-            keys: name the shared randomness: one for all images, or one for each.
-            writers: N writers, one for each image; they are written to in order, so that one may take several.
+            lengths: N message lengths, see `length_for`; they are sent separately.
+            keys: of the shared randomness: one for all images, or one per image.
+            writers: N writers, one per image; they are written in order, so that images may share a writer.
 
         Returns:
             The samples y, shape (N, D).
@@ -162,10 +162,6 @@ class Channel(Protocol):
     ) -> NDArray[np.float32]:
         """Receive the samples that `encode` returned, shape (N, dims)."""
 
-
-class FileChannel(Channel, Protocol):
-    """A channel whose messages files hold."""
-
     def transcribe(
         self,
         dims: int,
@@ -175,14 +171,14 @@ class FileChannel(Channel, Protocol):
         reader: SymbolReader,
         writer: SymbolWriter,
     ) -> None:
-        """Read the message of one image, and write it again, without looking for what it means.
+        """Read the message of one image and write it again, without decoding the sample.
 
         Args:
             dims: D.
-            groups: makes the std of every coefficient, see `encode`; called only where the message depends on it.
+            groups: returns the std of every coefficient, see `encode`; called only if the message depends on it.
             length: of the message.
-            key: names the shared randomness.
-            reader, writer: from where, and to where.
+            key: of the shared randomness.
+            reader, writer: source and destination.
         """
 
 
@@ -197,8 +193,8 @@ def kl_bits(mean: FloatArray, std: Std) -> NDArray[np.float64]:
 def delivered_bits(y: FloatArray, mean: FloatArray, std: Std) -> NDArray[np.float64]:
     """The information that arrived: sum over dims of log2 q(y) / p(y), shape (N,), for y and m of shape (N, D).
 
-    Its mean over true samples of q is the KL divergence. A coder that pays little because its samples are
-    biased towards the prior shows up here, though hardly in the variance of its noise.
+    Its mean over true samples of q is the KL divergence. It reveals a coder that is cheap because its samples are
+    biased towards the prior, which the variance of its noise hardly shows.
     """
     sample, m, s = np.asarray(y, np.float64), np.asarray(mean, np.float64), np.asarray(std, np.float64)
     nats = 0.5 * sample**2 - 0.5 * ((sample - m) / s) ** 2 - np.log(s)
@@ -209,7 +205,7 @@ def delivered_bits(y: FloatArray, mean: FloatArray, std: Std) -> NDArray[np.floa
 def check_request(
     dims: int, groups: Groups | None, lengths: Sequence[int], keys: Sequence[StreamKey], ports: int
 ) -> None:
-    """Check what every channel is given; `ports` is the number of readers or writers.
+    """Check the arguments of `encode` and `decode`; `ports` is the number of readers or writers.
 
     Raises:
         ValueError: if shapes disagree or a value is out of range.
@@ -229,7 +225,7 @@ def check_request(
 
 
 def check_mean(mean: FloatArray, ports: int) -> tuple[int, int]:
-    """Check what encoders are given besides; `ports` is the number of writers.
+    """Check the mean that `encode` receives; `ports` is the number of writers.
 
     Returns:
         N and D.

@@ -1,11 +1,11 @@
-"""Branch metrics: what the rows of the shared table add to the log-likelihood ratio, position by position.
+"""Branch metrics: the contributions of the shared table's rows to the log-likelihood ratio, position by position.
 
 A label is a row of the table times a sign. Over the dims of a position's block it adds
 
     even + sign * odd,    odd = sum of linear * t,    even = -sum of quadratic * t^2.
 
-Every search takes these sums from here, and they are computed in the same blocks whatever else is in a batch. So all
-searches find the same path, to the last bit.
+All searches use these sums, computed in the same blocks whatever the batch. So all searches on the CPU find the same
+path, bit for bit.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from diffcodec.channel.layout import Lane
 from diffcodec.channel.randomness import label_table
 
 _METRICS_AT_ONCE = 1 << 16  # of either kind: 256 KiB
-_FEWEST_POSITIONS, _MOST_POSITIONS = 16, 64  # products of fewer rows are slow, and more rows gain nothing
+_FEWEST_POSITIONS, _MOST_POSITIONS = 16, 64  # products of fewer rows are slow, of more rows no faster
 _EXTRAS_AT_ONCE = 1 << 18  # metrics of extra pieces: 1 MiB
 
 
@@ -41,12 +41,12 @@ class Task:
 
 @dataclass(frozen=True)
 class _Part:
-    """What makes up the odd or the even metrics of a lane.
+    """Factors of the odd or the even metrics of a lane.
 
     Args:
-        leads: coefficients of the first piece of each position, zero where no dim is, (positions, width).
-        extras: those of the other pieces, (extra pieces, width).
-        table: what they are multiplied with, (COLUMNS, 2 rows).
+        leads: coefficients of the first piece of each position, zero where there is no dim, (positions, width).
+        extras: coefficients of the other pieces, (extra pieces, width).
+        table: second factor of the products, (COLUMNS, 2 rows).
     """
 
     leads: NDArray[np.float32]
@@ -87,8 +87,8 @@ class Labels:
 
         Args:
             start: the first of them.
-            metrics: where to write, shape (2, positions, rows): odd and even. The rows are those of the table; a
-                position's shift is left to the reader.
+            metrics: output, shape (2, positions, rows): odd and even. Rows are those of the table; the caller applies
+                a position's shift.
         """
         self._sum(self._odd, start, metrics[0])
         if self._even is None:
@@ -97,7 +97,7 @@ class Labels:
             self._sum(self._even, start, metrics[1])
 
     def _sum(self, part: _Part, start: int, out: NDArray[np.float32]) -> None:
-        """Sums over the pieces of each position; those after the first meet the table rolled."""
+        """Sums over the pieces of each position; pieces after the first use the table rolled."""
         width, slabs = self.lane.pieces.width, self.lane.pieces.slabs
         count, rows = out.shape
         table = part.table[:, :rows]
@@ -115,7 +115,7 @@ class Labels:
 
 
 def positions_at_once(rows: int) -> int:
-    """How many positions to compute together. Nothing else may decide it, or rounding would depend on the batch."""
+    """Number of positions to compute together. It depends on nothing else, or rounding would depend on the batch."""
     return max(_FEWEST_POSITIONS, min(_MOST_POSITIONS, _METRICS_AT_ONCE // rows))
 
 

@@ -1,7 +1,7 @@
-"""Which bits of a message serve which dims: lanes, positions, pieces. Integers only, so both sides agree.
+"""Assigns the bits of a message to dims: lanes, positions, pieces. Integers only, so both sides agree.
 
 An image's message of B bits is cut into lanes, independent trellises. Within a lane, position 0 holds the
-state's first L bits and every later position one bit more; each position owns a block of consecutive
+state's first L bits and every later position one more bit; each position owns a block of consecutive
 (rotated) dims. A block wider than the shared table is cut into pieces.
 """
 
@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffcodec.channel.randomness import COLUMNS, label_table, piece_rolls
+from diffcodec.config import MAX_EFFORT
 
-MIN_EFFORT, MAX_EFFORT = 8, 16
 LANE_BITS = 2048
-"""Most bits in a lane. Its start-up costs about two bits, 0.1 %; its survivors take 2**L / 16 bytes a bit."""
+"""Most bits in a lane. Its start costs about two bits, 0.1 %; its survivors take 2**L / 16 bytes per bit."""
 
 _TAPER = (3, 4, 5, 6)
 _MOST_SLABS = 8
@@ -69,16 +69,16 @@ class Lane:
 
 @dataclass(frozen=True)
 class Pieces:
-    """The pieces of a lane's blocks in order of dims; every position has at least one, be it empty.
+    """The pieces of a lane's blocks in order of dims; every position has at least one, which may be empty.
 
     Args:
-        position: the position that each piece belongs to, shape (pieces,), ascending.
+        position: the position of each piece, shape (pieces,), ascending.
         first: the first piece of each position, shape (positions + 1,).
         shift: offset added to the row numbers of a position, shape (positions,); zero for position 0.
         roll: offset added on top for each piece, shape (pieces,); zero for the first piece of a position.
-        slabs: the table's columns are cut into this many slabs of `width`, used by the positions in turn.
-            Without shifts and slabs the same few table values, with their accidents, would serve them all.
-        filled: shape (pieces, width); which table columns serve a dim. Its true entries are the lane's dims
+        slabs: number of slabs of `width` columns of the table, which the positions use in turn. Without shifts and
+            slabs all positions would use the same few table values, with their random deviations.
+        filled: shape (pieces, width); which table columns are used by a dim. Its true entries are the lane's dims
             in order.
     """
 
@@ -108,9 +108,9 @@ class Pieces:
 
 
 def state_bits(effort: int, bits: int, dims: int) -> int:
-    """L for an image's message of this many bits: effort is a budget, so short messages get more states.
+    """L for an image's message of `bits` bits: effort is a budget, so short messages get more states.
 
-    The search takes about (bits + dims / 64) * 2**L steps. L rises above `effort`, up to 16, while that
+    The search takes about (bits + dims / 64) * 2**L operations. L rises above `effort`, up to 16, while that
     stays below 2**(effort + 9): under ten milliseconds at effort 12.
     """
     memory = effort
@@ -120,7 +120,7 @@ def state_bits(effort: int, bits: int, dims: int) -> int:
 
 
 def lane_count(bits: int, dims: int) -> int:
-    """Number of lanes for an image's message: as few as hold it, but no more than dims."""
+    """Number of lanes for an image's message: the fewest that hold it, at most one per dim."""
     return max(1, min(-(-bits // LANE_BITS), dims))
 
 
@@ -142,11 +142,7 @@ def lanes_of(bits: int, dims: int, effort: int, weights: NDArray[np.int64] | Non
     else:
         upto = np.cumsum(weights)
         total = int(upto[-1])
-        dim_borders = [
-            0,
-            *np.searchsorted(upto, [total * border // bits for border in bit_borders[1:-1]]),
-            dims,
-        ]
+        dim_borders = [0, *np.searchsorted(upto, [total * border // bits for border in bit_borders[1:-1]]), dims]
     lanes = []
     for lane in range(count):
         lane_bits, start, stop = bit_borders[lane + 1] - bit_borders[lane], *dim_borders[lane : lane + 2]
@@ -161,12 +157,11 @@ def lanes_of(bits: int, dims: int, effort: int, weights: NDArray[np.int64] | Non
 
 @lru_cache(maxsize=256)
 def _shares(bits: int, memory: int) -> NDArray[np.int64]:
-    """Running shares of the positions, shape (positions + 1,): what part of the lane's information each is
-    to hold.
+    """Cumulative shares of the lane's information that the positions should hold, shape (positions + 1,).
 
-    In units of half a bit. An ordinary position holds one bit's worth. Measured best, for every L: the first
-    holds only half of its L bits' worth, because its states live on and are chosen from later; the last four
-    hold more, because nothing comes after them that would use up their freedom.
+    In units of half a bit. An ordinary position holds one bit. Measured best, for every L: the first position holds
+    only half of its L bits, because later positions still choose among its states; the last four hold more, because
+    no later position chooses among theirs.
     """
     positions = bits - memory + 1
     shares = np.full(positions, 2, np.int64)
@@ -179,7 +174,7 @@ def _shares(bits: int, memory: int) -> NDArray[np.int64]:
 
 @lru_cache(maxsize=256)
 def _equal_borders(dims: int, bits: int, memory: int) -> NDArray[np.int64]:
-    """Block borders where all dims weigh the same: a dim goes where its middle falls."""
+    """Block borders for equal weights: a dim belongs to the block that contains its middle."""
     shares = _shares(bits, memory)
     # Twice the middle of dim i is 2 i + 1; the first i with (2 i + 1) / (2 dims) >= share / total.
     borders: NDArray[np.int64] = -(-2 * dims * shares // shares[-1]) // 2
@@ -195,8 +190,8 @@ def _weighted_borders(weights: NDArray[np.int64], bits: int, memory: int) -> NDA
     upto = np.cumsum(weights)
     middle_twice = 2 * upto - weights
     total, units = int(upto[-1]), int(shares[-1])
-    # total < 2**49 and shares <= 2 * LANE_BITS + 30 < 2**13: the product stays below 2**63. With more bits
-    # in a lane than that (only where bits outnumber dims a thousandfold), Python integers.
+    # total < 2**49 and shares <= 2 * LANE_BITS + 30 < 2**13: the product stays below 2**63. Lanes with more
+    # bits (only where there are a thousand times as many bits as dims) use Python integers.
     wide: NDArray[Any] = shares.astype(object) if 2 * total * units >= 2**63 else shares
     targets = (-(-2 * total * wide // units)).astype(np.int64)
     borders = np.searchsorted(middle_twice, targets).astype(np.int64)
@@ -206,8 +201,7 @@ def _weighted_borders(weights: NDArray[np.int64], bits: int, memory: int) -> NDA
 
 def _pieces(borders: NDArray[np.int64], first_rows: int, rows: int) -> Pieces:
     widths = np.diff(borders)
-    # The first position and the last ones are wider than the rest, and may be cut so that the rest need no
-    # padding.
+    # The first and the last positions are wider, and may be cut into pieces so that the others need no padding.
     ordinary = widths[1 : -len(_TAPER)]
     width = min(COLUMNS, max(1, int(ordinary.max()))) if len(ordinary) else COLUMNS
     counts = np.maximum(-(-widths // width), 1)

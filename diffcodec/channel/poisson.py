@@ -2,8 +2,8 @@
 
 Relative entropy coding by the Poisson functional representation (Li and El Gamal 2018) as in Theis and Yosri
 2022 (arXiv 2110.12805), with the settings of Vonderfecht and Liu 2025 (DiffC, arXiv 2501.09815). It is the
-baseline that the trellis channel must beat. Simulated with these settings, a 14-bit chunk costs 13.7 bits of
-index, and 72 % of the information arrives.
+baseline for the trellis channel. In simulation with these settings, the index of a 14-bit chunk costs 13.7 bits, and
+72 % of the information arrives.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ _COUNT = 1 << CANDIDATES_LOG2
 _MASK = _COUNT - 1
 _WORD_MASK = np.uint64(0xFFFFFFFF)
 ZIPF_SHA256 = "6b149de8bdad28d84c81d87f948b79f96e252493504924f109751dca6dfba9e1"
-"""Of the Zipf weights, 4 bytes each, big-endian."""
+"""SHA-256 of the Zipf weights, 4 bytes each, big-endian."""
 INDEX_BITS = 13.7
-"""Mean cost of an index under the Zipf model at 14 bits a chunk, measured."""
+"""Mean cost of an index under the Zipf model at 14 bits per chunk, measured."""
 
 
 def zipf_exact() -> NDArray[np.float64]:
@@ -65,13 +65,12 @@ def zipf_exact() -> NDArray[np.float64]:
 def zipf_weights() -> NDArray[np.int64]:
     """Integer Zipf weights, shape (65536,), each at least 1, sum below 2**24.
 
-    No exact weight lies near a rounding boundary (a test proves it), so libraries whose pow differs by an
-    ulp agree.
+    No exact weight is near a rounding boundary (tested), so libraries whose pow differs by an ulp agree.
     """
     weights = np.maximum(np.rint(zipf_exact()), 1.0).astype(np.int64)
-    # The only table that the decoder computes with a power: if it came out otherwise, no index would decode.
+    # The only table that the decoder computes with pow: with a different result no index would decode.
     if sha256(weights.astype(">u4").tobytes()).hexdigest() != ZIPF_SHA256:
-        raise RuntimeError("this machine's power function is off: the Poisson channel's Zipf table comes out wrong")
+        raise RuntimeError("this machine's pow function is inaccurate: the Poisson channel's Zipf table is wrong")
     weights.setflags(write=False)
     return weights
 
@@ -79,13 +78,13 @@ def zipf_weights() -> NDArray[np.int64]:
 class PoissonChannel:
     """Channel simulation in chunks with the Poisson functional representation.
 
-    The dims are shuffled by the shared seed and cut into chunks. Per chunk there are 2**16 candidates from
-    the prior; candidate i arrives at the i-th point of a Poisson process, the sender picks the one with the
-    least ratio of arrival time to importance weight q / p, and sends its number of arrival with a Zipf model.
+    The shared seed shuffles the dims, which are cut into chunks. Per chunk there are 2**16 candidates from
+    the prior; candidate i arrives at the i-th point of a Poisson process. The encoder picks the candidate with the
+    least ratio of arrival time to importance weight q / p, and sends its arrival number with a Zipf model.
 
-    Instead of drawing 2**16 normals per dim, all chunks share one table of 65,536 x 64 independent normals,
-    each 64 dims with their own random signs and their own random affine permutation of the rows; candidates
-    of one chunk are independent as before, so statistically this is the published coder, only faster.
+    Instead of drawing 2**16 normals per dim, all chunks share one table of 65,536 x 64 independent normals. Every
+    64 dims use their own random signs and their own random affine permutation of the rows. Candidates of one chunk
+    stay independent, so statistically this is the published coder, only faster.
 
     Args:
         effort: ignored; the number of candidates is part of the published settings.
@@ -102,7 +101,7 @@ class PoissonChannel:
         return ceil(max(0.0, kl_bits) / CHUNK_BITS)
 
     def information_in(self, length: int) -> int:
-        """See `Channel.information_in`: on average the last chunk is half full."""
+        """14 bits per chunk; the last chunk is half full on average."""
         return max(0, 256 * (14 * length - 7))
 
     def path_bits(self, length: int, dims: int) -> float:
@@ -117,7 +116,7 @@ class PoissonChannel:
         keys: Sequence[StreamKey],
         writers: Sequence[SymbolWriter],
     ) -> NDArray[np.float32]:
-        """Send one sample for each image, see `Channel.encode`."""
+        """Send one sample per image as the indices of its chunks."""
         count, dims = check_mean(mean, len(writers))
         check_request(dims, groups, lengths, keys, len(writers))
         samples = np.empty((count, dims), np.float32)
@@ -147,7 +146,7 @@ class PoissonChannel:
         keys: Sequence[StreamKey],
         readers: Sequence[SymbolReader],
     ) -> NDArray[np.float32]:
-        """Receive the samples that `encode` returned, see `Channel.decode`."""
+        """Receive the samples that `encode` returned, shape (N, dims)."""
         check_request(dims, groups, lengths, keys, len(readers))
         samples = np.empty((len(lengths), dims), np.float32)
         shuffles = _shuffles(dims, keys, groups)
@@ -166,7 +165,7 @@ class PoissonChannel:
         reader: SymbolReader,
         writer: SymbolWriter,
     ) -> None:
-        """Copy a message, see `FileChannel.transcribe`: an index for every chunk that is not empty."""
+        """Copy a message: an index for every chunk that is not empty."""
         if not length:
             return
         made = groups()
@@ -177,9 +176,9 @@ class PoissonChannel:
 
 @dataclass(frozen=True)
 class _Chunk:
-    """Shuffled dims start to stop share one index i; 64 of them at a time read one table row.
+    """Shuffled dims from start to stop, which share one index i; every 64 of them read one table row.
 
-    Piece k reads row (factors[k] * i + offsets[k]) mod 2**16; odd factors make that a permutation.
+    Piece k reads row (factors[k] * i + offsets[k]) mod 2**16, a permutation because the factors are odd.
     """
 
     number: int
@@ -189,23 +188,23 @@ class _Chunk:
     offsets: NDArray[np.int64]
 
     def rows(self, piece: int, candidate: NDArray[np.int64] | int) -> NDArray[np.int64]:
-        """Table row of a candidate, or of many."""
+        """Table rows of one or more candidates."""
         rows: NDArray[np.int64] = (candidate * self.factors[piece] + self.offsets[piece]) & _MASK
         return rows
 
     @property
     def pieces(self) -> list[slice]:
-        """The chunk's dims, 64 at a time."""
+        """The chunk's dims in pieces of 64."""
         return [slice(a, min(a + COLUMNS, self.stop)) for a in range(self.start, self.stop, COLUMNS)]
 
 
 class _Shuffle:
-    """The order of the dims, their signs, and their chunks: what both sides derive from the key.
+    """The order of the dims, their signs, and their chunks, which both sides derive from the key.
 
     Args:
         dims: D.
-        key: names the shared randomness.
-        of: the group of every coefficient, shape (D,); None if all are in one.
+        key: of the shared randomness.
+        of: the group of every coefficient, shape (D,); None if there is only one.
     """
 
     def __init__(self, dims: int, key: StreamKey, of: NDArray[np.integer[Any]] | None) -> None:
@@ -239,7 +238,7 @@ class _Shuffle:
         return chunks
 
     def sample(self, chunks: Sequence[_Chunk], chosen: Sequence[int]) -> NDArray[np.float32]:
-        """The sample that the indices of chunks stand for, (dims,). Both sides call it, hence the law."""
+        """The sample that the chunks' indices select, (dims,). Both sides call it, so they get the same sample."""
         if not chunks:
             return shared_normals(self.key, 0, self.dims)
         table, shuffled = candidate_table(CANDIDATES_LOG2), np.empty(self.dims, np.float32)
@@ -252,7 +251,7 @@ class _Shuffle:
 
 
 def _shuffles(dims: int, keys: Sequence[StreamKey], groups: Groups | None) -> Iterator[_Shuffle]:
-    """One for each image, without end if all share one."""
+    """One per image; infinitely many times the same one if all images share a key."""
     of = None if groups is None else groups.of
     if len(keys) == 1:
         yield from repeat(_Shuffle(dims, keys[0], of))
@@ -276,7 +275,7 @@ def _log_weights(
 
 
 def _log_arrivals(key: StreamKey, chunk: int) -> NDArray[np.float32]:
-    """Logarithms of the arrival times, sums of Exp(1) gaps, shape (65536,). Only the sender needs them."""
+    """Logarithms of the arrival times, sums of Exp(1) gaps, shape (65536,). Encoder only."""
     u = shared_integers(key, Purpose.ARRIVALS, chunk, _COUNT)
     gaps = -np.log((u.astype(np.float64) + 0.5) * 2.0**-64)
     times: NDArray[np.float32] = np.log(np.cumsum(gaps)).astype(np.float32)

@@ -1,11 +1,11 @@
-"""Randomness that sender and receiver share, from a counter-based generator.
+"""Randomness shared by encoder and decoder, from a counter-based generator.
 
-Everything starts from raw 64-bit words of Philox4x64-10 (Salmon et al. 2011), whose output numpy fixes for
-ever; the methods of `numpy.random.Generator` may change between releases and are not used. Integers decide
-what goes where and are exact on every machine; normals are only ever values.
+Everything starts from raw 64-bit words of Philox4x64-10 (Salmon et al. 2011), whose output numpy guarantees; the
+methods of `numpy.random.Generator` may change between releases and are not used. Only integers, exact on every machine,
+determine the layout; normals are used only as values.
 
-Key and counter: the Philox key is (seed, step); the upper half of the counter is (lane, purpose). So streams of
-different purposes or lanes are disjoint pieces of 2**128 blocks each.
+The Philox key is (seed, step); the upper half of the counter is (lane, purpose). So streams of different purposes or
+lanes are disjoint pieces of 2**128 blocks each.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ STATIC_KEY = StreamKey(seed=0x6469666663, step=0x6F646563)
 """Key of tables that are the same for every file; spells 'diffc', 'odec'."""
 
 COLUMNS = 64
-"""Columns of the shared tables: the most dims that one table row serves."""
+"""Columns of the shared tables: the most dims that use one table row."""
 
 _SORTED_UP_TO = 1 << 16
-_NORMALS_AT_ONCE = 1 << 20  # in double precision; those of a large picture would take as much memory as a network
+_NORMALS_AT_ONCE = 1 << 20  # for a whole large picture, doubles would take as much memory as a network
 
 
 class Purpose(IntEnum):
-    """What a stream of shared integers is for; part of the format."""
+    """Use of a stream of shared integers; part of the format."""
 
     NORMALS = 1
     SIGNS = 2
@@ -53,7 +53,7 @@ def shared_integers(key: StreamKey, purpose: Purpose, lane: int, count: int) -> 
 
 
 def shared_halves(key: StreamKey, purpose: Purpose, lane: int, count: int) -> NDArray[np.uint16]:
-    """Uniform 16-bit integers, shape (count,): four from each word, lowest bits first everywhere."""
+    """Uniform 16-bit integers, shape (count,): four per word, lowest bits first on every machine."""
     words = shared_integers(key, purpose, lane, -(-count // 4))
     return words.astype("<u8", copy=False).view("<u2")[:count]
 
@@ -79,11 +79,10 @@ def shared_signs(key: StreamKey, lane: int, count: int) -> NDArray[np.float32]:
 def shared_order(key: StreamKey, dims: int) -> NDArray[np.int64]:
     """A permutation of range(dims) that both sides know.
 
-    Up to 65,536 dims it is a random shuffle. Beyond that sorting would cost more than the coding, and an affine map
-    does: i -> (a i + b) mod dims with a near the golden section of dims and b random. Multiples of the golden section
-    are spread as evenly as any sequence is, so every run of positions gets nearly the same share of any stretch, or any
-    regular comb, of the input; and coefficients of equal std have been mixed by the rotation before, which leaves
-    nothing else for randomness to do.
+    Up to 65,536 dims it is a random shuffle. For more, sorting would take longer than the coding, so it is an affine
+    map: i -> (a i + b) mod dims with a near the golden section of dims and b random. Multiples of the golden section
+    are spread as evenly as possible, so every run of positions gets nearly the same share of any interval, or regular
+    comb, of the input. The rotation has already mixed coefficients of equal std, so no more randomness is needed.
     """
     if dims <= _SORTED_UP_TO:
         words = shared_integers(key, Purpose.ORDER, 0, dims)
@@ -97,7 +96,7 @@ def shared_order(key: StreamKey, dims: int) -> NDArray[np.int64]:
 
 @lru_cache(maxsize=4)
 def candidate_table(rows_log2: int) -> NDArray[np.float32]:
-    """Independent N(0, 1) values on a 16-bit grid of quantiles, (2**rows_log2, COLUMNS); for all files."""
+    """Independent N(0, 1) values on a 16-bit grid of quantiles, (2**rows_log2, COLUMNS); the same for all files."""
     quantiles = ndtri((np.arange(1 << 16) + 0.5) * 2.0**-16).astype(np.float32)
     table: NDArray[np.float32] = quantiles[
         shared_halves(STATIC_KEY, Purpose.POISSON_TABLE, 0, COLUMNS << rows_log2)
@@ -116,9 +115,8 @@ def candidate_squares(rows_log2: int) -> NDArray[np.float32]:
 def label_table(rows: int) -> NDArray[np.float32]:
     """Values for the branches of a trellis, shape (2 * rows, COLUMNS); the same for all files.
 
-    Rows [0, rows) of a column, with both signs, are exactly distributed like the quantiles of N(0, 1), and
-    so are rows [rows, 2 * rows): a position of one dim uses one column, whose variance must not be off by
-    chance.
+    Rows [0, rows) of a column, with both signs, have exactly the distribution of the quantiles of N(0, 1), and
+    so have rows [rows, 2 * rows): a position with one dim uses one column, whose variance must be exact.
 
     Args:
         rows: a power of two, at most 2**16.

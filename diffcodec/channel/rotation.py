@@ -1,9 +1,8 @@
-"""A shared random rotation that makes every coefficient alike.
+"""A shared random rotation that gives all coefficients the same distribution.
 
-Prediction errors are heavy-tailed: a few edges hold most of the information, and a trellis position that
-meets one is short of bits while its neighbours have too many. After an orthonormal rotation each coefficient
-is a random mix of all of them, and the law of y is unchanged as long as only coefficients of equal std are
-mixed.
+Prediction errors are heavy-tailed: a few edges hold most of the information, so a trellis position at an edge has too
+few bits while its neighbours have too many. After an orthonormal rotation each coefficient is a random mix of all of
+them. The law of y is unchanged as long as only coefficients of equal std are mixed.
 """
 
 from __future__ import annotations
@@ -23,15 +22,15 @@ class Rotation:
     """Random signs, an orthonormal DCT within each group, random signs, then a shuffle between groups.
 
     Args:
-        of: the group of every coefficient, shape (D,); None if all are in one.
+        of: the group of every coefficient, shape (D,); None if there is only one.
         dims: D.
-        keys: of the shared randomness: one for all vectors, or one for each.
+        keys: of the shared randomness: one for all vectors, or one per vector.
     """
 
     def __init__(self, of: NDArray[np.integer[Any]] | None, dims: int, keys: Sequence[StreamKey]) -> None:
         signs = np.stack([shared_signs(key, 0, 2 * dims) for key in keys])
         self._signs_in, self._signs_out = signs[:, :dims], signs[:, dims:]
-        # Index arrays of shape (groups, size), one for each size of group; None stands for all dims.
+        # Index arrays of shape (groups, size), one per group size; None means all dims.
         self._members: list[NDArray[np.int64]] | None = None
         self._order: NDArray[np.int64] | None = None  # (keys, D)
         self._of = of
@@ -47,7 +46,7 @@ class Rotation:
         return groups
 
     def forward(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Rotate vectors, shape (N, D). A vector gets the same digits alone and beside others."""
+        """Rotate vectors, shape (N, D). The result is bit-identical whatever the batch."""
         z = x * self._signs_in
         if self._members is None:
             z = dct(z, norm="ortho", axis=-1)
@@ -75,7 +74,7 @@ class Rotation:
 
 
 def _members(of: NDArray[np.integer[Any]]) -> list[NDArray[np.int64]]:
-    """Indices of the coefficients of each group, one array (groups, size) for each size that occurs, ascending."""
+    """Indices of the coefficients of each group, one array (groups, size) per group size, ascending."""
     counts = np.bincount(of)
     order = np.argsort(of, kind="stable")
     starts = np.cumsum(counts) - counts

@@ -1,7 +1,8 @@
 """The trellis channel: a codebook of exponentially many words that is searched in linear time. The default.
 
-The message is a path of B bits. Its sample is likeliest, among 2**B, under the target N(m, diag s^2) against the
-prior: it maximises sum over dims of m y / s^2 - (1 / s^2 - 1) y^2 / 2. The receiver replays the path.
+The message is a path of B bits. Among 2**B samples it selects the one with the largest likelihood ratio of the target
+N(m, diag s^2) to the prior: it maximises sum over dims of m y / s^2 - (1 / s^2 - 1) y^2 / 2. The receiver replays the
+path.
 
 Related: trellis-coded quantizers for channel simulation (Sriramu et al. 2024, appendix), bitshift trellises (QTIP,
 Tseng et al. 2024), trellis source coding (Viterbi and Omura 1974). docs/channel.md has the derivation and the numbers.
@@ -25,10 +26,11 @@ from diffcodec.channel.base import (
     check_mean,
     check_request,
 )
-from diffcodec.channel.layout import MAX_EFFORT, MIN_EFFORT, Lane, lane_count, lanes_of, state_bits
+from diffcodec.channel.layout import Lane, lane_count, lanes_of, state_bits
 from diffcodec.channel.randomness import shared_normals
 from diffcodec.channel.rotation import Rotation
 from diffcodec.channel.viterbi import Search, Task, replay, search
+from diffcodec.config import MAX_EFFORT, MIN_EFFORT
 
 _COST = {
     8: (0.143, 1.0, 0.20),
@@ -41,8 +43,8 @@ _COST = {
     15: (0.047, 2.2, 0.02),
     16: (0.042, 2.2, 0.0),
 }
-"""Fitted by tests/channel/measure.py, by L: extra path bits per bit of KL, extra path bits per lane, and what is
-saved at many bits per dim thanks to the gain."""
+"""Fitted by benchmarks/trellis_constants.py, by L: extra path bits per bit of KL, extra path bits per lane, and the
+saving at many bits per dim due to the gain."""
 
 
 class TrellisChannel:
@@ -51,7 +53,7 @@ class TrellisChannel:
     Args:
         effort: log2 of the number of states, 8 to 16; a budget, so short messages get more (see
             `layout.state_bits`). Time grows as 2**effort. Both sides must use the same.
-        find_paths: the encoder's search. Its choice is nobody else's business: any path can be decoded.
+        find_paths: the search. Encoder-only: any path decodes.
 
     Raises:
         ValueError: if effort is out of range.
@@ -67,11 +69,11 @@ class TrellisChannel:
         self._find_paths = find_paths
 
     def length_for(self, kl_bits: float, dims: int) -> int:
-        """Path bits at which the information delivered equals `kl_bits`, see `Channel.length_for`."""
+        """Path bits at which the information delivered equals `kl_bits`."""
         if not kl_bits > 0.0:
             return 0
-        length = 2.1 * kl_bits  # up to three bits or so, where a few candidates are all there is
-        for _ in range(3):  # the costs depend on L and the lanes, and those on the length
+        length = 2.1 * kl_bits  # for up to about three bits, where there are only a few candidates
+        for _ in range(3):  # the costs depend on L and the number of lanes, which depend on the length
             bits = round(length)
             slope, start, relief = _COST[state_bits(self.effort, bits, dims)]
             rate = kl_bits / dims
@@ -84,7 +86,7 @@ class TrellisChannel:
         return float(length)
 
     def information_in(self, length: int) -> int:
-        """See `Channel.information_in`; the inverse of `length_for` at the default effort, near enough."""
+        """Approximate inverse of `length_for` at the default effort, in 1 / 256 bits."""
         return max(123 * length, 239 * (length - 2))
 
     def encode(
@@ -95,7 +97,7 @@ class TrellisChannel:
         keys: Sequence[StreamKey],
         writers: Sequence[SymbolWriter],
     ) -> NDArray[np.float32]:
-        """Send one sample for each image, see `Channel.encode`."""
+        """Send one sample per image as the bits of its path."""
         _, dims = check_mean(mean, len(writers))
         check_request(dims, groups, lengths, keys, len(writers))
         rotation = Rotation(None if groups is None else groups.of, dims, keys)
@@ -128,9 +130,9 @@ class TrellisChannel:
         keys: Sequence[StreamKey],
         readers: Sequence[SymbolReader],
     ) -> NDArray[np.float32]:
-        """Receive the samples that `encode` returned, see `Channel.decode`."""
+        """Receive the samples that `encode` returned, shape (N, dims)."""
         check_request(dims, groups, lengths, keys, len(readers))
-        messages = [  # first, as the reader refuses a length that the payload is too short for
+        messages = [  # first, because the reader refuses lengths that exceed the payload
             reader.read_bits(int(length)) if length else np.empty(0, np.uint8)
             for length, reader in zip(lengths, readers, strict=True)
         ]
@@ -147,13 +149,13 @@ class TrellisChannel:
         reader: SymbolReader,
         writer: SymbolWriter,
     ) -> None:
-        """Copy a message, see `FileChannel.transcribe`: its bits are in one piece, whatever the lanes."""
+        """Copy a message: its bits are contiguous, whatever the lanes."""
         writer.write_bits(reader.read_bits(length))
 
     def _layouts(
         self, rotation: Rotation, groups: Groups | None, lengths: Sequence[int], dims: int
     ) -> list[list[Lane]]:
-        """The lanes of each image's message; none where it is empty."""
+        """The lanes of each image's message; none if it is empty."""
 
         def weights(i: int) -> NDArray[np.int64] | None:
             return None if groups is None else groups.weights[i][rotation.groups_of(i)]
@@ -172,7 +174,7 @@ def _samples(
     dims: int,
     keys: Sequence[StreamKey],
 ) -> NDArray[np.float32]:
-    """The samples that messages stand for, (N, dims). Both sides call it, hence the law.
+    """The samples that messages select, (N, dims). Both sides call it, so they get the same samples.
 
     Args:
         rotation: of the step.
@@ -204,13 +206,13 @@ def _samples(
 def _gain(lane: Lane, floor: float) -> np.float32:
     """Factor on a lane's sample: 1.004 at a tenth of a bit per dim, 1.03 at a whole bit, for L = 12 and s = 1.
 
-    The more bits a dim, the more an ideal sample owes its energy to choice, and a search with few states chooses
-    less: its noise falls short of variance 1 by about 0.26 * 2**(-(L - 8) / 4) * r / (1 + r) at r bits per dim
-    (fitted). The gain makes up for it, and the larger mean that comes with it saves as large a part of the bits.
+    The more bits per dim, the more of an ideal sample's energy comes from selection, and a search with few states
+    selects less: the variance of its noise is too small by about 0.26 * 2**(-(L - 8) / 4) * r / (1 + r) at r bits per
+    dim (fitted). The gain compensates for this, and the larger mean that it causes saves the same fraction of bits.
 
     Args:
         lane: its layout.
-        floor: KL in bits per dim at m = 0. Where s < 1 holds the noise in check, the shortfall vanishes.
+        floor: KL in bits per dim at m = 0. Where s < 1 limits the noise, the shortfall vanishes.
     """
     rate = max(0.0, lane.bits / max(lane.stop - lane.start, 1) - 8.0 * floor)
     shortfall = 0.26 * 2.0 ** (2.0 - lane.memory / 4.0) * rate / (1.0 + rate)

@@ -1,10 +1,10 @@
-"""Search of the bitshift trellis, and its replay.
+"""Viterbi search of the bitshift trellis, and replay of its paths.
 
-A state is the last L bits of the path, the newest on top: bit b takes state s to (s >> 1) | (b << (L - 1)). A state's
-label is a row of the shared table, times a sign. At position 0, a row of 2**(L - 1), and the top bit is the sign.
-Later, the middle L - 2 bits choose the row and the sign is the newest bit xor the oldest: so two paths that part take
-opposite labels, and so do two paths that meet, as in Ungerboeck's set partitioning. That is worth as much as four times
-the states, and only a quarter of the labels need computing.
+A state is the last L bits of the path, the newest bit highest: bit b takes state s to (s >> 1) | (b << (L - 1)). A
+state's label is a row of the shared table, times a sign. At position 0 it is one of 2**(L - 1) rows, and the top bit is
+the sign. Later, the middle L - 2 bits choose the row and the sign is the newest bit xor the oldest: so two paths that
+diverge take opposite labels, and so do two paths that merge, as in Ungerboeck's set partitioning. That is as good as
+four times the states, and only a quarter of the labels need computing.
 
 The numpy search here is the reference; `accelerated` does the same in machine code.
 """
@@ -32,7 +32,7 @@ Search = Callable[[Sequence[Task]], list[NDArray[np.uint8]]]
 _STATES_AT_ONCE = 1 << 16  # scores of one group of lanes; 256 KiB, so that they stay in the cache
 _SURVIVOR_BYTES = 1 << 27
 _LARGE_SEARCH = 1 << 26  # states times positions: a tenth of a second in numpy
-_SECONDS_GONE_BY = 5.0
+_LONG_RUN_S = 5.0
 
 
 def search(
@@ -40,15 +40,16 @@ def search(
 ) -> list[NDArray[np.uint8]]:
     """The likeliest path of each lane as message bits, oldest first, shape (bits,) each.
 
-    A path depends on its task alone: not on the lanes beside it, nor on the other arguments.
+    A path depends only on its task, not on the other lanes or arguments.
 
     Args:
         tasks: the lanes.
-        threads: how many may run, with numba (numpy has one); None for `thread_count()`.
-        accelerate: whether to use numba where it is installed; None if loading it, half a second, pays.
+        threads: number of threads with numba (numpy uses one); None for `thread_count()`.
+        accelerate: whether to use numba where it is installed; None: if that saves more than the half second of
+            loading it.
     """
     search_lane = _accelerated() if (_pays(tasks) if accelerate is None else accelerate) else None
-    # The longest first: then the last thread to finish has little left, and lanes that still run are the first ones.
+    # The longest first: balances the threads, and lanes that are still active are the first ones of a group.
     order = sorted(range(len(tasks)), key=lambda i: (tasks[i].lane.memory, -tasks[i].lane.positions))
     if search_lane is None:
         paths = list(_search_in_groups([tasks[i] for i in order]))
@@ -59,20 +60,20 @@ def search(
 
 
 def thread_count() -> int:
-    """How many threads to use: OMP_NUM_THREADS, as for other libraries, else one for each core."""
+    """Number of threads: OMP_NUM_THREADS, as for other libraries, else one per core."""
     wanted = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
     return max(1, int(wanted)) if wanted.isdecimal() else os.cpu_count() or 1
 
 
 def _pays(tasks: Sequence[Task]) -> bool:
-    """Whether to load numba if it is not loaded: for a large search, or where seconds have gone by anyway."""
+    """Whether to use numba: if it is loaded already, for a large search, or if the program has run for seconds."""
     work = sum(task.lane.positions << task.lane.memory for task in tasks)
-    return "numba" in sys.modules or work >= _LARGE_SEARCH or time.process_time() >= _SECONDS_GONE_BY
+    return "numba" in sys.modules or work >= _LARGE_SEARCH or time.process_time() >= _LONG_RUN_S
 
 
 @lru_cache(maxsize=1)
 def _accelerated() -> Callable[[Task], NDArray[np.uint8]] | None:
-    """The search of a lane in machine code; None where numba is missing, refuses this numpy or can keep no files."""
+    """The compiled search of a lane; None if numba is missing, does not support this numpy or cannot cache files."""
     try:
         from diffcodec.channel.accelerated import search_lane
     except (ImportError, RuntimeError):
@@ -99,7 +100,7 @@ def replay(lane: Lane, bits: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def _search_in_groups(tasks: Sequence[Task]) -> Iterator[NDArray[np.uint8]]:
-    """Search lanes sorted by L and then by length, side by side where L is equal."""
+    """Search lanes sorted by L and then by length, together where L is equal."""
     start = 0
     while start < len(tasks):
         longest = tasks[start].lane
@@ -122,7 +123,7 @@ def _search_group(tasks: Sequence[Task]) -> list[NDArray[np.uint8]]:
 
 
 def _advance(labels: list[Labels], score: NDArray[np.float32], survivors: NDArray[np.uint8]) -> None:
-    """Take all positions after the first, in place."""
+    """Advance over all positions after the first, in place."""
     lane, ends = labels[0].lane, [label.lane.positions for label in labels]
     rows, shifts = lane.rows, lane.pieces.shift.tolist()
     even, odd = score[:, ::2].copy(), score[:, 1::2].copy()
@@ -154,12 +155,12 @@ def _advance(labels: list[Labels], score: NDArray[np.float32], survivors: NDArra
 
 
 def trace(lane: Lane, state: int, survivors: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The path that ends in a state, as message bits. In plain integers: numpy calls per step would cost far more.
+    """The path that ends in a state, as message bits. Uses plain integers: numpy calls per step are far slower.
 
     Args:
         lane: its layout.
         state: the last one.
-        survivors: by position, one bit for each pair of states: 1 if the odd one won; lowest bits first.
+        survivors: by position, one bit per pair of states: 1 if the odd one won; lowest bits first.
     """
     mask, top = (1 << lane.memory) - 1, lane.memory - 1
     half_mask = mask >> 1

@@ -1,4 +1,4 @@
-"""The command line: options in, one call of the library, results out. No logic of its own."""
+"""The command line: parses options, calls the library once, prints results. Contains no codec logic."""
 
 from __future__ import annotations
 
@@ -11,20 +11,32 @@ import click
 import diffcodec
 from diffcodec.cli.failures import drop_unwritable_output, explain, printable
 
-# Before numpy is loaded: products of small matrices on a busy machine are many times slower with several threads.
+# Set before numpy is loaded: on a busy machine several threads make products of small matrices many times slower.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 class LazyGroup(click.Group):
-    """Imports a command's module when the command is named, so that --help answers at once."""
+    """Imports a command's module only when the command is called, so that --help is fast."""
 
     commands_in_order = (
-        "compress", "decompress", "truncate", "info", "view", "models", "sample", "interpolate", "train", "calibrate",
-        "evaluate", "import", "export", "completion",
-    )  # fmt: skip
+        "compress",
+        "decompress",
+        "truncate",
+        "info",
+        "view",
+        "models",
+        "sample",
+        "interpolate",
+        "train",
+        "calibrate",
+        "evaluate",
+        "import",
+        "export",
+        "completion",
+    )
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """All commands, in the order in which a person needs them."""
+        """All commands, in the order of a typical workflow."""
         return list(self.commands_in_order)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
@@ -32,7 +44,7 @@ class LazyGroup(click.Group):
         if cmd_name not in self.commands_in_order:
             return None
         module = "import_model" if cmd_name == "import" else cmd_name  # a module cannot be called import
-        command: click.Command = import_module(f"diffcodec.cli.{module}").command
+        command: click.Command = import_module(f"diffcodec.cli.commands.{module}").command
         return command
 
     def invoke(self, ctx: click.Context) -> Any:

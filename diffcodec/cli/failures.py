@@ -1,4 +1,4 @@
-"""What a person is told when something fails, or is not quite as it was."""
+"""Errors, warnings and notes."""
 
 from __future__ import annotations
 
@@ -13,25 +13,29 @@ import click
 
 from diffcodec.errors import DiffCodecError
 
+FLAGS = {"overwrite": "--force", "time": "--set time=discrete", "batch_size": "--set batch_size=N", "settings": "--set"}
+"""Options for the parameters that errors name, where the option is not --NAME."""
+
 Result = TypeVar("Result")
 Arguments = TypeVarTuple("Arguments")
 
 
 @dataclass(frozen=True)
 class Failure:
-    """What a person is told about an input that failed."""
+    """An input that failed, and why."""
 
     message: str
 
 
 def explain(error: BaseException) -> str | None:
-    """One line for a person about an error that is not a defect of the program; None for any other.
+    """One line about an error that is not a bug, with the options that may help; None for bugs.
 
-    A broken pipe is none of them: click ends the program quietly.
+    Also None for a broken pipe: click ends the program quietly.
     """
     if isinstance(error, DiffCodecError):
-        return str(error)
-    # torch has its own error for a full GPU, and a plain RuntimeError for a full memory.
+        flags = [FLAGS.get(name, f"--{name.replace('_', '-')}") for name in error.parameters]
+        return f"{error} ({', '.join(flags)})" if flags else str(error)
+    # torch raises a subclass of RuntimeError if GPU memory is full, and a plain RuntimeError if RAM is full.
     if isinstance(error, MemoryError) or (
         isinstance(error, RuntimeError) and any(words in str(error) for words in ("out of memory", "allocate memory"))
     ):
@@ -43,7 +47,7 @@ def explain(error: BaseException) -> str | None:
 
 
 def attempt(source: str, action: Callable[[*Arguments], Result], *arguments: *Arguments) -> Result | Failure:
-    """What an action on an input returns, or what to tell of its error."""
+    """The result of an action on an input, or the failure to report."""
     try:
         return action(*arguments)
     except (DiffCodecError, MemoryError, RuntimeError) as error:
@@ -53,29 +57,28 @@ def attempt(source: str, action: Callable[[*Arguments], Result], *arguments: *Ar
 
 
 def printable(text: str) -> str:
-    """The text on one line that every terminal takes: a file's name may hold line ends, and bytes that are no text."""
+    """The text on one line that any terminal can print: file names may hold line breaks and undecodable bytes."""
     shown = click.format_filename(text)
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in shown)
 
 
-def tell(failure: Failure) -> None:
-    """Tell of a failure on standard error."""
+def report(failure: Failure) -> None:
+    """Report a failure on standard error."""
     click.echo(f"Error: {printable(failure.message)}", err=True)
 
 
 def warn(message: str) -> None:
-    """Tell of what is no failure on standard error."""
+    """Warn on standard error."""
     click.echo(f"Warning: {printable(message)}", err=True)
 
 
 def note(message: str) -> None:
-    """Tell of what a person may want to know on standard error."""
+    """Print a note on standard error."""
     click.echo(f"Note: {printable(message)}", err=True)
 
 
 def drop_unwritable_output() -> None:
-    """Sends to nowhere what standard output does not take: Python would try again when it ends, fail, and answer with a
-    code of its own."""
+    """Discard unwritable output: Python would flush it again at exit, fail, and return its own exit code."""
     try:
         sys.stdout.flush()
     except OSError:

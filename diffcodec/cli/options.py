@@ -1,4 +1,4 @@
-"""Options that several commands have."""
+"""Options shared by several commands."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import click
 from click.shell_completion import CompletionItem
 
-from diffcodec.bitstream.container import DEFAULT_MAX_PIXELS
+from diffcodec.config import DEFAULT_EFFORT, DEFAULT_MAX_PIXELS, MAX_EFFORT, MIN_EFFORT
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -26,12 +26,12 @@ def together(*options: Callable[[Function], Function]) -> Callable[[Function], F
 
 
 def complete_file(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Leaves it to the shell to complete the name of a file."""
+    """Lets the shell complete a file name."""
     return [CompletionItem(incomplete, type="file")]
 
 
 def complete_model(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """The bundled models that begin so; if there is none, files."""
+    """Completes names of bundled models; files if none matches."""
     models = resources.files("diffcodec") / "models"
     names = sorted(file.name.removesuffix(".safetensors") for file in models.iterdir() if "safetensors" in file.name)
     found = [CompletionItem(name) for name in names if name.startswith(incomplete)]
@@ -41,7 +41,7 @@ def complete_model(context: click.Context, parameter: click.Parameter, incomplet
 allow_pickle_option = click.option(
     "--allow-pickle",
     is_flag=True,
-    help="Read the weights of a pipeline folder that has them only as a Python pickle (.bin).",
+    help="Allow pipeline folders whose weights are only there as a Python pickle (.bin).",
 )
 channel_option = click.option(
     "--channel",
@@ -52,8 +52,8 @@ channel_option = click.option(
 )
 effort_option = click.option(
     "--effort",
-    type=click.IntRange(8, 16),
-    default=12,
+    type=click.IntRange(MIN_EFFORT, MAX_EFFORT),
+    default=DEFAULT_EFFORT,
     show_default=True,
     help="Search effort: each step doubles the coding time and saves about 1 %.",
 )
@@ -68,7 +68,7 @@ device_option = click.option("--device", default="cpu", show_default=True, help=
 
 
 recursive_option = click.option(
-    "-r", "--recursive", is_flag=True, help="Also what is in folders inside folders; results keep the tree."
+    "-r", "--recursive", is_flag=True, help="Include subfolders; results keep the folder tree."
 )
 folder_options = together(
     click.option(
@@ -78,25 +78,25 @@ folder_options = together(
         default=1,
         show_default=True,
         metavar="N",
-        help="Processes, which share the cores; 0 for one on each core.",
+        help="Number of processes, which share the cores; 0 for one per core.",
     ),
-    click.option(
-        "--resume", is_flag=True, help="Go on with a run that was stopped: skip inputs whose results are there."
-    ),
+    click.option("--resume", is_flag=True, help="Continue a stopped run: skip inputs whose results exist."),
     click.option("--json", "as_json", is_flag=True, help="Print one JSON object per input instead of lines."),
     click.option("-q", "--quiet", is_flag=True, help="Print errors and warnings only."),
     click.option(
-        "--progress/--no-progress", default=None, help="A progress bar.  [default: for several inputs on a terminal]"
+        "--progress/--no-progress",
+        default=None,
+        help="Show a progress bar.  [default: for several inputs on a terminal]",
     ),
 )
 
 
 def sampler_option(name: str, explanation: str) -> Callable[[Function], Function]:
-    """--sampler, which names a way to draw samples.
+    """The option --sampler.
 
     Args:
-        name: of the command's argument.
-        explanation: for --help.
+        name: of the command's parameter.
+        explanation: help text.
     """
     return click.option(
         "--sampler",
@@ -109,10 +109,10 @@ def sampler_option(name: str, explanation: str) -> Callable[[Function], Function
 
 
 def model_option(default: str) -> Callable[[Function], Function]:
-    """--model, which names any model.
+    """The option --model.
 
     Args:
-        default: says which it is where none is named.
+        default: describes the default in the help text.
     """
     return click.option(
         "--model",

@@ -1,4 +1,4 @@
-"""What the commands that make pictures share: how to sample and with what, pictures to start from, and where to."""
+"""Shared code of `sample` and `interpolate`: sampling options, input pictures, output."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from diffcodec.cli.inputs import STANDARD
+from diffcodec.cli.batch.inputs import STANDARD
+from diffcodec.cli.batch.outputs import check_folder, check_writable, write_output
 from diffcodec.cli.options import allow_pickle_option, device_option, model_option, sampler_option
-from diffcodec.cli.outputs import check_folder, check_writable, write_output
 from diffcodec.errors import CheckpointError, ImageError
 
 if TYPE_CHECKING:
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from diffcodec.images import Picture
 
 MODES = {1: "L", 3: "RGB"}
-"""Pillow's names for the pictures of networks of so many channels."""
+"""Pillow modes by number of the network's channels."""
 
 Progress = Callable[[int], None]
-"""Takes what has been done since."""
+"""Called with the number of pictures done since the last call."""
 
 
 @dataclass(frozen=True)
@@ -50,10 +50,10 @@ class SamplingOptions:
     force: bool
 
     def sampler(self) -> Sampler:
-        """How to sample.
+        """The sampler of the options.
 
         Raises:
-            ConfigError: if options do not fit each other.
+            ConfigError: if options contradict each other.
         """
         from diffcodec.diffusion.samplers import Sampler, Spacing
 
@@ -61,31 +61,32 @@ class SamplingOptions:
         return Sampler(self.sampler_kind, self.steps, self.variance, self.eta, self.updates, spacing)
 
     def denoiser(self) -> Denoiser:
-        """The network of the model, which need not be calibrated.
+        """The model's network; the model need not be calibrated.
 
         Raises:
-            CheckpointError: if there is no such model, or not one of pictures in grey or colour.
+            CheckpointError: if there is no such model, or it is not for grey or colour pictures.
         """
-        from diffcodec.checkpoint import DEFAULT_MODEL, load_checkpoint
         from diffcodec.devices import check_device
+        from diffcodec.model.checkpoint import load_checkpoint
+        from diffcodec.model.locations import DEFAULT_MODEL
 
         device = check_device(self.device)
         checkpoint = load_checkpoint(self.model or DEFAULT_MODEL, allow_pickle=self.allow_pickle)
         if (channels := checkpoint.config.network.image_channels) not in MODES:
-            raise CheckpointError(f"{checkpoint.card.name}: expected a model of 1 or 3 channels, found {channels}")
+            raise CheckpointError(f"{checkpoint.card.name}: expected a model with 1 or 3 channels, found {channels}")
         return checkpoint.denoiser(device)
 
     @contextmanager
     def at_work(self, sampler: Sampler, denoiser: Denoiser, timesteps: Sequence[int], count: int) -> Iterator[Progress]:
-        """Full precision, and a bar on stderr if that is a terminal, for walks of `count` pictures from timesteps."""
+        """Full precision, and a progress bar if stderr is a terminal, for sampling `count` pictures from timesteps."""
         from tqdm import tqdm
 
-        from diffcodec.devices import full_precision
+        from diffcodec.devices import device_of, full_precision
         from diffcodec.diffusion.sampling import level_of
 
         levels = sum(len(sampler.levels(denoiser.schedule, level_of(denoiser, timestep))) for timestep in timesteps)
         with (
-            full_precision(next(denoiser.parameters()).device),
+            full_precision(device_of(denoiser)),
             tqdm(total=count * levels, unit="step", leave=False, disable=None) as bar,
         ):
 
@@ -96,7 +97,7 @@ class SamplingOptions:
 
 
 def sampling_options(function: Callable[..., None]) -> Callable[..., None]:
-    """Adds the options to a command, which is given them as `options`."""
+    """Adds the sampling options to a command, which receives them as `options`."""
 
     @functools.wraps(function)
     def command(**values: Any) -> None:
@@ -111,28 +112,28 @@ def sampling_options(function: Callable[..., None]) -> Callable[..., None]:
             "--steps",
             type=click.IntRange(1),
             metavar="K",
-            help="Noise levels from pure noise to t = 1; a walk from a lower t visits those below it.  "
+            help="Noise levels from pure noise to t = 1; sampling from a lower t visits those below it.  "
             "[default: all for ancestral, 100 for the others]",
         ),
         click.option(
             "--variance",
             type=click.Choice(["fixedsmall", "fixedlarge", "learned"]),
-            help="Of ancestral steps.  [default: the model's]",
+            help="Variance of ancestral steps.  [default: the model's]",
         ),
         click.option(
             "--eta",
             type=click.FloatRange(0, 1),
             default=0.0,
             show_default=True,
-            help="Of flow: 0 is deterministic, 1 is ancestral.",
+            help="Randomness of flow: 0 is deterministic, 1 is ancestral.",
         ),
-        click.option("--updates", type=click.IntRange(1), help="Of langevin, at every level.  [default: 4]"),
+        click.option("--updates", type=click.IntRange(1), help="Updates of langevin per level.  [default: 4]"),
         click.option(
             "--spacing",
             type=click.Choice(["timestep", "log-snr"]),
-            help="In what the levels lie evenly.  [default: log-snr for langevin, timestep for the others]",
+            help="Quantity in which levels are evenly spaced.  [default: log-snr for langevin, else timestep]",
         ),
-        click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of all noise."),
+        click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of all noise."),
         click.option("--zoom", type=click.IntRange(1, 64), default=1, show_default=True, help="Enlarge every pixel."),
         model_option("cifar10-small-v3"),
         allow_pickle_option,
@@ -145,15 +146,15 @@ def sampling_options(function: Callable[..., None]) -> Callable[..., None]:
 
 
 def read_image(name: str, denoiser: Denoiser, size: int | None) -> Tensor:
-    """A picture file for a network: uint8, (C, H, W), grey or in colour as the network's are, without alpha.
+    """A picture file for a network: uint8, (C, H, W), grey or colour as the network expects, without alpha.
 
     Args:
         name: of the file.
         denoiser: the network.
-        size: crop to the central square, and scale to this side; None: leave it as it is.
+        size: crop to the central square, and scale to this side; None: keep the size.
 
     Raises:
-        ImageError: if it cannot be read, or is of a size that the network does not take.
+        ImageError: if it cannot be read, or the network does not support its size.
     """
     import numpy as np
     import torch
@@ -181,16 +182,16 @@ def to_array(images: Tensor) -> NDArray[np.uint8]:
 
 
 def check_target(target: str, force: bool, *, own_format: bool = False, makes_folder: bool = False) -> None:
-    """Fail before the work, which may take minutes, and not after it.
+    """Fail before the work, which may take minutes, if the result cannot be written.
 
     Args:
         target: name of the picture.
         force: whether it may be overwritten.
-        own_format: it is written in a format of its own, not in one of pictures.
-        makes_folder: its folder will be made.
+        own_format: the format is not one of still pictures, so it is not checked.
+        makes_folder: its folder will be created.
 
     Raises:
-        DiffCodecError: if the picture cannot be written there, or not in the format of its name.
+        DiffCodecError: if the picture cannot be written there, or not in the format of its suffix.
     """
     check_writable(target, force)
     if target == STANDARD:

@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 
 class RunFolder:
-    """The files of a run, which the first of its processes writes.
+    """The files of a training run, written by its first process.
 
     Args:
-        folder: where they are; made if it does not exist.
-        trainer: what they are about.
+        folder: created if it does not exist.
+        trainer: of the run.
         name, data: of the model, for its card.
-        precision, start: of the recipe on the card.
+        precision, start: for the recipe on the card.
     """
 
     def __init__(
@@ -35,30 +35,51 @@ class RunFolder:
         if start is not None:
             self.recipe["from"] = start
         self.state, self.model, self.log = (folder / file for file in ("state.pt", "model.safetensors", "log.jsonl"))
+        self.averages, self._next_snapshot = folder / "averages", 0
         if trainer.processes.is_first:
             folder.mkdir(parents=True, exist_ok=True)
             remove_unfinished(folder)
             cut_log(self.log, trainer.batches.drawn)
 
     def save(self) -> None:
-        """Write the state to go on from, and the model so far."""
-        from diffcodec.checkpoint import Checkpoint, ModelCard, half_weights
+        """Write the state for resuming, and the current model."""
         from diffcodec.files import atomic_write
+        from diffcodec.model.checkpoint import Checkpoint, half_weights
+        from diffcodec.model.model_file import ModelCard
 
         trainer = self.trainer
         if not trainer.processes.is_first:
             return
         trainer.save_state(self.state)
         card = ModelCard(
-            self.name, data=self.data, recipe=json.dumps(self.recipe, sort_keys=True),
+            self.name,
+            data=self.data,
+            recipe=json.dumps(self.recipe, sort_keys=True),
             time=f"{trainer.seconds / 60:.0f} minutes on {trainer.device.type}, {trainer.batches.drawn} images",
-        )  # fmt: skip
+        )
         with atomic_write(self.model, overwrite=True) as file:
             file.write(Checkpoint(trainer.model, card, half_weights(trainer.averaged_weights())).to_bytes())
+        self._save_averages()
+
+    def _save_averages(self) -> None:
+        """Write a snapshot of every average over the run, about ten for each doubling of its length."""
+        from safetensors.torch import save
+
+        from diffcodec.files import atomic_write
+
+        images = self.trainer.batches.drawn
+        if not self.trainer.power_averages or images < self._next_snapshot:
+            return
+        self._next_snapshot = images + max(images // 14, 1)
+        self.averages.mkdir(exist_ok=True)
+        for average in self.trainer.power_averages:
+            content = save({name: value.cpu().contiguous() for name, value in average.average.items()})
+            with atomic_write(self.averages / f"{images:010}-{average.width:g}.safetensors", overwrite=True) as file:
+                file.write(content)
 
     @contextmanager
     def progress_bar(self) -> Iterator[Callable[[Progress], None]]:
-        """What takes a line of the log: it is appended, and shown."""
+        """A function that appends a line to the log and shows it."""
         from tqdm import tqdm
 
         from diffcodec.training.log import append_log

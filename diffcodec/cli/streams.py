@@ -1,42 +1,41 @@
-"""Streams that commands read: checked before any model is looked for, then given the codec that restores them."""
+"""Streams that commands read: parsed and checked once, before any model is loaded."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from diffcodec.bitstream.container import Reading, read_partial
+from diffcodec.cli.batch.inputs import label, read_input
 
 if TYPE_CHECKING:
     from diffcodec.codec import DiffusionCodec
+    from diffcodec.coding.stream import ParsedStream
+    from diffcodec.model.description import ModelDescription
 
 
-def check_stream(data: bytes, *, partial: bool, max_pixels: int, name: str) -> Reading:
-    """What a .dfc file holds.
+def parse_input(source: str, *, partial: bool, max_pixels: int) -> ParsedStream:
+    """Read and parse a .dfc file.
 
     Args:
-        data: the file.
-        partial: whether it may be cut or damaged.
+        source: path, or - for standard input.
+        partial: whether to accept a cut or damaged file.
         max_pixels: refuse larger pictures.
-        name: of the file, for messages.
 
     Raises:
         StreamError: if it cannot be restored.
     """
-    reading = read_partial(data, max_pixels=max_pixels, name=name)
-    if not partial:
-        reading.check(name)
-    return reading
+    from diffcodec.coding.stream import ParsedStream
+
+    return ParsedStream.parse(read_input(source), partial=partial, max_pixels=max_pixels, name=label(source))
 
 
 def codec_for(
-    data: bytes, model: str | None, *, name: str, device: str = "cpu", allow_pickle: bool = False
+    stream: ParsedStream, model: str | None, *, device: str = "cpu", allow_pickle: bool = False
 ) -> DiffusionCodec:
-    """The codec with the model that was named, or else with the bundled one that made a file.
+    """The codec with the named model, or else with the bundled one that made a file.
 
     Args:
-        data: the file.
-        model: its name; None if there is none.
-        name: of the file, for messages.
+        stream: the file.
+        model: name of the model; None: the one that made the file.
         device: where the network runs.
         allow_pickle: see `load_checkpoint`.
 
@@ -45,10 +44,33 @@ def codec_for(
         CheckpointError: if there is no such model.
         ModelMismatchError: if no bundled model made the file.
     """
+    if model is None:
+        from diffcodec.model.description import find_bundled
+
+        find_bundled(stream.header.fingerprint, stream.name)  # fails before torch is loaded
     from diffcodec.codec import DiffusionCodec
     from diffcodec.devices import check_device
 
     where = check_device(device)
     if model:
         return DiffusionCodec.from_pretrained(model, device=where, allow_pickle=allow_pickle)
-    return DiffusionCodec.for_stream(data, device=where, name=name)
+    return DiffusionCodec.for_stream(stream, device=where)
+
+
+def model_for(stream: ParsedStream, model: str | None, *, allow_pickle: bool = False) -> ModelDescription:
+    """The description of the named model, or else of the bundled one that made a file.
+
+    Raises:
+        CheckpointError, ModelMismatchError: as `codec_for`.
+    """
+    from diffcodec.model.description import describe_file, find_bundled
+    from diffcodec.model.locations import find_model
+
+    if model is None:
+        return describe_file(find_bundled(stream.header.fingerprint, stream.name))
+    path = find_model(model, allow_pickle=allow_pickle)
+    if path.is_file():
+        return describe_file(path)
+    from diffcodec.model.checkpoint import load_checkpoint
+
+    return load_checkpoint(model, allow_pickle=allow_pickle).description

@@ -1,4 +1,4 @@
-"""Configurations of `UNet2DModel` and of diffusers' schedulers as ours, and back."""
+"""Converts configurations of `UNet2DModel` and of diffusers' schedulers to ours and back."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ NETWORK_DEFAULTS = {
     "num_class_embeds": None,
     "num_train_timesteps": None,
 }
-"""What a `UNet2DModel` is where its configuration does not say."""
+"""Defaults of `UNet2DModel` for keys that a configuration lacks."""
 
 SCHEDULER_DEFAULTS = {
     "_class_name": "DDPMScheduler",
@@ -57,7 +57,7 @@ SCHEDULER_DEFAULTS = {
     "rescale_betas_zero_snr": False,
     "use_flow_sigmas": False,
 }
-"""The same of schedulers. Their other keys are about sampling."""
+"""Defaults of schedulers. Their other keys concern only sampling."""
 
 SCHEDULER_CLASSES = (
     "DDPMScheduler",
@@ -73,7 +73,7 @@ SCHEDULER_CLASSES = (
     "EulerAncestralDiscreteScheduler",
     "LMSDiscreteScheduler",
 )
-"""Ways to sample from one and the same process, which they all describe alike."""
+"""Schedulers that describe the same process by the same keys; they differ only in sampling."""
 
 SCHEDULES: dict[str, ScheduleKind] = {
     "linear": "linear",
@@ -99,7 +99,7 @@ THEIR_KEYS = {
     "frequency_shift": "freq_shift",
     "steps": "num_train_timesteps",
 }
-"""What our configurations call values, and theirs."""
+"""Names of values in our configurations, and in theirs."""
 
 DOWN_BLOCKS = {"DownBlock2D": False, "AttnDownBlock2D": True}
 UP_BLOCKS = {"UpBlock2D": False, "AttnUpBlock2D": True}
@@ -107,10 +107,10 @@ MODULATIONS: dict[str, Literal["add", "scale_shift"]] = {"default": "add", "scal
 
 
 def read_model(network_path: Path, scheduler_path: Path) -> ModelConfig:
-    """The model that the configuration files of a network and of a scheduler describe.
+    """The model of the configuration files of a network and of a scheduler.
 
     Raises:
-        CheckpointError: for anything that we do not have; it names the file, the key and the value.
+        CheckpointError: for anything unsupported; it names the file, the key and the value.
     """
     network = Settings.read(network_path, NETWORK_DEFAULTS)
     scheduler = Settings.read(scheduler_path, SCHEDULER_DEFAULTS)
@@ -119,7 +119,7 @@ def read_model(network_path: Path, scheduler_path: Path) -> ModelConfig:
     except ConfigError as error:
         raise _in_their_words(error, network_path) from error
     scheduler.require("_class_name", *SCHEDULER_CLASSES)
-    # Zero SNR at the last timestep: what the network sees there says nothing, and eps nothing about the image.
+    # At zero SNR x_T has no information about the image, and an eps prediction gives no x_0 estimate.
     scheduler.require("rescale_betas_zero_snr", False)
     scheduler.require("use_flow_sigmas", False)
     variance: VarianceKind = "fixedsmall"
@@ -134,15 +134,19 @@ def read_model(network_path: Path, scheduler_path: Path) -> ModelConfig:
         schedule = _schedule(scheduler)
         log_snr = log_snrs(schedule)
         return ModelConfig(
-            unet, schedule, scheduler.choose("prediction_type", PREDICTIONS), variance,
-            log_snr_min=float(log_snr[-1]), log_snr_max=float(log_snr[0]),
-        )  # fmt: skip
+            unet,
+            schedule,
+            scheduler.choose("prediction_type", PREDICTIONS),
+            variance,
+            log_snr_min=float(log_snr[-1]),
+            log_snr_max=float(log_snr[0]),
+        )
     except ConfigError as error:
         raise _in_their_words(error, scheduler_path) from error
 
 
 def _in_their_words(error: ConfigError, path: Path) -> CheckpointError:
-    """What our configuration says about a value of theirs."""
+    """An error of our configuration, with their key instead of our field."""
     name, _, reason = str(error).partition(": ")
     return CheckpointError(f"{path}: {THEIR_KEYS.get(name, name)}: {reason}")
 
@@ -192,14 +196,21 @@ def _network(settings: Settings) -> UNetConfig:
 
 def _reject_what_we_do_not_have(settings: Settings) -> None:
     for key, *supported in (
-        ("_class_name", NETWORK_CLASS), ("center_input_sample", False), ("time_embedding_type", "positional"),
-        ("mid_block_type", "UNetMidBlock2D"), ("mid_block_scale_factor", 1), ("downsample_padding", 0, 1),
-        ("downsample_type", "conv"), ("upsample_type", "conv"), ("act_fn", "silu", "swish"), ("class_embed_type", None),
+        ("_class_name", NETWORK_CLASS),
+        ("center_input_sample", False),
+        ("time_embedding_type", "positional"),
+        ("mid_block_type", "UNetMidBlock2D"),
+        ("mid_block_scale_factor", 1),
+        ("downsample_padding", 0, 1),
+        ("downsample_type", "conv"),
+        ("upsample_type", "conv"),
+        ("act_fn", "silu", "swish"),
+        ("class_embed_type", None),
         ("num_class_embeds", None),
-    ):  # fmt: skip
+    ):
         settings.require(str(key), *supported)
     if settings.values["add_attention"] is not False:
-        # The attention in the middle has the groups of the rest where none are named; with scale_shift it has no norm.
+        # By default the middle attention has as many groups as the rest; with scale_shift it then has no norm.
         groups = settings.values["norm_num_groups"]
         by_default = settings.values["resnet_time_scale_shift"] == "default"
         settings.require("attn_norm_num_groups", groups, *([None] if by_default else []))
@@ -211,22 +222,25 @@ def _reject_what_we_do_not_have(settings: Settings) -> None:
 def what_differs(config: ModelConfig) -> str | None:
     """Why `UNet2DModel` and diffusers' schedulers cannot express a model; None if they can."""
     network = config.network
+    if not isinstance(network, UNetConfig):
+        return "its network is not a UNet"
     if network.norm != "group":
         return "its normalisation is local"
     if network.patch != 1:
         return "its trunk works on patches"
     if network.conditioning != "timestep":
-        return "its network is told the log SNR"
+        return "its network takes the log SNR"
     if network.multipliers[0] != 1:
         return "its first scale is wider than its stem"
     if config.prediction == "mean" or (config.prediction == "v" and config.data_std != 1):
-        return "no scheduler has its parametrisation"
+        return "no scheduler supports its parametrisation"
     return None
 
 
 def network_settings(config: ModelConfig, sample_size: int) -> dict[str, Any]:
-    """The configuration of a `UNet2DModel`; undone by `read_model`."""
+    """The configuration of a `UNet2DModel`; the inverse of `read_model`."""
     network = config.network
+    assert isinstance(network, UNetConfig), "checked by what_differs"
     attends = [scale in network.attention_scales for scale in range(len(network.multipliers))]
     down, up = (dict(zip(names.values(), names, strict=True)) for names in (DOWN_BLOCKS, UP_BLOCKS))
     return {
@@ -257,7 +271,7 @@ def scheduler_settings(config: ModelConfig, prediction: PredictionKind) -> dict[
 
     Args:
         config: the model.
-        prediction: what its network returns to diffusers.
+        prediction: output of its network in diffusers.
     """
     schedule = config.schedule
     given = schedule.kind == "betas"
@@ -274,5 +288,5 @@ def scheduler_settings(config: ModelConfig, prediction: PredictionKind) -> dict[
 
 
 def _key_of(meanings: dict[str, Any], meaning: str) -> str:
-    """The first key that means this."""
+    """The first key with this meaning."""
     return next(key for key, value in meanings.items() if value == meaning)

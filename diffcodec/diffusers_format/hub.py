@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from diffcodec.diffusers_format.reading import (
+from diffcodec.diffusers_format.folders import (
     INDEX,
     NETWORK_CONFIG,
     PICKLED_WEIGHTS,
@@ -22,19 +22,19 @@ def download(name: str, *, allow_pickle: bool = False) -> Path:
     """The folder of a pipeline, downloaded unless it is in the cache.
 
     Args:
-        name: of the repository, such as `google/ddpm-cifar10-32`, perhaps with `@REVISION`.
-        allow_pickle: whether to fetch pickled weights where there are no others.
+        name: of the repository, such as `google/ddpm-cifar10-32`, optionally with `@REVISION`.
+        allow_pickle: whether to download pickled weights if there are no others.
 
     Raises:
-        CheckpointError: if there is no such pipeline, or no way to it.
+        CheckpointError: if there is no such pipeline, or it cannot be downloaded.
     """
     try:
         from huggingface_hub import snapshot_download
         from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
     except ImportError as error:
         raise CheckpointError(
-            f"{PREFIX}{name}: needs huggingface_hub: run `pip install 'diffcodec[hub]'`, or pass the path of a "
-            "pipeline folder"
+            f"{PREFIX}{name}: downloading needs huggingface_hub: run `pip install 'diffcodec[hub]'`, or pass the path "
+            "of a pipeline folder"
         ) from error
     repository, _, revision = name.partition("@")
 
@@ -43,7 +43,7 @@ def download(name: str, *, allow_pickle: bool = False) -> Path:
         return Path(snapshot_download(repository, revision=revision or None, allow_patterns=patterns))
 
     try:
-        # A model that cannot be used is refused before its weights are downloaded.
+        # Refuse an unsupported model before its weights are downloaded.
         folder = fetch(INDEX, NETWORK_CONFIG, SCHEDULER_CONFIG, SHARDS)
         read_config(folder)
         fetch(WEIGHTS, WEIGHTS.replace(".", "-*-of-*."))
@@ -55,5 +55,5 @@ def download(name: str, *, allow_pickle: bool = False) -> Path:
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise CheckpointError(
-            f"{PREFIX}{name}: cannot be downloaded ({reason}); without a network, pass the path of a pipeline folder"
+            f"{PREFIX}{name}: cannot be downloaded ({reason}); offline, pass the path of a pipeline folder"
         ) from error

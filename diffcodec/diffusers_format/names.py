@@ -1,4 +1,4 @@
-"""What the layers of our network are called in `UNet2DModel`, and back. Weights keep every bit."""
+"""Converts names of our network's layers to those of `UNet2DModel` and back. Weights are unchanged."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from diffcodec.config import UNetConfig
 from diffcodec.errors import CheckpointError
 
 OLD_ATTENTION_NAMES = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
-"""Of checkpoints from before diffusers 0.15, and what replaced them."""
+"""Names in checkpoints from before diffusers 0.15, and their replacements."""
 
 
 @dataclass(frozen=True)
@@ -22,9 +22,9 @@ class Layer:
 
     Args:
         ours: name in `diffusion.unet.UNet`.
-        theirs: name in `UNet2DModel`; several names if ours is theirs stacked on each other.
-        pointwise: ours is a 1 x 1 convolution where theirs is a linear layer.
-        optional: not every network has it.
+        theirs: name in `UNet2DModel`; several names if our layer stacks several of theirs.
+        pointwise: whether ours is a 1 x 1 convolution and theirs a linear layer.
+        optional: whether some networks lack it.
     """
 
     ours: str
@@ -90,7 +90,7 @@ def to_ours(theirs: Mapping[str, Tensor], config: UNetConfig) -> dict[str, Tenso
     """Weights of our network from those of `UNet2DModel`.
 
     Raises:
-        CheckpointError: if one is missing, or there are others.
+        CheckpointError: if a weight is missing or unexpected.
     """
     left = {_renamed(name): value for name, value in theirs.items()}
     found = {}
@@ -101,7 +101,7 @@ def to_ours(theirs: Mapping[str, Tensor], config: UNetConfig) -> dict[str, Tenso
             if missing and layer.optional:
                 continue
             if missing:
-                raise CheckpointError(f"the weights lack {missing[0]!r}, which the configuration calls for")
+                raise CheckpointError(f"the weights lack {missing[0]!r}, which the configuration needs")
             parts = [left.pop(name) for name in names]
             if len({part.shape for part in parts}) > 1 or not parts[0].ndim:
                 shapes = ", ".join(str(list(part.shape)) for part in parts)
@@ -109,12 +109,12 @@ def to_ours(theirs: Mapping[str, Tensor], config: UNetConfig) -> dict[str, Tenso
             value = parts[0] if len(parts) == 1 else torch.cat(parts)
             found[f"{layer.ours}.{kind}"] = value[:, :, None, None] if layer.pointwise and value.ndim == 2 else value
     if left:
-        raise CheckpointError(f"the weights hold {min(left)!r}, which no network of this configuration has")
+        raise CheckpointError(f"the weights hold {min(left)!r}, which the configuration does not have")
     return found
 
 
 def to_theirs(ours: Mapping[str, Tensor], config: UNetConfig) -> dict[str, Tensor]:
-    """Weights of `UNet2DModel` from those of our network: `to_ours` undone, with the names of today."""
+    """Weights of `UNet2DModel` from those of our network: the inverse of `to_ours`, with current names."""
     found = {}
     for layer in layers(config):
         for kind in ("weight", "bias"):
@@ -122,7 +122,7 @@ def to_theirs(ours: Mapping[str, Tensor], config: UNetConfig) -> dict[str, Tenso
             if value is None and layer.optional:
                 continue
             if value is None:
-                raise CheckpointError(f"the weights lack {layer.ours}.{kind}, which the configuration calls for")
+                raise CheckpointError(f"the weights lack {layer.ours}.{kind}, which the configuration needs")
             value = value.flatten(1) if layer.pointwise and kind == "weight" else value
             for name, part in zip(layer.theirs, value.chunk(len(layer.theirs)), strict=True):
                 found[f"{name}.{kind}"] = part.contiguous()
@@ -130,7 +130,7 @@ def to_theirs(ours: Mapping[str, Tensor], config: UNetConfig) -> dict[str, Tenso
 
 
 def _renamed(name: str) -> str:
-    """A weight's name of today."""
+    """A weight's current name."""
     return re.sub(
         r"(?<=attentions\.)(\d+)\.(query|key|value|proj_attn)\.",
         lambda match: f"{match[1]}.{OLD_ATTENTION_NAMES[match[2]]}.",

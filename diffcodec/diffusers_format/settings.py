@@ -1,4 +1,4 @@
-"""JSON files of a pipeline folder: read with suspicion, and asked for values of known types."""
+"""JSON files of a pipeline folder: untrusted, so sizes and types of values are checked."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from diffcodec.errors import CheckpointError
 
 MAX_JSON_BYTES = 16 << 20
-"""Far above any configuration: an index of thousands of weights has a tenth of that."""
+"""Far above any configuration: an index of thousands of weights has a tenth of this size."""
 
 Kind = TypeVar("Kind", bool, int, float, str)
 Meaning = TypeVar("Meaning")
@@ -25,7 +25,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """
     try:
         if (size := path.stat().st_size) > MAX_JSON_BYTES:
-            raise CheckpointError(f"{path}: {size} bytes are too many for a configuration")
+            raise CheckpointError(f"{path}: expected a configuration of at most {MAX_JSON_BYTES} bytes, found {size}")
         data = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read ({error.strerror or error})") from error
@@ -38,7 +38,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Settings:
-    """The content of a configuration file, whose values are checked when they are asked for.
+    """The content of a configuration file, whose values are checked on access.
 
     Args:
         path: of the file, for messages.
@@ -50,10 +50,10 @@ class Settings:
 
     @classmethod
     def read(cls, path: Path, defaults: Mapping[str, Any]) -> Settings:
-        """Those of a file; a key that it lacks has the value of its default.
+        """Read a file; missing keys get their default.
 
         Raises:
-            CheckpointError: if it holds no JSON object.
+            CheckpointError: if it does not hold a JSON object.
         """
         return cls(path, {**defaults, **read_json(path)})
 
@@ -61,7 +61,7 @@ class Settings:
         """The value of a key.
 
         Raises:
-            CheckpointError: if it is of another type.
+            CheckpointError: if it has another type.
         """
         value = self.values[key]
         if kind is float and type(value) is int and abs(value) < 1 << 53:
@@ -75,17 +75,17 @@ class Settings:
         return None if self.values[key] is None else self.get(key, kind)
 
     def get_list(self, key: str, kind: type[Kind]) -> list[Kind]:
-        """The values of a list, which must not be empty."""
+        """The values of a non-empty list."""
         value = self.values[key]
         if not isinstance(value, list) or not value:
             raise self.unsupported(key, f"a list of values of type {kind.__name__}")
         return [Settings(self.path, {key: item}).get(key, kind) for item in value]
 
     def choose(self, key: str, meanings: Mapping[str, Meaning]) -> Meaning:
-        """What the value of a key means.
+        """The meaning of a key's value.
 
         Raises:
-            CheckpointError: if it is not among those that have a meaning here.
+            CheckpointError: if the value is not supported.
         """
         value = self.get(key, str)
         if value not in meanings:
@@ -93,20 +93,20 @@ class Settings:
         return meanings[value]
 
     def choose_each(self, key: str, meanings: Mapping[str, Meaning]) -> list[Meaning]:
-        """What the values of a list mean."""
+        """The meanings of a list's values."""
         return [Settings(self.path, {key: item}).choose(key, meanings) for item in self.get_list(key, str)]
 
     def require(self, key: str, *supported: object) -> None:
-        """Make sure that a key has one of the values that are supported.
+        """Check that a key has one of the supported values.
 
         Raises:
-            CheckpointError: if it has another.
+            CheckpointError: if it has another one.
         """
         if self.values.get(key) not in supported:
             raise self.unsupported(key, " or ".join(map(json.dumps, supported)))
 
     def unsupported(self, key: str, expected: str) -> CheckpointError:
-        """The error that names a key and its value."""
+        """An error that names a key and its value."""
         value = json.dumps(self.values.get(key))
         shown = value if len(value) <= 80 else f"{value[:77]}..."
         return CheckpointError(f"{self.path}: {key} = {shown} is not supported; expected {expected}")

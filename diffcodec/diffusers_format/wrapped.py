@@ -1,22 +1,23 @@
-"""Networks that `UNet2DModel` cannot express: our own, as a component that needs diffcodec to be installed."""
+"""Our networks that `UNet2DModel` cannot express, as a component that needs diffcodec to be installed."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from diffcodec.config import ModelConfig
 from diffcodec.diffusers_format.settings import read_json
 from diffcodec.errors import CheckpointError, ConfigError
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 WRAPPER_MODULE = "diffcodec.diffusers_model"
 WRAPPER_CLASS = "DiffcodecModel"
 
 PREFIX = "denoiser.network."
-"""Of our weights' names in the component."""
+"""Prefix of our weights' names in the component."""
 
 
 def wrapped_settings(config: ModelConfig, sample_size: int) -> dict[str, Any]:
@@ -25,10 +26,10 @@ def wrapped_settings(config: ModelConfig, sample_size: int) -> dict[str, Any]:
 
 
 def read_wrapped_model(path: Path) -> ModelConfig:
-    """The model that the component's configuration file describes.
+    """The model of the component's configuration file.
 
     Raises:
-        CheckpointError: if it makes no sense.
+        CheckpointError: if it is invalid.
     """
     try:
         return ModelConfig.from_dict(read_json(path).get("model"))
@@ -45,7 +46,7 @@ def unwrapped(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Weights by their names in our network.
 
     Raises:
-        CheckpointError: if there are others.
+        CheckpointError: if there are unexpected ones.
     """
     for name in tensors:
         if not name.startswith(PREFIX):

@@ -1,1 +1,1 @@
-"""Noise schedules, the network, and the Gaussian diffusion process. Knows nothing of bits."""
+"""Noise schedules, the network, and the Gaussian diffusion process. Independent of the bitstream."""

@@ -1,8 +1,8 @@
 """The betas of a schedule, in decimal arithmetic.
 
-Decimal arithmetic is the same to the last digit on every machine, its logarithms and exponentials included, which
-floating point does not promise. So integers that files depend on can be computed from these betas where a model has no
-stored tables (`diffcodec.uncalibrated`).
+Decimal arithmetic, including logarithms and exponentials, gives the same digits on every machine; floating point does
+not guarantee this. So integers that files depend on can be computed from these betas if a model has no stored tables
+(`diffcodec.model.default_tables`).
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from typing import ParamSpec, TypeVar
 from diffcodec.config import ScheduleConfig
 
 DIGITS = 40
-"""Of the arithmetic: after thousands of products the relative error is below 1e-35."""
+"""Precision of the arithmetic: after thousands of products the relative error is below 1e-35."""
 
 PI = Decimal("3.14159265358979323846264338327950288419716939937510582097494459")
 
 LARGEST_COSINE_BETA = Decimal("0.999")
-"""The betas of `cosine` are cut there, as Nichol & Dhariwal (2021) do: the last would be 1."""
+"""Betas of `cosine` are clipped to this, as in Nichol & Dhariwal (2021): the last would be 1."""
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -29,13 +29,13 @@ Result = TypeVar("Result")
 
 @contextmanager
 def exact() -> Iterator[None]:
-    """In this block decimal arithmetic has DIGITS digits, whatever the program around it has set."""
+    """Inside, decimal arithmetic has DIGITS digits, whatever the caller's context is."""
     with localcontext(Context(prec=DIGITS, rounding=ROUND_HALF_EVEN)):
         yield
 
 
 def exactly(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
-    """The function, with `exact` around it."""
+    """Decorator that runs a function inside `exact`."""
 
     @wraps(function)
     def wrapped(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
@@ -47,7 +47,7 @@ def exactly(function: Callable[Arguments, Result]) -> Callable[Arguments, Result
 
 @exactly
 def betas(config: ScheduleConfig) -> list[Decimal]:
-    """The variance that each step adds: T betas, that of step 1 first."""
+    """The variance added by each step: T betas, starting with step 1."""
     match config.kind:
         case "linear":
             return _line(Decimal(config.beta_start), Decimal(config.beta_end), config.steps)
@@ -62,7 +62,7 @@ def betas(config: ScheduleConfig) -> list[Decimal]:
 
 
 def _line(start: Decimal, end: Decimal, count: int) -> list[Decimal]:
-    """Evenly spaced numbers, both ends among them; the start alone if there is but one."""
+    """Evenly spaced numbers including both ends; only the start if `count` is 1."""
     return [start + (end - start) * k / max(1, count - 1) for k in range(count)]
 
 
@@ -73,7 +73,7 @@ def _cosine_alphas_cumprod(time: Decimal) -> Decimal:
 
 
 def _cosine(angle: Decimal) -> Decimal:
-    """By its Taylor series; angles from 0 to pi / 2."""
+    """Cosine by its Taylor series, for angles from 0 to pi / 2."""
     total, term, order = Decimal(1), Decimal(1), 0
     while total + term != total or not order:
         order += 2

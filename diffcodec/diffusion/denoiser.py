@@ -1,4 +1,4 @@
-"""From the network's raw output to estimates of the clean image and of the noise."""
+"""Turns the network's raw output into estimates of the clean image and of the noise."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from diffcodec.config import ModelConfig
+from diffcodec.config import ModelConfig, NetworkConfig, PlainUNetConfig
+from diffcodec.diffusion.plain_unet import PlainUNet
 from diffcodec.diffusion.pyramid import estimate_at_half_size
 from diffcodec.diffusion.schedule import NoiseLevel, NoiseSchedule, posterior
 from diffcodec.diffusion.unet import UNet
 
 
 class NoisePredictor(Protocol):
-    """What the diffusion process needs of a model."""
+    """A model of the noise, as the diffusion process needs it."""
 
     def __call__(self, x_t: Tensor, log_snr: Tensor) -> Tensor:
         """The noise in x_t.
@@ -32,12 +33,12 @@ class NoisePredictor(Protocol):
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a model makes of noisy images.
+    """A model's estimates for noisy images.
 
     Args:
         x_0: the clean images, (B, C, H, W).
-        variance_mix: of a model that learns its variances, (B, C, H, W): where the log variance of p(x_s | x_t) lies
-            between beta_tilde (0) and beta (1). Nichol & Dhariwal (2021), eq. 15; as there, it is not confined to them.
+        variance_mix: of a model with learned variances, (B, C, H, W): the log variance of p(x_s | x_t), interpolated
+            between beta_tilde (0) and beta (1). Nichol & Dhariwal (2021), eq. 15; as there, it is not clipped.
     """
 
     x_0: Tensor
@@ -46,10 +47,10 @@ class Estimate:
 
 @runtime_checkable
 class Estimator(Protocol):
-    """A model that says more of x_t than its noise."""
+    """A model that estimates more than the noise in x_t."""
 
     def estimate(self, x_t: Tensor, log_snr: Tensor) -> Estimate:
-        """The clean images, not clipped, and with learned variances where these lie.
+        """The clean images, not clipped, and the variance mix if variances are learned.
 
         Args:
             x_t: (B, C, H, W).
@@ -61,6 +62,13 @@ def alpha_sigma(log_snr: Tensor) -> tuple[Tensor, Tensor]:
     """alpha and sigma of every image, (B, 1, 1, 1) each, from log SNRs (B,)."""
     log_snr = log_snr[:, None, None, None]
     return torch.sigmoid(log_snr).sqrt(), torch.sigmoid(-log_snr).sqrt()
+
+
+def make_network(config: NetworkConfig, out_channels: int) -> nn.Module:
+    """The untrained network of a configuration, with `out_channels` channels of raw output."""
+    if isinstance(config, PlainUNetConfig):
+        return PlainUNet(config, out_channels)
+    return UNet(config, out_channels)
 
 
 class Denoiser(nn.Module):
@@ -75,12 +83,12 @@ class Denoiser(nn.Module):
         self.config = config
         self.schedule = NoiseSchedule(config.schedule)
         learned = config.variance == "learned"
-        self.network = UNet(config.network, config.network.image_channels * (2 if learned else 1))
+        self.network = make_network(config.network, config.network.image_channels * (2 if learned else 1))
 
     def forward(self, x_t: Tensor, log_snr: Tensor) -> Tensor:
         """The noise in x_t: (B, C, H, W) and (B,) -> (B, C, H, W)."""
         if self.config.prediction == "eps" and self.config.half_resolution_below is None:
-            # By way of x_0 its last digits would be lost.
+            # Directly, as the conversion to x_0 and back would lose precision.
             return self._raw(x_t, log_snr)[:, : x_t.shape[1]].to(x_t.dtype)
         x_0 = self.predict_x_0(x_t, log_snr)
         alpha, sigma = alpha_sigma(log_snr)
@@ -99,9 +107,9 @@ class Denoiser(nn.Module):
         return self.estimate(x_t, log_snr).x_0
 
     def estimate(self, x_t: Tensor, log_snr: Tensor) -> Estimate:
-        """The same with what the network says of variances, if it learns them: one evaluation gives both.
+        """x_0 as in `predict_x_0`, and the variance mix if variances are learned, from one evaluation.
 
-        At lower resolution where the model does so.
+        Runs at lower resolution where the model is configured so.
         """
         if self.config.half_resolution_below is None:
             return self.evaluate(x_t, log_snr)
@@ -121,21 +129,21 @@ class Denoiser(nn.Module):
         return below is not None and log_snr < below and min(shape[2:]) >= 2 * self.config.network.stride
 
     def evaluate(self, x_t: Tensor, log_snr: Tensor) -> Estimate:
-        """`estimate` at the resolution of the pictures: what is trained."""
+        """`estimate` at full resolution, as trained."""
         scale, from_x_t, from_raw = self.coefficients(log_snr)
         raw = self._raw(scale * x_t, log_snr)
         mix = None
         if self.config.variance == "learned":
             raw, mix = raw.chunk(2, dim=1)
-            mix = (mix + 1) / 2  # a new network, whose output is zero, is in the middle
+            mix = (mix + 1) / 2  # an untrained network, whose output is zero, starts in the middle
         return Estimate(from_x_t * x_t + from_raw * raw, mix)
 
     def coefficients(self, log_snr: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """What the network is given, and what its raw output means, at log SNRs (B,).
+        """Scale of the network's input, and coefficients of x_0 from its raw output, at log SNRs (B,).
 
         Returns:
-            `scale`, `from_x_t` and `from_raw`, (B, 1, 1, 1) each: the network sees scale * x_t, and the estimate of x_0
-            is from_x_t * x_t + from_raw * raw.
+            `scale`, `from_x_t` and `from_raw`, (B, 1, 1, 1) each: the network's input is scale * x_t, and the estimate
+            of x_0 is from_x_t * x_t + from_raw * raw.
         """
         alpha, sigma = alpha_sigma(log_snr)
         one, zero = torch.ones_like(alpha), torch.zeros_like(alpha)
@@ -145,7 +153,7 @@ class Denoiser(nn.Module):
             case "eps":
                 return one, 1 / alpha, -sigma / alpha
             case "v":
-                # Of the process whose data have unit variance; its input has unit variance at every level.
+                # v of the process whose data have unit variance; the input then has unit variance at every level.
                 data_std = self.config.data_std
                 total_std = ((alpha * data_std) ** 2 + sigma**2).sqrt()
                 return 1 / total_std, alpha * (data_std / total_std) ** 2, -sigma * data_std / total_std
@@ -156,13 +164,13 @@ class Denoiser(nn.Module):
                 return one, from_x_t, from_raw
 
     def estimate_x_0(self, x_t: Tensor, level: NoiseLevel) -> Tensor:
-        """`predict_x_0` of images that are all at one level, clipped to [-1, 1]."""
+        """`predict_x_0` of images at one level, clipped to [-1, 1]."""
         return self.predict_x_0(x_t, torch.full((len(x_t),), level.log_snr, device=x_t.device)).clamp(-1, 1)
 
     def _raw(self, x: Tensor, log_snr: Tensor) -> Tensor:
         condition = log_snr.clamp(self.config.network_log_snr_min, self.config.log_snr_max)
         if self.config.network.conditioning == "timestep":
-            # The paper's network is told t - 1: the only place with its 0-based index.
+            # The paper's network receives t - 1; only here are timesteps 0-based.
             steps = [self.schedule.timestep_nearby(value) - 1 for value in log_snr.tolist()]
             condition = torch.tensor(steps, dtype=torch.float32, device=x.device)
         raw: Tensor = self.network(x, condition).float()

@@ -20,7 +20,7 @@ Std = TypeVar("Std", float, Tensor)
 
 @dataclass(frozen=True)
 class GaussianParameters:
-    """A normal distribution: mean of shape (B, C, H, W), and one std for all of it, or stds that broadcast to it."""
+    """A normal distribution: mean of shape (B, C, H, W), and a std that broadcasts to it."""
 
     mean: Tensor
     std: float | Tensor
@@ -48,11 +48,11 @@ class GaussianDiffusion:
         schedule: the noise schedule.
         predictor: (x_t, log_snr) -> eps.
         variance: of p(x_s | x_t): `fixedsmall` is that of q, beta_tilde for single steps; `fixedlarge` is beta;
-            `learned` lies between them where the predictor, which must be an `Estimator`, puts it.
+            `learned` is interpolated between them by the predictor, which must be an `Estimator`.
         clip_denoised: clip the x_0 estimate to [-1, 1], as the paper does.
 
     Raises:
-        ConfigError: for learned variances of a predictor that knows of none.
+        ConfigError: for learned variances if the predictor is not an `Estimator`.
     """
 
     def __init__(
@@ -88,48 +88,16 @@ class GaussianDiffusion:
         noise = torch.randn_like(x_0) if noise is None else noise
         return level.alpha * x_0 + level.sigma * noise
 
-    def q_posterior(self, x_0: Tensor, x_t: Tensor, t: int, s: int) -> GaussianParameters:
-        """Mean and std of q(x_s | x_t, x_0).
-
-        Ho et al. (2020), eqs. 6-7, generalised from s = t - 1 to any s < t.
-
-        Args:
-            x_0: clean images in [-1, 1], (B, C, H, W).
-            x_t: images at level t, same shape.
-            t, s: timesteps, 0 <= s < t <= T.
-
-        Raises:
-            ValueError: if not 0 <= s < t <= T.
-        """
-        self._check_step(t, s)
-        coefficients = posterior(self.schedule.level(t), self.schedule.level(s))
-        return GaussianParameters(coefficients.of_x_0 * x_0 + coefficients.of_x_t * x_t, coefficients.std)
-
-    def _check_step(self, t: int, s: int) -> None:
-        if not 0 <= s < t <= self.schedule.steps:
-            raise ValueError(f"expected 0 <= s < t <= {self.schedule.steps}, found s = {s}, t = {t}")
-
-    def p_posterior(self, x_t: Tensor, t: int, s: int) -> GaussianParameters:
-        """Mean and std of p(x_s | x_t) for timesteps; see `p_between`.
-
-        Raises:
-            ValueError: if not 0 <= s < t <= T.
-        """
-        self._check_step(t, s)
-        return self.p_between(
-            self.estimate(x_t, self.schedule.level(t)), x_t, self.schedule.level(t), self.schedule.level(s)
-        )
-
     def p_between(self, estimate: Estimate, x_t: Tensor, t: NoiseLevel, s: NoiseLevel) -> GaussianParameters:
-        """p(x_s | x_t) for any level s cleaner than t: q's mean at the model's estimate of x_0.
+        """p(x_s | x_t) for any level s cleaner than t: q's mean with the model's estimate of x_0.
 
-        `fixedlarge` is the std of q(x_t | x_s), and `learned` lies between the two, as they are for this step (as for
+        `fixedlarge` is the std of q(x_t | x_s), and `learned` is interpolated between the stds of this step (as for
         fewer steps in Nichol & Dhariwal 2021, section 4).
 
         Args:
-            estimate: the model's, at x_t.
+            estimate: of the model, at x_t.
             x_t: (B, C, H, W).
-            t, s: noise levels; s may be the image, where the std of q is 0 and that of `learned` too.
+            t, s: noise levels; s may be the image, where the stds of q and of `learned` are 0.
         """
         coefficients = posterior(t, s)
         mean = coefficients.of_x_0 * estimate.x_0 + coefficients.of_x_t * x_t
@@ -138,7 +106,7 @@ class GaussianDiffusion:
         return GaussianParameters(mean, self._std(estimate, coefficients.std, forward_std(t, s)))
 
     def _std(self, estimate: Estimate, small: Std, large: Std) -> Std | Tensor:
-        """Of p, given those of `fixedsmall` and `fixedlarge`, neither of them 0."""
+        """Std of p, given those of `fixedsmall` and `fixedlarge`, neither of them 0."""
         if self.variance == "learned":
             assert estimate.variance_mix is not None
             return large * (small / large) ** (1 - estimate.variance_mix)
@@ -149,11 +117,11 @@ class GaussianDiffusion:
         return self.predict_x_0_at(x_t, self.schedule.level(t))
 
     def predict_x_0_at(self, x_t: Tensor, level: NoiseLevel) -> Tensor:
-        """The same at any noise level, which may lie between the timesteps; finite log SNR. (B, C, H, W)."""
+        """`predict_x_0` at any noise level of finite log SNR, also between the timesteps. (B, C, H, W)."""
         return self.estimate(x_t, level).x_0
 
     def estimate(self, x_t: Tensor, level: NoiseLevel) -> Estimate:
-        """The same with what the model says of its variances, if they are learned."""
+        """The model's estimate at a noise level, with the variance mix if variances are learned."""
         log_snr = torch.full((len(x_t),), level.log_snr, device=x_t.device)
         if isinstance(self.predictor, Estimator):
             estimate = self.predictor.estimate(x_t, log_snr)
@@ -179,7 +147,7 @@ class GaussianDiffusion:
         return self.bound_term_given(self.estimate(x_t, self.schedule.level(t)), x_0, x_t, t)
 
     def bound_term_given(self, estimate: Estimate, x_0: Tensor, x_t: Tensor, t: int) -> BoundTerm:
-        """The same term when the model's estimate is at hand: several variances then share one evaluation.
+        """`bound_term` from a given estimate, so that several variances share one evaluation.
 
         Args:
             estimate: at x_t.
@@ -189,7 +157,7 @@ class GaussianDiffusion:
         return BoundTerm(t, nats / math.log(2), ((x_0 - estimate.x_0) ** 2).mean(dim=(1, 2, 3)))
 
     def bound_nats(self, estimate: Estimate, x_0: Tensor, x_t: Tensor, timesteps: Sequence[int]) -> Tensor:
-        """The same for images that are each at a timestep of their own, as in training.
+        """`bound_term_given` for images at different timesteps, as in training.
 
         Args:
             estimate: at x_t.
@@ -212,9 +180,9 @@ class GaussianDiffusion:
     def _step(self, t: int) -> tuple[float, float, float, float]:
         """Factors of x_0 and x_t in the mean of q(x_{t-1} | x_t, x_0), and the stds of `fixedsmall` and `fixedlarge`.
 
-        Those of t = 1 belong to p(x_0 | x_1) before discretisation (eq. 13), whose mean is the x_0 estimate itself. q's
-        own variance is 0 there, so `fixedsmall` takes beta_tilde of the next step. The paper's code does so for both
-        fixed kinds; here `fixedlarge` is beta_1.
+        For t = 1 they are those of p(x_0 | x_1) before discretisation (eq. 13), whose mean is the x_0 estimate itself.
+        q's variance is 0 there, so `fixedsmall` uses beta_tilde of step 2. The paper's code does so for both fixed
+        kinds; here `fixedlarge` is beta_1.
         """
         level = self.schedule.level
         step = posterior(level(t), level(t - 1))
@@ -248,7 +216,7 @@ def discretised_log_likelihood(x_0: Tensor, mean: Tensor, std: float | Tensor) -
     Args:
         x_0: pixels v / 127.5 - 1 with integers v, any shape.
         mean: same shape, same units.
-        std: same units, one for all or of the same shape.
+        std: same units, a scalar or of the same shape.
 
     Returns:
         Nats, same shape.
@@ -259,15 +227,3 @@ def discretised_log_likelihood(x_0: Tensor, mean: Tensor, std: float | Tensor) -
     upper = torch.where(x_0 > 0.999, torch.ones_like(upper), upper)
     lower = torch.where(x_0 < -0.999, torch.zeros_like(lower), lower)
     return (upper - lower).clamp(min=1e-12).log().to(x_0.dtype)
-
-
-def variational_rate(snr_t: NoiseLevel, snr_s: NoiseLevel, squared_error: float) -> float:
-    """KL(q(x_s | x_t, x_0) || p(x_s | x_t)) in bits, with p's variance equal to q's.
-
-    1/2 (SNR(s) - SNR(t)) ||x_0 - xhat_0||^2 (VDM, Kingma et al. 2021, eq. 13).
-
-    Args:
-        snr_t, snr_s: noise levels, s the cleaner one.
-        squared_error: ||x_0 - xhat_0(x_t)||^2, summed over subpixels, [-1, 1] units.
-    """
-    return 0.5 * (snr_s.snr - snr_t.snr) * squared_error / math.log(2)

@@ -1,8 +1,8 @@
-"""Noisy pictures at lower resolution: where noise drowns all detail, a quarter of the pixels holds what can be known.
+"""Estimates very noisy pictures at lower resolution: where noise hides all detail, a quarter of the pixels is enough.
 
-The mean of 2 x 2 noisy pixels has the same signal, averaged, with half the noise. Twice the mean is therefore, up to a
-factor, x_t of the smaller picture, at a log SNR that is larger by ln 4. Photographs look alike at all scales, so that
-the same network may be asked there: for a quarter of the cost, and with twice the reach.
+The mean of 2 x 2 noisy pixels has the averaged signal with half the noise. Twice the mean is therefore, up to a factor,
+x_t of the smaller picture, at a log SNR that is larger by ln 4. Photographs have similar statistics at all scales, so
+the same network can be used there: at a quarter of the cost, and with twice the receptive field.
 """
 
 from __future__ import annotations
@@ -15,16 +15,17 @@ from torch import Tensor
 from torch.nn import functional
 
 HALVING_GAIN = math.log(4)
-"""What halving the resolution adds to the log SNR, in nats."""
+"""Increase of the log SNR by halving the resolution, in nats."""
 
 
 def estimate_at_half_size(
     estimate: Callable[[Tensor, Tensor], Tensor], x_t: Tensor, log_snr: Tensor, stride: int
 ) -> Tensor:
-    """The clean images at their full size, from an estimate of those of half the size.
+    """Clean images at full size, from an estimate at half the size.
 
     Args:
-        estimate: makes clean images (B, C, h, w) of noisy ones and their log SNR; h and w are multiples of the stride.
+        estimate: function from noisy images (B, C, h, w) and their log SNR to clean ones; h and w are multiples of the
+            stride.
         x_t: (B, C, H, W), even sides of at least two strides.
         log_snr: (B,) or (1,), in nats.
         stride: of the network.
@@ -38,26 +39,26 @@ def estimate_at_half_size(
 
 
 def halve(x_t: Tensor, log_snr: Tensor) -> tuple[Tensor, Tensor]:
-    """The state of the picture of half the size that a noisy state determines.
+    """The noisy state of the picture of half the size, from that of the full picture.
 
     Args:
         x_t: alpha x_0 + sigma eps, (B, C, H, W), even sides.
         log_snr: (B,) or (1,), in nats.
 
     Returns:
-        The state, (B, C, H / 2, W / 2), of the picture of which every pixel is the mean of 2 x 2 pixels of x_0, and its
-        log SNR, of the shape that was given. The noise is again standard normal, and independent from pixel to pixel.
+        The state, (B, C, H / 2, W / 2), of the picture whose pixels are means of 2 x 2 pixels of x_0, and its log SNR,
+        same shape. The noise is again standard normal, and independent from pixel to pixel.
     """
     higher = log_snr + HALVING_GAIN
-    # The sum of four is 4 alpha mean(x_0) + 2 sigma eps: what brings the noise to the new sigma does for alpha, too.
+    # The sum of four is 4 alpha mean(x_0) + 2 sigma eps: the factor that gives the new sigma also gives the new alpha.
     factor = torch.sigmoid(-higher).sqrt() / torch.sigmoid(-log_snr).sqrt()
     return 2 * factor[:, None, None, None] * functional.avg_pool2d(x_t, 2), higher
 
 
 def double(x_0: Tensor) -> Tensor:
-    """A picture of twice the size, (B, C, H, W) -> (B, C, 2 H, 2 W), whose means of 2 x 2 pixels are those given.
+    """A picture of twice the size, (B, C, H, W) -> (B, C, 2 H, 2 W), whose means of 2 x 2 pixels are the given pixels.
 
-    Inside a pixel it slopes as its neighbours do.
+    The slope inside a pixel is interpolated from its neighbours.
     """
     for dim in (2, 3):
         last = x_0.shape[dim] - 1
@@ -69,7 +70,7 @@ def double(x_0: Tensor) -> Tensor:
 
 
 def padded(x_t: Tensor, stride: int) -> Tensor:
-    """Noisy pictures whose sides are multiples of a stride, mirrored right and below where these are missing.
+    """Noisy pictures padded to multiples of a stride, by reflection on the right and below.
 
     Args:
         x_t: (B, C, H, W), sides of at least the stride.

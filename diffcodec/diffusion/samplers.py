@@ -1,7 +1,7 @@
-"""From noise to an image: walks down a list of noise levels, for any model of the noise.
+"""Samplers: trajectories from noise to an image down a list of noise levels, for any model of the noise.
 
-Every walk is an iterator of its states, so the x_0 estimates on the way are there for those who want them. All
-randomness comes from a callable that the caller makes; nothing reads torch's global generator.
+Every sampler is an iterator of states, which include the intermediate x_0 estimates. All randomness comes from a
+callable of the caller; nothing uses torch's global generator.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ SamplerKind = Literal["ancestral", "flow", "langevin"]
 Spacing = Literal["timestep", "log_snr"]
 
 UPDATES = 4
-"""Of Langevin dynamics at every level, where no other number is given."""
+"""Default number of updates of Langevin dynamics per level."""
 
 IMAGE = NoiseLevel(math.inf)
-"""The level at which every walk to an image ends."""
+"""The level at which every trajectory to an image ends."""
 
 
 @dataclass(frozen=True)
 class State:
-    """Where a walk is.
+    """A state of a trajectory.
 
     Args:
         level: the noise level.
@@ -51,19 +51,19 @@ class State:
 def levels_below(
     schedule: NoiseSchedule, start: NoiseLevel, steps: int | None = None, spacing: Spacing = "timestep"
 ) -> list[NoiseLevel]:
-    """The levels of a walk from `start` to the image, both included.
+    """The levels of a trajectory from `start` to the image, both included.
 
-    They lie on a grid of `steps` levels from t = T to t = 1, of which those cleaner than `start` are taken: so `steps`
-    means the same wherever a walk starts.
+    They are those levels of a grid of `steps` levels from t = T to t = 1 that are cleaner than `start`: so the density
+    of levels does not depend on the start.
 
     Args:
         schedule: of the model.
-        start: where the walk starts; may lie between the timesteps.
+        start: first level; may lie between the timesteps.
         steps: levels of the grid; all T timesteps if None.
-        spacing: evenly in timesteps, rounded to integers, or evenly in log SNR, rounded to nothing.
+        spacing: evenly in timesteps, rounded to integers, or evenly in log SNR, not rounded.
 
     Raises:
-        ConfigError: if there are not that many levels.
+        ConfigError: if there are fewer than `steps` levels.
     """
     steps = schedule.steps if steps is None else steps
     if steps < 1 or (steps > schedule.steps and spacing == "timestep"):
@@ -72,7 +72,7 @@ def levels_below(
         grid = schedule.log_snr[np.linspace(schedule.steps, 1, steps).round().astype(int)]
     else:
         grid = np.linspace(schedule.log_snr[-1], schedule.log_snr[1], steps)
-    # The levels at which files end are rounded (`tables.LOG_SNR_SCALE`): their own timestep is no level of its own.
+    # The levels at which files end are rounded (`tables.LOG_SNR_SCALE`): skip the timestep that `start` rounds.
     cleaner = [NoiseLevel(float(log_snr)) for log_snr in grid if log_snr > start.log_snr + 1e-5]
     return [start, *cleaner, IMAGE]
 
@@ -100,13 +100,17 @@ def ancestral(diffusion: GaussianDiffusion, x_t: Tensor, levels: Sequence[NoiseL
 
 
 def flow(
-    diffusion: GaussianDiffusion, x_t: Tensor, levels: Sequence[NoiseLevel], noise: Noise | None = None,
-    *, eta: float = 0.0,
-) -> Iterator[State]:  # fmt: skip
-    """DDIM (Song, Meng & Ermon 2021), eqs. 12 and 16: the noise in x_t stays, or is partly renewed.
+    diffusion: GaussianDiffusion,
+    x_t: Tensor,
+    levels: Sequence[NoiseLevel],
+    noise: Noise | None = None,
+    *,
+    eta: float = 0.0,
+) -> Iterator[State]:
+    """DDIM (Song, Meng & Ermon 2021), eqs. 12 and 16: the noise in x_t is kept, or partly renewed.
 
-    With eta = 0 these are steps along the probability flow, and nothing is random; the levels may then rise too, which
-    leads from an image to the noise that it comes from. With eta = 1 it is `ancestral` with variances `fixedsmall`.
+    With eta = 0 these are deterministic steps along the probability flow; the levels may then also rise, which leads
+    from an image to its noise. With eta = 1 it is `ancestral` with variances `fixedsmall`.
 
     Args:
         diffusion: the model; its variances do not matter.
@@ -132,24 +136,29 @@ def flow(
 
 
 def langevin(
-    diffusion: GaussianDiffusion, x_t: Tensor, levels: Sequence[NoiseLevel], noise: Noise,
-    *, updates: int = UPDATES, step_size: float = 0.2,
-) -> Iterator[State]:  # fmt: skip
-    """Annealed Langevin dynamics (Song & Ermon 2019, algorithm 1) with the score of q(x_t) that eps gives.
+    diffusion: GaussianDiffusion,
+    x_t: Tensor,
+    levels: Sequence[NoiseLevel],
+    noise: Noise,
+    *,
+    updates: int = UPDATES,
+    step_size: float = 0.2,
+) -> Iterator[State]:
+    """Annealed Langevin dynamics (Song & Ermon 2019, algorithm 1) with the score of q(x_t) computed from eps.
 
-    At every level x moves by delta / 2 * score + sqrt(delta) * noise, some times over, with score = -eps / sigma and
-    delta = step_size * sigma^2. From level to level it goes as `flow` does, which makes this a predictor-corrector
-    method (Song et al. 2021, section 4.2). If x were carried over as it is, as in 2019, its noise would be too strong
-    at every level; networks take that for texture, and pictures get cluttered.
+    At every level x moves several times by delta / 2 * score + sqrt(delta) * noise, with score = -eps / sigma and
+    delta = step_size * sigma^2. From level to level it steps like `flow`, which makes this a predictor-corrector
+    method (Song et al. 2021, section 4.2). If x were kept unchanged, as in 2019, its noise would be too strong
+    at every level; networks interpret that as texture, and pictures get cluttered.
 
     Args:
         diffusion: the model; its variances do not matter.
         x_t: (B, C, H, W) at `levels[0]`.
         levels: falling; a level may be repeated, which doubles its updates.
         noise: for every update.
-        updates: at each level, of one evaluation each; one more leads to the next level.
-        step_size: small against 4, where the walk explodes: it leaves the noise 1 / (1 - step_size / 4) times too large
-            in variance.
+        updates: per level, one evaluation each; one more evaluation leads to the next level.
+        step_size: much less than 4, where the iteration diverges: the variance of the noise is 1 / (1 - step_size / 4)
+            times too large.
 
     Yields:
         The state after the updates of every level, and that at the last level.
@@ -168,20 +177,20 @@ def langevin(
 
 @dataclass(frozen=True)
 class Sampler:
-    """How to get from noise to an image.
+    """A sampler with its options.
 
     Args:
         kind: `ancestral` (algorithm 2 of the paper), `flow` (DDIM) or `langevin` (annealed Langevin dynamics).
-        steps: noise levels from t = T to t = 1, of which a walk takes those below its start. By default all T for
-            ancestral sampling, and 100 for the others.
-        variance: of ancestral steps; None: what the model was trained for.
+        steps: noise levels from t = T to t = 1, of which a trajectory visits those below its start. By default all T
+            for ancestral sampling, and 100 for the others.
+        variance: of ancestral steps; None: the model's.
         eta: of flow: 0 is deterministic, 1 is ancestral.
-        updates: of Langevin dynamics, at every level, by default 4; each is an evaluation of the network.
+        updates: of Langevin dynamics per level, by default 4; each is an evaluation of the network.
         spacing: of the levels; by default in log SNR for Langevin dynamics, as in Song & Ermon (2019), and in timesteps
             for the others.
 
     Raises:
-        ConfigError: if a value makes no sense.
+        ConfigError: if a value is invalid.
     """
 
     kind: SamplerKind = "ancestral"
@@ -197,19 +206,19 @@ class Sampler:
         if not 0 <= self.eta <= 1:
             raise ConfigError(f"eta: expected 0 to 1, found {self.eta}")
         if self.eta and self.kind != "flow":
-            raise ConfigError(f"eta: only the sampler flow has it, found {self.eta} for {self.kind}")
+            raise ConfigError(f"eta: only for the sampler flow, found {self.eta} for {self.kind}")
         if self.variance and self.kind != "ancestral":
-            raise ConfigError(f"variance: only the sampler ancestral has one, found {self.variance} for {self.kind}")
+            raise ConfigError(f"variance: only for the sampler ancestral, found {self.variance} for {self.kind}")
         if self.updates is not None and self.kind != "langevin":
-            raise ConfigError(f"updates: only the sampler langevin has them, found {self.updates} for {self.kind}")
+            raise ConfigError(f"updates: only for the sampler langevin, found {self.updates} for {self.kind}")
         if self.updates is not None and self.updates < 1:
             raise ConfigError(f"updates: expected at least 1, found {self.updates}")
 
     def levels(self, schedule: NoiseSchedule, start: NoiseLevel | None = None) -> list[NoiseLevel]:
-        """The levels of a walk from `start`, by default t = T, to the image.
+        """The levels of a trajectory from `start`, by default t = T, to the image.
 
         Raises:
-            ConfigError: if the schedule has not that many.
+            ConfigError: if the schedule has fewer than `steps` levels.
         """
         steps = self.steps
         if steps is None and self.kind != "ancestral":
@@ -217,7 +226,7 @@ class Sampler:
         spacing = self.spacing or ("log_snr" if self.kind == "langevin" else "timestep")
         return levels_below(schedule, start or schedule.level(schedule.steps), steps, spacing)
 
-    def walk(
+    def states(
         self, process: GaussianDiffusion, x_t: Tensor, levels: Sequence[NoiseLevel], noise: Noise
     ) -> Iterator[State]:
         """The states from x_t, (B, C, H, W) at `levels[0]`, to the image."""

@@ -1,6 +1,6 @@
 """Noise levels of the forward process, in float64.
 
-`x_t = alpha_t x_0 + sigma_t eps` with `alpha^2 + sigma^2 = 1`, so the log SNR alone names a level, and
+`x_t = alpha_t x_0 + sigma_t eps` with `alpha^2 + sigma^2 = 1`, so the log SNR determines a level, and
 levels may lie between the integer timesteps of the schedule.
 """
 
@@ -63,7 +63,7 @@ def posterior(t: NoiseLevel, s: NoiseLevel) -> Posterior:
     """Coefficients of q(x_s | x_t, x_0) for a cleaner level s.
 
     Args:
-        t: the noisier level; may be pure noise (SNR 0), where x_t says nothing.
+        t: the noisier level; may be pure noise (SNR 0), where x_t has no information.
         s: the cleaner level; may be the image itself (SNR infinite), where the std is 0.
 
     Raises:
@@ -73,15 +73,13 @@ def posterior(t: NoiseLevel, s: NoiseLevel) -> Posterior:
         raise ValueError(f"expected a cleaner level than log SNR {t.log_snr}, found {s.log_snr}")
     gain = -math.expm1(t.log_snr - s.log_snr)  # 1 - SNR(t) / SNR(s)
     return Posterior(
-        of_x_0=s.alpha * gain,
-        of_x_t=(t.alpha / s.alpha) * (s.sigma / t.sigma) ** 2,
-        std=s.sigma * math.sqrt(gain),
+        of_x_0=s.alpha * gain, of_x_t=(t.alpha / s.alpha) * (s.sigma / t.sigma) ** 2, std=s.sigma * math.sqrt(gain)
     )
 
 
 def forward_std(t: NoiseLevel, s: NoiseLevel) -> float:
     """Standard deviation of q(x_t | x_s) for a cleaner level s; its square is beta_t for s = t - 1."""
-    # The log of alphas_cumprod keeps the digits that 1 - alpha_t^2 / alpha_s^2 would lose.
+    # From the log of alphas_cumprod, because 1 - alpha_t^2 / alpha_s^2 would lose digits.
     return math.sqrt(-math.expm1(_softplus(-s.log_snr) - _softplus(-t.log_snr)))
 
 
@@ -110,7 +108,7 @@ class NoiseSchedule:
     def log_snr(self) -> NDArray[np.float64]:
         """Shape (T + 1,), falling; infinite at t = 0."""
         with np.errstate(divide="ignore"):
-            # 1 - alphas_cumprod loses digits where it is small; the sum of logs keeps them.
+            # From a sum of logs, because 1 - alphas_cumprod loses digits where it is small.
             log_alphas_cumprod = np.cumsum(np.log1p(-self.betas))
             log_snr: NDArray[np.float64] = log_alphas_cumprod - np.log(-np.expm1(log_alphas_cumprod))
         return log_snr
@@ -126,14 +124,14 @@ class NoiseSchedule:
         return NoiseLevel(float(self.log_snr[t]))
 
     def before(self, log_snr: float) -> NoiseLevel:
-        """The first timestep that is cleaner than a log SNR: t - 1 for that of t, and the image after t = 1."""
+        """The noisiest timestep that is cleaner than a log SNR: t - 1 for that of t; the image for t = 1."""
         return self.level(math.ceil(self.timestep_nearby(log_snr)) - 1)
 
     def timestep(self, log_snr: float) -> float:
-        """The (fractional) timestep of a log SNR, clipped to 1...T: what imported networks are told."""
+        """The (fractional) timestep of a log SNR, clipped to 1...T: the input of imported networks."""
         return float(np.interp(-log_snr, -self.log_snr[1:], np.arange(1, self.steps + 1)))
 
     def timestep_nearby(self, log_snr: float) -> float:
-        """The same, but the integer where there is one within 0.01: levels that have been rounded keep theirs."""
+        """`timestep`, rounded if it is within 0.01 of an integer, so that rounded levels keep their timestep."""
         timestep = self.timestep(log_snr)
         return float(round(timestep)) if abs(timestep - round(timestep)) < 0.01 else timestep

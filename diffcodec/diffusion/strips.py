@@ -1,7 +1,7 @@
-"""Evaluates local layers strip by strip, so that what lies between them stays in the processor's cache.
+"""Evaluates local layers strip by strip, so that intermediate tensors stay in the CPU's cache.
 
 Large tensors are slow on a CPU: every pass goes to main memory, and the operating system clears every page of every new
-one. Between the layers of a block nothing larger than a strip needs to exist.
+tensor. In strips, no intermediate tensor of a block is larger than a strip.
 """
 
 from __future__ import annotations
@@ -12,21 +12,21 @@ import torch
 from torch import Tensor
 
 STRIP_ELEMENTS = 1 << 22
-"""Numbers in a strip of the input, about: 16 MiB."""
+"""Approximate number of elements in a strip of the input: 16 MiB."""
 
 
 def in_strips(
     layers: Callable[..., Tensor], inputs: tuple[Tensor, ...], margin: int, *, unit: int = 1, growth: int = 1
-) -> Tensor:  # fmt: skip
-    """`layers(*inputs)`, evaluated in strips of rows where pictures are large and nothing is to be learnt.
+) -> Tensor:
+    """`layers(*inputs)`, evaluated in strips of rows if pictures are large and gradients are off.
 
     Args:
-        layers: all inputs to one output, (B, C, H, W) each. Heights may differ by integer factors; to an output
-            pixel only rows matter that lie at most `margin` units away.
+        layers: function from all inputs to one output, (B, C, H, W) each. Heights may differ by integer factors; an
+            output pixel may depend only on rows at most `margin` units away.
         inputs: at least one.
         margin: see `layers`, in units.
-        unit: rows of the coarsest input that are not divided, as where layers turn them into one row.
-        growth: how many times as many numbers as in the inputs lie between the layers.
+        unit: number of rows of the coarsest input that must stay together, for example if layers merge them.
+        growth: size of intermediate tensors relative to the inputs.
 
     Returns:
         (B, C, H, W), channels last.

@@ -1,13 +1,12 @@
 """The U-Net that estimates an image from its noisy version.
 
-One class covers the paper's network (Ho et al. 2020, appendix B) and the small local one that ships: scales
-of residual blocks with skip connections, around an optional pixel-unshuffled trunk with a shallow
-full-resolution branch.
+One class covers the paper's network (Ho et al. 2020, appendix B) and the small local one of the bundled models: scales
+of residual blocks with skip connections, optionally as a pixel-unshuffled trunk with a shallow full-resolution
+branch.
 """
 
 from __future__ import annotations
 
-import math
 from functools import partial
 
 import torch
@@ -15,100 +14,22 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from diffcodec.config import UNetConfig
+from diffcodec.diffusion.embedding import NoiseEmbedding
+from diffcodec.diffusion.layers import Convolution, make_norm, silu, zero_init
 from diffcodec.diffusion.strips import in_strips
 
 
-class ChannelNorm(nn.Module):
-    """Normalises every pixel over its channels; unlike group normalisation it looks at no other pixel."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.channels = channels
-
-    def forward(self, x: Tensor, scale: Tensor | None = None, shift: Tensor | None = None) -> Tensor:
-        """(B, C, H, W) -> (B, C, H, W), times a scale (C,) and plus a shift (C,)."""
-        # torch normalises twice as fast with a scale and a shift, even these, as without.
-        scale = x.new_ones(self.channels) if scale is None else scale
-        shift = x.new_zeros(self.channels) if shift is None else shift
-        # channels_last makes the permuted tensor contiguous: no copy either way.
-        return functional.layer_norm(x.permute(0, 2, 3, 1), (self.channels,), scale, shift).permute(0, 3, 1, 2)
-
-
-class Convolution(nn.Conv2d):
-    """A convolution that always goes to oneDNN where a CPU infers in float32.
-
-    With one thread, torch takes much slower kernels for 1 x 1 convolutions and for single small pictures.
-    """
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, in_channels, H, W) -> (B, out_channels, H / stride, W / stride)."""
-        mkldnn = torch.backends.mkldnn
-        if (
-            torch.is_grad_enabled()
-            or torch.is_autocast_enabled("cpu")
-            or torch.compiler.is_compiling()
-            or x.device.type != "cpu"
-            or not x.dtype == self.weight.dtype == torch.float32
-            or not (mkldnn.enabled and mkldnn.is_available())  # type: ignore[no-untyped-call]
-        ):
-            return super().forward(x)
-        padding = [int(side) for side in self.padding]
-        return torch.mkldnn_convolution(x, self.weight, self.bias, padding, self.stride, self.dilation, self.groups)
-
-
-def make_norm(config: UNetConfig, channels: int) -> nn.Module:
-    """The normalisation layer that the configuration names."""
-    return (
-        ChannelNorm(channels)
-        if config.norm == "channel"
-        else nn.GroupNorm(config.norm_groups, channels, eps=config.norm_eps)
+def noise_embedding(config: UNetConfig) -> NoiseEmbedding:
+    """The noise-level embedding of the configuration."""
+    if config.conditioning == "log_snr":
+        return NoiseEmbedding.of_log_snr(config.embedding_channels)
+    return NoiseEmbedding.of_timestep(
+        config.channels, config.embedding_channels, shift=config.frequency_shift, cosines_first=config.cosines_first
     )
 
 
-def silu(x: Tensor) -> Tensor:
-    """SiLU of a tensor that nobody else needs: in place where nothing is to be learnt."""
-    return functional.silu(x, inplace=not torch.is_grad_enabled())
-
-
-def zero_init(layer: nn.Conv2d) -> nn.Conv2d:
-    """A layer that starts at zero, so that its block starts as the identity."""
-    nn.init.zeros_(layer.weight)
-    if layer.bias is not None:
-        nn.init.zeros_(layer.bias)
-    return layer
-
-
-class NoiseEmbedding(nn.Module):
-    """Sinusoids of the noise level through a two-layer perceptron."""
-
-    def __init__(self, config: UNetConfig) -> None:
-        super().__init__()
-        if config.conditioning == "timestep":
-            features = config.channels  # Ho et al.: as in the Transformer, periods up to 2 pi 10,000
-            last = features // 2 - config.frequency_shift
-            frequencies = torch.exp(-math.log(10_000) * torch.arange(features // 2) / last)
-        else:
-            features = 64  # the log SNR spans about 20 nats: periods from 50 down to 0.8
-            frequencies = torch.logspace(-3, 3, features // 2, base=2)
-        self.cosines_first = config.conditioning == "timestep" and config.cosines_first
-        self.register_buffer("frequencies", frequencies.float(), persistent=False)
-        self.layers = nn.Sequential(
-            nn.Linear(2 * (features // 2), config.embedding_channels),
-            nn.SiLU(),
-            nn.Linear(config.embedding_channels, config.embedding_channels),
-            nn.SiLU(),
-        )
-
-    def forward(self, condition: Tensor) -> Tensor:
-        """Noise levels (B,) -> embeddings (B, embedding_channels)."""
-        angles = condition.float()[:, None] * self.get_buffer("frequencies")
-        waves = [angles.cos(), angles.sin()] if self.cosines_first else [angles.sin(), angles.cos()]
-        embedding: Tensor = self.layers(torch.cat(waves, dim=1))
-        return embedding
-
-
 class ResidualBlock(nn.Module):
-    """norm, SiLU, convolution, noise level, norm, SiLU, convolution; plus the input."""
+    """Norm, SiLU, convolution, noise level, norm, SiLU, convolution; plus the input."""
 
     def __init__(self, config: UNetConfig, in_channels: int, out_channels: int) -> None:
         super().__init__()
@@ -125,14 +46,14 @@ class ResidualBlock(nn.Module):
     def forward(self, x: Tensor, embedding: Tensor, skip: Tensor | None = None) -> Tensor:
         """(B, in_channels, H, W) and (B or 1, embedding_channels) -> (B, out_channels, H, W).
 
-        The input may come in two parts, whose channels follow each other.
+        The input may be in two parts, to be concatenated along the channels.
         """
         inputs = (x,) if skip is None else (x, skip)
         layers = partial(self.evaluate, embedding)
         return in_strips(layers, inputs, margin=2) if self.is_local else layers(*inputs)
 
     def evaluate(self, embedding: Tensor, *inputs: Tensor) -> Tensor:
-        """The same at one go."""
+        """`forward` of whole inputs, without strips."""
         x = inputs[0] if len(inputs) == 1 else torch.cat(inputs, dim=1)
         h = self.conv_in(silu(self.norm_in(x)))
         modulation = self.embedding(embedding)
@@ -197,7 +118,7 @@ class Upsample(nn.Module):
 
 
 class Stage(nn.Module):
-    """A residual block, with attention after it where the scale has any."""
+    """A residual block, followed by attention if the scale has it."""
 
     def __init__(self, config: UNetConfig, scale: int, in_channels: int, out_channels: int) -> None:
         super().__init__()
@@ -205,13 +126,13 @@ class Stage(nn.Module):
         self.attention = Attention(config, out_channels) if scale in config.attention_scales else None
 
     def forward(self, x: Tensor, embedding: Tensor, skip: Tensor | None = None) -> Tensor:
-        """(B, in_channels, H, W), perhaps in two parts -> (B, out_channels, H, W)."""
+        """(B, in_channels, H, W), possibly in two parts -> (B, out_channels, H, W)."""
         h: Tensor = self.block(x, embedding, skip)
         return h if self.attention is None else self.attention(h, embedding)
 
 
 class Trunk(nn.Module):
-    """The U: scales downwards, a middle, scales upwards with skip connections."""
+    """The U: scales on the way down, a middle, scales on the way up with skip connections."""
 
     def __init__(self, config: UNetConfig) -> None:
         super().__init__()
@@ -255,11 +176,11 @@ class Trunk(nn.Module):
 
 
 class UNet(nn.Module):
-    """Network from (x_t, noise level) to its raw output, whose meaning `ModelConfig.prediction` names.
+    """Network from (x_t, noise level) to its raw output, as defined by `ModelConfig.prediction`.
 
     Args:
         config: its shape.
-        out_channels: of the raw output; those of the image if not given.
+        out_channels: of the raw output; None: as many as the image has.
     """
 
     def __init__(self, config: UNetConfig, out_channels: int | None = None) -> None:
@@ -267,7 +188,7 @@ class UNet(nn.Module):
         self.config = config
         out_channels = config.image_channels if out_channels is None else out_channels
         image, full, area = config.image_channels, config.full_resolution_channels, config.patch**2
-        self.embedding = NoiseEmbedding(config)
+        self.embedding = noise_embedding(config)
         self.trunk = Trunk(config)
         if full:
             self.full_stem = Convolution(image, full, 3, padding=1)
@@ -287,7 +208,7 @@ class UNet(nn.Module):
 
         Args:
             x: (B, image_channels, H, W), height and width multiples of `config.stride`.
-            condition: (B,), or (1,) for all images alike, log SNR in nats or timestep.
+            condition: (B,), or (1,) for all images, log SNR in nats or timestep.
 
         Returns:
             (B, out_channels, H, W).

@@ -1,7 +1,7 @@
-"""Evaluates a local network on large pictures window by window, with the result of one whole evaluation.
+"""Evaluates a local network on large pictures window by window, with the same result as one whole evaluation.
 
 Every window is read with a margin at least as wide as the network's receptive field, and only its core is
-kept; so the pieces fit without seams, and memory does not grow with the picture.
+kept: so there are no seams, and memory does not grow with the picture.
 """
 
 from __future__ import annotations
@@ -14,28 +14,30 @@ from itertools import pairwise, product
 import torch
 from torch import Tensor
 
-from diffcodec.config import UNetConfig
+from diffcodec.config import NetworkConfig, PlainUNetConfig
 from diffcodec.diffusion.denoiser import Denoiser, Estimate
 from diffcodec.diffusion.pyramid import estimate_at_half_size
 from diffcodec.errors import CheckpointError
 
 MAX_WINDOW_PIXELS = 1 << 21
-"""Canvases up to this size, and windows with their margins, are evaluated as a whole; so many pixels at once."""
+"""Most pixels per evaluation: larger canvases are divided into windows of at most this size, margins included."""
 
 BATCH_PIXELS = 1 << 14
-"""A CPU evaluates so many pixels of a batch at once: what lies between the layers stays in its cache."""
+"""Pixels of a batch that a CPU evaluates at once, so that intermediate tensors stay in its cache."""
 
 
-def receptive_radius(config: UNetConfig) -> int:
-    """How far from an output pixel an input pixel can matter, in pixels, rounded up to the network's stride.
+def receptive_radius(config: NetworkConfig) -> int:
+    """Largest distance of an input pixel that affects an output pixel, in pixels, rounded up to the network's stride.
 
-    Counts 3 x 3 convolutions: each reaches one pixel of its own scale.
+    Counts 3 x 3 convolutions: each adds one pixel of its scale.
 
     Raises:
-        ValueError: for a network with attention or normalisation over space, which sees everything.
+        ValueError: for a network with attention or normalisation over space, whose receptive field is unbounded.
     """
     if not config.is_local:
-        raise ValueError("a network with attention or group normalisation sees the whole picture")
+        raise ValueError("a network with attention or group normalisation has an unbounded receptive field")
+    if isinstance(config, PlainUNetConfig):
+        return config.receptive_radius
     scales = len(config.multipliers)
     full = 2 + 2 * 2 if config.full_resolution_channels else 0  # stem, out, and two blocks of two
     radius = full * 1
@@ -43,10 +45,10 @@ def receptive_radius(config: UNetConfig) -> int:
         pixel = config.patch * 2**scale
         convolutions = 2 * (2 * config.blocks + 1)  # down and up
         convolutions += 4 if scale == scales - 1 else 0  # the middle
-        convolutions += 1 if scale < scales - 1 else 0  # the strided one reads this scale
-        convolutions += 1 if scale < scales - 1 else 0  # the one after upsampling writes it
+        convolutions += 1 if scale < scales - 1 else 0  # the strided one, which reads this scale
+        convolutions += 1 if scale < scales - 1 else 0  # the one after upsampling, which writes it
         convolutions += 0 if full or scale else 2  # stem and out of a trunk without a full-resolution branch
-        radius += convolutions * pixel + pixel  # and up to one pixel of this scale by its grid
+        radius += convolutions * pixel + pixel  # plus up to one pixel of this scale for its grid
     return -(-radius // config.stride) * config.stride
 
 
@@ -62,16 +64,18 @@ def predict_x_0(denoiser: Denoiser, x_t: Tensor, log_snr: float) -> Tensor:
         (B, C, H, W), float32.
     """
     condition = torch.full((1,), log_snr, device=x_t.device)
-    if denoiser.is_halved(x_t.shape, float(condition)):  # rounded as in `denoiser`, which must not halve windows
+    if denoiser.is_halved(x_t.shape, float(condition)):  # same rounding as in `denoiser`, which must not halve windows
         return estimate_at_half_size(
             lambda half, higher: predict_x_0(denoiser, half, float(higher)),
-            x_t, condition, denoiser.config.network.stride,
-        )  # fmt: skip
+            x_t,
+            condition,
+            denoiser.config.network.stride,
+        )
     return _in_windows(lambda part: denoiser.predict_x_0(part, condition), x_t, denoiser.config.network, x_t.shape[1])
 
 
 def estimate(denoiser: Denoiser, x_t: Tensor, log_snr: float) -> Estimate:
-    """The same with what the network says of variances, if it learns them."""
+    """x_0 as in `predict_x_0`, and the variance mix if variances are learned."""
     if denoiser.config.variance != "learned":
         return Estimate(predict_x_0(denoiser, x_t, log_snr))
     condition = torch.full((1,), log_snr, device=x_t.device)
@@ -85,8 +89,8 @@ def estimate(denoiser: Denoiser, x_t: Tensor, log_snr: float) -> Estimate:
     return Estimate(*both.chunk(2, dim=1))
 
 
-def _in_windows(evaluate: Callable[[Tensor], Tensor], x_t: Tensor, network: UNetConfig, channels: int) -> Tensor:
-    """What `evaluate` makes of images (B, C, H, W), part by part: (B, channels, H, W)."""
+def _in_windows(evaluate: Callable[[Tensor], Tensor], x_t: Tensor, network: NetworkConfig, channels: int) -> Tensor:
+    """`evaluate` of images (B, C, H, W), part by part: (B, channels, H, W)."""
     height, width = x_t.shape[2:]
     on_cpu = x_t.device.type == "cpu"
     if on_cpu:
@@ -110,31 +114,31 @@ def _in_windows(evaluate: Callable[[Tensor], Tensor], x_t: Tensor, network: UNet
 
 
 def check_numbers(images: Tensor) -> None:
-    """What was made from a network's estimates must be numbers.
+    """Check that a network's output is not NaN.
 
     Raises:
-        CheckpointError: if it is not.
+        CheckpointError: if it is.
     """
     if bool(images.isnan().any()):
-        raise CheckpointError("the model's network returns what are not numbers: its weights are damaged")
+        raise CheckpointError("the model's network returned NaN: its weights are damaged")
 
 
 @lru_cache(maxsize=1)
 def _keep_freed_memory() -> None:
-    """Makes glibc keep up to 64 MB of freed memory for the next tensor, where there is a glibc.
+    """Makes glibc, if there is one, keep up to 64 MB of freed memory for the next tensor.
 
-    It otherwise returns large blocks to the system at once, which clears every page of them for the next tensor. Its
-    thresholds rise to the largest block below 32 MiB that was ever freed (mallopt(3), M_MMAP_THRESHOLD), for good: once
-    does.
+    Otherwise it returns large blocks to the system, which clears every page of them for the next tensor. Its thresholds
+    rise permanently to the largest block below 32 MiB that was ever freed (mallopt(3), M_MMAP_THRESHOLD), so freeing
+    one such block once is enough.
     """
     torch.empty((32 << 20) - (64 << 10), dtype=torch.uint8)
 
 
 def _division(height: int, width: int, margin: int, stride: int) -> tuple[int, int]:
-    """Rows and columns of windows: those that compute the fewest pixels, of the ones that are small enough.
+    """Numbers of rows and columns of windows: of those that are small enough, the one that computes the fewest pixels.
 
-    Cores are as wide as the margin at least. Where a network sees so far that the windows are still too large, they are
-    the smallest.
+    Cores are at least as wide as the margin. If the receptive field is so large that no window is small enough, the
+    smallest windows are used.
     """
 
     def cost(parts: tuple[int, int]) -> tuple[int, int]:
@@ -148,6 +152,6 @@ def _division(height: int, width: int, margin: int, stride: int) -> tuple[int, i
 
 
 def _cores(length: int, parts: int, stride: int) -> Iterator[tuple[int, int]]:
-    """Borders of the window cores along one side: multiples of the network's stride, as equal as these can be."""
+    """Borders of the window cores along one side: multiples of the network's stride, as equal as possible."""
     borders = [length // stride * part // parts * stride for part in range(parts + 1)]
     return pairwise(borders)

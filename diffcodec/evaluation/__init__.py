@@ -1,1 +1,1 @@
-"""Measures what a model knows and what the codec makes of it."""
+"""Measures models and the codec: likelihood bounds, sample quality, rate and distortion, other codecs."""

@@ -1,7 +1,7 @@
-"""The paper's measurement: the variational bound term by term, and rate against distortion without a coder.
+"""The paper's measurement: the variational bound term by term, and ideal rate against distortion, without coding.
 
-Ho et al. (2020), section 4.3: at every timestep an independent x_t ~ q(x_t | x_0), never the chain that a codec walks.
-No file is written.
+Ho et al. (2020), section 4.3: at every timestep an independent x_t ~ q(x_t | x_0), not the trajectory that a codec
+follows. No file is written.
 """
 
 from __future__ import annotations
@@ -13,23 +13,23 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from diffcodec.config import VarianceKind
+from diffcodec.config import GREY_LEVELS_PER_UNIT, VarianceKind
 from diffcodec.diffusion.denoiser import Denoiser, Estimate, Estimator, NoisePredictor
 from diffcodec.diffusion.gaussian import GaussianDiffusion
 from diffcodec.diffusion.schedule import NoiseLevel, NoiseSchedule
 from diffcodec.errors import ConfigError, ImageError
-from diffcodec.evaluation.bound_measurement import GREY_LEVELS_PER_UNIT, BoundMeasurement, FloatArray
+from diffcodec.evaluation.bound_measurement import BoundMeasurement, FloatArray
 
 FINE_RATIO = 1.1
-"""Where the SNR grows by more than this from a timestep to the next, levels are put between them."""
+"""If the SNR grows by more than this factor between two timesteps, levels are inserted between them."""
 
 
 def evaluation_levels(schedule: NoiseSchedule, ratio: float = FINE_RATIO) -> list[tuple[NoiseLevel, int | None]]:
-    """Where the network is evaluated, from noise to image: the timesteps T...1, and levels between them without one.
+    """Levels at which the network is evaluated, from noise to image: the timesteps T...1, and levels between (None).
 
-    Levels in between are spaced evenly in log SNR, so that no gap is wider than `ratio`. The error of a Gaussian
-    source falls as 1 / (c + SNR), for which the trapezoid over such a gap is at most 0.15 % too high, and never too
-    low, as the curve is convex. The paper's schedule has 1,034 levels.
+    Levels in between are evenly spaced in log SNR, so that no gap is wider than `ratio`. The error of a Gaussian
+    source falls as 1 / (c + SNR), for which the trapezoid rule over such a gap is at most 0.15 % too high, and never
+    too low, because the curve is convex. The paper's schedule has 1,034 levels.
 
     Raises:
         ConfigError: if the ratio is not above 1.
@@ -47,25 +47,31 @@ def evaluation_levels(schedule: NoiseSchedule, ratio: float = FINE_RATIO) -> lis
 
 @torch.no_grad()
 def measure_bound(
-    predictor: NoisePredictor, schedule: NoiseSchedule, images: Tensor, *, seed: int = 0, batch_size: int = 50,
-    clip_denoised: bool = True, progress: Callable[[int], None] = lambda done: None,
-) -> BoundMeasurement:  # fmt: skip
+    predictor: NoisePredictor,
+    schedule: NoiseSchedule,
+    images: Tensor,
+    *,
+    seed: int = 0,
+    batch_size: int = 50,
+    clip_denoised: bool = True,
+    progress: Callable[[int], None] = lambda done: None,
+) -> BoundMeasurement:
     """The bound of every image with an independent x_t ~ q(x_t | x_0) at every timestep (section 4.3).
 
-    One evaluation for each image and level of `evaluation_levels` serves all variances, the fine limit and the
+    One evaluation per image and level of `evaluation_levels` is used for all variances, the fine limit and the
     distortion. The noise does not depend on the batch size or the device.
 
     Args:
-        predictor: the model, such as a `Denoiser`, or any function of the kind; a module is fed on its own device.
+        predictor: the model, such as a `Denoiser`, or any such function; a module is evaluated on its own device.
         schedule: timesteps and their noise levels.
-        images: (N, 3, H, W), uint8, of a size that the model takes.
+        images: (N, 3, H, W), uint8, of a size that the model supports.
         seed: of the noise.
-        batch_size: images at a time; few images are evaluated at several levels at a time.
+        batch_size: images at a time; a few images are evaluated at several levels at a time.
         clip_denoised: clip the x_0 estimate to [-1, 1], as the paper does.
-        progress: told the number of levels done, of `len(evaluation_levels(schedule))`.
+        progress: called with the number of levels done, of `len(evaluation_levels(schedule))`.
 
     Raises:
-        ImageError: if the images are of another type or shape, or none.
+        ImageError: if there are no images, or they have another type or shape.
         ConfigError: if the batch size is not positive.
     """
     if images.dtype != torch.uint8 or images.ndim != 4 or 0 in images.shape:
@@ -95,7 +101,7 @@ def measure_bound(
     for done, ((level, t), (x_t, estimate)) in enumerate(zip(levels, estimates, strict=True), start=1):
         error = ((x_0 - estimate.x_0) ** 2).mean(dim=(1, 2, 3)).numpy()
         if error_before is None:
-            error_before = error  # from SNR 0 to the noisiest timestep, where x_t says next to nothing
+            error_before = error  # from SNR 0 to the noisiest timestep, where x_t has almost no information
         area += 0.5 * (error_before + error) * (level.snr - snr_before)
         snr_before, error_before = level.snr, error
         if t is not None:
@@ -108,15 +114,23 @@ def measure_bound(
         progress(done)
     rate_fine[0] = rate_fine[1] + terms["fixedsmall"][0]
     return BoundMeasurement(
-        schedule, images[0].numel(), seed, clip_denoised, terms["fixedsmall"], terms["fixedlarge"], rate_fine, mse,
-        rounded, terms.get("learned"),
-    )  # fmt: skip
+        schedule,
+        images[0].numel(),
+        seed,
+        clip_denoised,
+        terms["fixedsmall"],
+        terms["fixedlarge"],
+        rate_fine,
+        mse,
+        rounded,
+        terms.get("learned"),
+    )
 
 
 def processes_of(
     schedule: NoiseSchedule, predictor: NoisePredictor, *, clip_denoised: bool
 ) -> dict[VarianceKind, GaussianDiffusion]:
-    """The process of each variance: two that every model has, and the learned one."""
+    """The process with each variance: the two fixed ones, and the learned one if the model has it."""
     kinds: list[VarianceKind] = ["fixedsmall", "fixedlarge"]
     if isinstance(predictor, Denoiser) and predictor.config.variance == "learned":
         kinds.append("learned")
@@ -124,18 +138,22 @@ def processes_of(
 
 
 def estimates_at(
-    diffusion: GaussianDiffusion, levels: Sequence[NoiseLevel], x_0: Tensor, generator: torch.Generator,
-    batch_size: int, device: torch.device,
-) -> Iterator[tuple[Tensor, Estimate]]:  # fmt: skip
-    """x_t ~ q(x_t | x_0) (float32) and what the model makes of it (float64) at every level, for all images.
+    diffusion: GaussianDiffusion,
+    levels: Sequence[NoiseLevel],
+    x_0: Tensor,
+    generator: torch.Generator,
+    batch_size: int,
+    device: torch.device,
+) -> Iterator[tuple[Tensor, Estimate]]:
+    """x_t ~ q(x_t | x_0) (float32) and the model's estimate (float64) at every level, for all images.
 
     Args:
         diffusion: the model, and whether its estimates are clipped.
-        levels: where to ask it.
+        levels: to evaluate.
         x_0: (N, 3, H, W), float64 in [-1, 1].
         generator: of the noise, level by level.
-        batch_size: images at a time, of one level or of several.
-        device: where the model is; results are on the CPU.
+        batch_size: rows at a time, of one level or of several.
+        device: of the model; results are on the CPU.
     """
     at_once = max(1, batch_size // len(x_0))
     for start in range(0, len(levels), at_once):
@@ -143,7 +161,7 @@ def estimates_at(
         x_t = torch.cat(
             [level.alpha * x_0 + level.sigma * torch.randn(x_0.shape, generator=generator) for level in block]
         ).float()
-        # alpha, sigma and log SNR of every row; in float64 until they meet the network's numbers.
+        # alpha, sigma and log SNR of every row, computed in float64.
         rows = [(level.alpha, level.sigma, level.log_snr) for level in block for _ in x_0]
         coefficients = torch.tensor(rows, dtype=torch.float64).float()
         batches = zip(torch.split(x_t, batch_size), torch.split(coefficients, batch_size), strict=True)
@@ -156,7 +174,7 @@ def estimates_at(
 
 
 def _estimate(predictor: NoisePredictor, x_t: Tensor, coefficients: Tensor) -> Tensor:
-    """x_0 and, of a model that learns them, where its variances lie; (1 or 2, B, 3, H, W), float64 on the CPU."""
+    """x_0 and, for learned variances, the variance mix; (1 or 2, B, 3, H, W), float64 on the CPU."""
     alpha, sigma, log_snr = coefficients.unbind(dim=1)
     if isinstance(predictor, Estimator):
         estimate = predictor.estimate(x_t, log_snr)

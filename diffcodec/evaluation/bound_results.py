@@ -1,4 +1,4 @@
-"""The paper's measurement as a result file, and as the reference for the files of the codec."""
+"""The paper's measurement as a result file, and as the reference for the codec's files."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ def join(indices: Sequence[Sequence[int]], parts: Sequence[BoundMeasurement]) ->
     """One measurement of pictures that were measured in parts.
 
     Args:
-        indices: which pictures each part has; together 0 to N - 1.
-        parts: of the same schedule. If pictures differ in size, only values per subpixel are meaningful.
+        indices: of the pictures in each part; together 0 to N - 1.
+        parts: with the same schedule. If pictures differ in size, only values per subpixel are meaningful.
 
     Returns:
-        Of all pictures in their order, `dims` that of the first part.
+        The measurement of all pictures in order, with `dims` of the first part.
     """
     order = np.argsort([index for part in indices for index in part])
     names = ["terms_fixedsmall", "terms_fixedlarge", "rate_fine", "mse", "grey_mse_rounded"]
@@ -34,12 +34,12 @@ def join(indices: Sequence[Sequence[int]], parts: Sequence[BoundMeasurement]) ->
 
 
 def setting(steps_done: int) -> str:
-    """Names the point of the result file after so many reverse steps."""
+    """Name of the point of the result file after `steps_done` reverse steps."""
     return f"{steps_done} steps done"
 
 
 def wanted_steps(steps: int, timesteps: Sequence[int]) -> list[int]:
-    """T - t + 1 of the points: ten as in Table 4 of the paper, and where the codec's files end.
+    """T - t + 1 of the points: ten as in Table 4 of the paper, and those at which the codec's files end.
 
     Args:
         steps: T.
@@ -49,7 +49,7 @@ def wanted_steps(steps: int, timesteps: Sequence[int]) -> list[int]:
 
 
 def is_complete(results: ResultFile, steps_done: Sequence[int]) -> bool:
-    """Whether the file has all points that are wanted."""
+    """Whether the file has all these points, and the terms and the bound."""
     return {"terms", "bound"} <= results.extras.keys() and all(setting(done) in results for done in steps_done)
 
 
@@ -81,9 +81,9 @@ def write_bound(
 
 
 def attach_references(results: ResultFile, bound: ResultFile, pictures: Sequence[Picture]) -> None:
-    """Fill in the `reference_bits` of rows: what the network needs to get there in ever finer steps.
+    """Fill in the `reference_bits` of rows: the network's rate with ever finer steps.
 
-    That is the fine-limit rate at the row's timestep, and for t = 0 the whole bound with it.
+    That is the fine-limit rate at the row's timestep, and for t = 0 the whole bound of the fine limit.
 
     Args:
         results: of the codec, with `timestep` in its rows; written if anything changes.

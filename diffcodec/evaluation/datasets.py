@@ -1,4 +1,4 @@
-"""Pictures to measure on, by name: CIFAR-10's test or training set, a grid of its tiles, or a folder."""
+"""Pictures to measure on, by name: CIFAR-10's test or training set, a grid of tiles, or a folder."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ TILE = 32
 """Height and width of the tiles of a grid, in pixels: those of CIFAR-10."""
 
 CIFAR10, CIFAR10_TRAIN = "cifar10", "cifar10-train"
-"""The names by which torchvision's CIFAR-10 is asked for: its test set, and its training set."""
+"""Names of CIFAR-10's test set and training set, from torchvision."""
 
 PICTURE_SUFFIXES = (".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".jpg", ".jpeg")
 
 
 class Pictures(Protocol):
-    """Pictures to be gone through, once or several times, wherever they are."""
+    """Pictures that can be iterated over several times, in memory or on disk."""
 
     @property
     def name(self) -> str:
-        """As results are filed."""
+        """Name in results."""
 
     @property
     def digest(self) -> str:
-        """Hex digits that change with any picture."""
+        """Hex digits of a hash over all pictures."""
 
     def __len__(self) -> int: ...
 
@@ -42,12 +42,12 @@ class Pictures(Protocol):
 
 @dataclass(frozen=True)
 class Dataset:
-    """Pictures, and what to call them.
+    """Named pictures in memory.
 
     Args:
-        name: as results are filed; says so if these are not all of the pictures.
-        pictures: without alpha: a benchmark compares colours.
-        notes: sentences about what was left out.
+        name: in results; marks a subset of the pictures.
+        pictures: without alpha, because benchmarks compare colours.
+        notes: sentences about omissions.
     """
 
     name: str
@@ -56,7 +56,7 @@ class Dataset:
 
     @property
     def digest(self) -> str:
-        """8 hex digits that change with any pixel (SHA-256, cut)."""
+        """The first 8 hex digits of a SHA-256 of all pixels."""
         digest = hashlib.sha256()
         for picture in self.pictures:
             digest.update(str(picture.pixels.shape).encode())
@@ -72,10 +72,10 @@ class Dataset:
 
 @dataclass(frozen=True)
 class PictureFolder:
-    """Pictures below a folder, which stay on the disk until they are gone through.
+    """Pictures below a folder, read on demand.
 
     Args:
-        name: as results are filed.
+        name: in results.
         files: in order.
     """
 
@@ -84,7 +84,7 @@ class PictureFolder:
 
     @cached_property
     def digest(self) -> str:
-        """8 hex digits that change with any byte of the files (SHA-256, cut)."""
+        """The first 8 hex digits of a SHA-256 of all files."""
         digest = hashlib.sha256()
         for path in self.files:
             data = path.read_bytes()
@@ -100,7 +100,7 @@ class PictureFolder:
 
 
 def open_dataset(source: str, *, root: str = "data", limit: int | None = None) -> Pictures:
-    """The pictures of a source; those of a folder are read when they are asked for, with their alpha planes.
+    """The pictures of a source; those of a folder are read on demand, with their alpha planes.
 
     Args:
         source, root, limit: as for `load_dataset`.
@@ -123,9 +123,9 @@ def load_dataset(source: str, *, root: str = "data", limit: int | None = None, n
     Args:
         source: `cifar10` (torchvision's test set) or `cifar10-train`; a folder, for all pictures below it, of any
             sizes, by name; or a picture file whose sides are multiples of 32, a grid of tiles in row order.
-        root: where to look for CIFAR-10, and where to download it to where there is a network.
-        limit: take only so many, from the first.
-        name: what to call it; the source's own name if None.
+        root: folder of CIFAR-10, to which it is downloaded if necessary.
+        limit: use only the first pictures, this many.
+        name: of the data set; the source's own name if None.
 
     Raises:
         ConfigError: if there is no such source, or it holds no picture.
@@ -179,7 +179,7 @@ def _check_limit(limit: int | None) -> None:
 
 
 def _named(name: str, taken: int, total: int) -> str:
-    """The name of so many of the pictures: a quick look at a few must not take the place of all of them."""
+    """The name, marked if only the first `taken` pictures are used, so that results do not replace the full ones."""
     return name if taken == total else f"{name}-first-{taken}"
 
 
@@ -191,12 +191,12 @@ def picture_files(folder: Path) -> list[Path]:
     """
     files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in PICTURE_SUFFIXES)
     if not files:
-        raise ConfigError(f"{folder}: no pictures below this folder; known are {', '.join(PICTURE_SUFFIXES)}")
+        raise ConfigError(f"{folder}: expected pictures below this folder ({', '.join(PICTURE_SUFFIXES)}), found none")
     return files
 
 
 def _opaque(name: str, pictures: Sequence[Picture]) -> Dataset:
-    """The pictures without their alpha planes, which not every codec could hold."""
+    """The pictures without their alpha planes, which not every codec supports."""
     transparent = sum(picture.alpha is not None for picture in pictures)
     notes = (f"alpha planes of {transparent} pictures are left out: colours are compared",) if transparent else ()
     return Dataset(name, tuple(Picture(picture.pixels) for picture in pictures), notes)
@@ -208,14 +208,14 @@ def _tiles(path: Path) -> Iterator[Picture]:
     if grid.shape[:2] != (rows * TILE, columns * TILE):
         raise ConfigError(
             f"{path}: expected a grid of {TILE} x {TILE} tiles, found {grid.shape[1]} x {grid.shape[0]} pixels; "
-            "for a picture as it is pass the folder that it lies in"
+            "for a whole picture pass its folder"
         )
     for row in np.split(grid, rows):
         yield from (Picture(np.ascontiguousarray(tile)) for tile in np.split(row, columns, axis=1))
 
 
 def _cifar10(root: str, *, train: bool) -> NDArray[np.uint8]:
-    """CIFAR-10's 10,000 test or 50,000 training images, (N, 32, 32, 3), from any copy below `root`, or downloaded."""
+    """CIFAR-10's 10,000 test or 50,000 training images, (N, 32, 32, 3), from a copy below `root`, or downloaded."""
     try:
         from torchvision.datasets import CIFAR10 as TorchvisionCifar10
     except ImportError as error:
@@ -224,14 +224,15 @@ def _cifar10(root: str, *, train: bool) -> NDArray[np.uint8]:
         data = TorchvisionCifar10(str(_cifar10_parent(Path(root))), train=train, download=True).data
     except (OSError, RuntimeError) as error:
         raise ConfigError(
-            f"CIFAR-10 is not below {root!r} and cannot be downloaded ({error}): pass a folder that holds "
-            "cifar-10-batches-py or cifar-10-python.tar.gz with --root, or another --data"
+            f"CIFAR-10 is not below {root!r} and cannot be downloaded ({error}): name a folder that holds "
+            "cifar-10-batches-py or cifar-10-python.tar.gz, or other pictures",
+            parameters=["root", "data"],
         ) from error
     return np.asarray(data, np.uint8)
 
 
 def _cifar10_parent(root: Path) -> Path:
-    """The folder that torchvision wants to be told: the one that holds a copy, unpacked or packed, if any does."""
+    """The folder to pass to torchvision: the parent of an unpacked or packed copy, if there is one."""
     names = ("cifar-10-batches-py", "cifar-10-python.tar.gz")
     if root.name in names:
         return root.parent

@@ -1,10 +1,10 @@
-"""Features of pictures: what an Inception network says of them, for FID and the Inception score.
+"""Inception features of pictures, for FID and the Inception score.
 
-The network is torch-fidelity's, and so are the two metrics. Its Inception has the weights of the original TensorFlow
-graph and resizes as that did, which the published figures hang on; it takes weights from a local file; and its metrics
-are functions of features and of statistics, which fits pictures that come in batches and statistics that are kept.
-The others: torchmetrics takes its Inception from torch-fidelity, and adds sums that live in a module. clean-fid resizes
-with an antialiasing filter unless told otherwise, fetches its weights by itself, and has no Inception score.
+The network and both metrics are torch-fidelity's. Its Inception has the weights and the resizing of the original
+TensorFlow graph, on which the published figures depend; it loads weights from a local file; and its metrics are
+functions of features and of statistics, which suits batches of pictures and cached statistics. Alternatives:
+torchmetrics uses torch-fidelity's Inception, and keeps sums in a module. clean-fid by default resizes with an
+antialiasing filter, always downloads its weights, and has no Inception score.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ INCEPTION_VARIABLE = "DIFFCODEC_INCEPTION"
 
 @dataclass(frozen=True)
 class Features:
-    """What a network says of a batch of pictures; on the CPU.
+    """Outputs of a network for a batch of pictures, on the CPU.
 
     Args:
         pooled: (B, D), float32, of which FID compares mean and covariance; D is 2048 for Inception.
@@ -49,11 +49,11 @@ class Features:
 
 
 class FeatureExtractor:
-    """A network of torch-fidelity, with the outputs that its metrics take.
+    """A network of torch-fidelity, with the outputs for its metrics.
 
     Args:
-        network: made with the default layers for `fid` and `isc`, and only these, in this order.
-        device: where it runs; it is moved there.
+        network: made with only the default layers for `fid` and `isc`, in this order.
+        device: to which it is moved.
     """
 
     def __init__(self, network: FeatureExtractorBase, device: str | torch.device = "cpu") -> None:
@@ -62,7 +62,7 @@ class FeatureExtractor:
 
     @cached_property
     def digest(self) -> str:
-        """16 hex digits that change with the network's kind, its weights or the library's version (SHA-256, cut)."""
+        """The first 16 hex digits of a SHA-256 of the network's kind, its weights and the library's version."""
         kind = [type(self.network).__name__, self.network.get_requested_features_list(), versions(["torch-fidelity"])]
         digest = hashlib.sha256(repr(kind).encode())
         for name, value in sorted(self.network.state_dict().items()):
@@ -82,12 +82,12 @@ def load_inception(weights: Path | None = None, *, device: str | torch.device = 
     """The Inception network of the published figures.
 
     Args:
-        weights: file with them; if None that of `inception_file`.
-        device: where it runs.
+        weights: file of the weights; None: that of `inception_file`.
+        device: of the network.
 
     Raises:
-        ConfigError: if torch-fidelity is missing, or there are no weights and no network to fetch them from.
-        CheckpointError: if the file does not hold the weights, and nothing else.
+        ConfigError: if torch-fidelity is missing, or the weights are missing and cannot be downloaded.
+        CheckpointError: if the file does not hold exactly these weights.
     """
     try:
         from torch_fidelity import FeatureExtractorInceptionV3
@@ -102,25 +102,25 @@ def load_inception(weights: Path | None = None, *, device: str | torch.device = 
         raise CheckpointError(f"{path}: cannot be read ({error.strerror or error})") from error
     expected = f"expected the weights of torch-fidelity's Inception, which are at {_inception_url()}"
     try:
-        # The library would run whatever code a pickle names; these bytes are known to name none.
+        # The library unpickles without restrictions, so check first that the pickle holds only tensors.
         torch.load(io.BytesIO(data), weights_only=True, map_location="cpu")
     except Exception as error:  # unpickling raises almost anything
-        raise CheckpointError(f"{path}: {expected}; found something else than a PyTorch file of tensors") from error
+        raise CheckpointError(f"{path}: {expected}; found no PyTorch file of tensors") from error
     kind = FeatureExtractorInceptionV3
     layers = [kind.get_default_feature_layer_for_metric(metric) for metric in ("fid", "isc")]
     try:
         network = kind("inception-v3-compat", layers, feature_extractor_weights_path=io.BytesIO(data))
     except (RuntimeError, TypeError, AttributeError) as error:
         reason = "; ".join(line.strip() for line in str(error).splitlines()[:2])
-        raise CheckpointError(f"{path}: {expected}; found others ({reason[:200]})") from error
+        raise CheckpointError(f"{path}: {expected}; found other weights ({reason[:200]})") from error
     return FeatureExtractor(network, device)
 
 
 def inception_file() -> Path:
-    """The file of the Inception weights in the cache of torch.hub; fetched if it is not there.
+    """The file of the Inception weights in torch.hub's cache; downloaded if necessary.
 
     Raises:
-        ConfigError: if it cannot be fetched.
+        ConfigError: if it cannot be downloaded.
     """
     url = _inception_url()
     path = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[1]
@@ -128,20 +128,21 @@ def inception_file() -> Path:
         try:
             os.makedirs(path.parent, exist_ok=True)
             torch.hub.download_url_to_file(url, str(path), progress=True)
-        except OSError as error:  # that of the network too
+        except OSError as error:  # includes errors of the network
             raise ConfigError(
-                f"the Inception weights are not at {path} and cannot be downloaded ({error}): fetch {url} where there "
-                f"is a network and pass the file with --inception or {INCEPTION_VARIABLE}"
+                f"the Inception weights are not at {path} and cannot be downloaded ({error}): download {url} elsewhere "
+                f"and name the file, or set {INCEPTION_VARIABLE}",
+                parameters=["inception"],
             ) from error
     return path
 
 
 def image_batches(pictures: Iterable[Picture], batch_size: int) -> Iterator[Tensor]:
-    """Pictures as uint8 batches (B, 3, H, W), in order; grey ones get three channels, alpha planes are left out.
+    """Pictures as uint8 batches (B, 3, H, W), in order; grey ones get three channels, alpha planes are omitted.
 
     Args:
-        pictures: read one after another; no more than a batch of them is held.
-        batch_size: pictures in a batch; fewer where the size of the pictures changes.
+        pictures: read one by one; at most one batch is in memory.
+        batch_size: pictures in a batch; a batch ends early where the size of the pictures changes.
     """
     for _, run in groupby(pictures, key=lambda picture: (picture.height, picture.width)):
         batch: list[np.ndarray] = []

@@ -1,4 +1,4 @@
-"""Measurements spread over processes of one thread each, with results that do not depend on how many there are."""
+"""Runs measurements in processes of one thread each; results do not depend on the number of processes."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class Job:
     """A call for another process.
 
     Args:
-        function: at the top of a module, so that it can be named there.
+        function: picklable, so at the top of a module.
         arguments: by name; picklable.
-        cost: how long it will take, in any unit that all jobs share.
+        cost: expected time, in any unit shared by all jobs.
     """
 
     function: Callable[..., Any]
@@ -37,16 +37,16 @@ class Job:
 
 
 def run_jobs(jobs: Sequence[Job], processes: int) -> Iterator[tuple[int, Any]]:
-    """Place and result of every job, as they are finished.
+    """Index and result of every job, in the order in which they finish.
 
-    Jobs are begun in order. Every process has one thread: many small operations on few cores are faster so.
+    Jobs start in order. Every process has one thread, which is faster for many small operations on few cores.
 
     Args:
-        jobs: what to do.
-        processes: how many at a time.
+        jobs: to run.
+        processes: number of processes.
 
     Raises:
-        DiffCodecError: if a process dies, for want of memory for instance.
+        DiffCodecError: if a process dies, for example for lack of memory.
     """
     if not jobs:
         return
@@ -59,7 +59,8 @@ def run_jobs(jobs: Sequence[Job], processes: int) -> Iterator[tuple[int, Any]]:
                 yield places[future], future.result()
         except BrokenProcessPool as error:
             raise DiffCodecError(
-                "a process was killed, perhaps for want of memory: run again with fewer --jobs; finished points stay"
+                "a process was killed, perhaps because memory ran out: use fewer processes; finished points are kept",
+                parameters=["jobs"],
             ) from error
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
@@ -67,7 +68,7 @@ def run_jobs(jobs: Sequence[Job], processes: int) -> Iterator[tuple[int, Any]]:
 
 @contextmanager
 def _one_thread_each() -> Iterator[None]:
-    """Processes started inside have one thread; libraries only look at these variables when they are loaded."""
+    """Processes started inside have one thread; libraries read these variables only when they are loaded."""
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
     before = {name: os.environ.get(name) for name in names}
     os.environ.update(dict.fromkeys(names, "1"))

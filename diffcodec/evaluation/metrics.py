@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffcodec.errors import ConfigError, ImageError
+from diffcodec.images.error import psnr_db
 
 if TYPE_CHECKING:
     import torch
@@ -20,12 +21,12 @@ MS_SSIM_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 _WINDOW = 11  # pixels, the width of the Gaussian window with a standard deviation of 1.5
 
 HAARPSI_MIN_SIDE = 16
-"""Pixels; HaarPSI's largest wavelet has that width."""
+"""In pixels: the width of HaarPSI's largest wavelet."""
 
 
 @dataclass(frozen=True)
 class Distortion:
-    """How far a restored picture is from the original.
+    """Distortion of a restored picture.
 
     Args:
         mse: mean squared error over all subpixels, in squared grey levels.
@@ -41,26 +42,23 @@ class Distortion:
 
 
 def measure_distortion(original: NDArray[np.uint8], restored: NDArray[np.uint8]) -> Distortion:
-    """Compares two pictures.
-
-    MS-SSIM is that of `measure_ms_ssim`.
+    """Compares two pictures; MS-SSIM as in `measure_ms_ssim`.
 
     Args:
         original: uint8, shape (H, W, 3) or (H, W).
         restored: same type and shape.
 
     Raises:
-        ImageError: if the types or shapes are others.
+        ImageError: if a type or shape is wrong.
         ConfigError: if piq is not installed.
     """
     _check(original, restored)
     mse = float(np.mean((original.astype(np.float64) - restored) ** 2))
-    psnr_db = 10 * math.log10(255**2 / mse) if mse else None
-    return Distortion(mse, math.sqrt(mse), psnr_db, measure_ms_ssim(original, restored))
+    return Distortion(mse, math.sqrt(mse), psnr_db(mse) if mse else None, measure_ms_ssim(original, restored))
 
 
 def ms_ssim_scales(height: int, width: int) -> int:
-    """How many of the five scales of MS-SSIM a picture has room for.
+    """Number of scales of MS-SSIM, of five, for which a picture is large enough.
 
     At scale i (from 0) the picture is halved i times and must still hold a window of 11 x 11: 11 pixels are
     enough for one scale, 21 for two, 41 for three, 81 for four and 161 for all five.
@@ -76,17 +74,16 @@ def ms_ssim_scales(height: int, width: int) -> int:
 
 
 def measure_ms_ssim(original: NDArray[np.uint8], restored: NDArray[np.uint8]) -> float | None:
-    """Multi-scale structural similarity, for each colour channel and averaged over them.
+    """Multi-scale structural similarity, averaged over colour channels.
 
-    Wang, Simoncelli and Bovik (2003), as piq implements it: 11 x 11 Gaussian windows that lie wholly inside
-    the picture. Other libraries: pytorch-msssim, the usual one for learned codecs, agrees within 1e-5 at
-    512 x 512 but takes no picture below 161 pixels; torchmetrics counts reflected borders at the last scale,
-    which at 32 x 32 moves the mean over JPEG files by 0.01 and single pictures by 0.1 and more;
-    scikit-image has one scale only.
+    Wang, Simoncelli and Bovik (2003), as implemented in piq: 11 x 11 Gaussian windows entirely inside the picture.
+    Other libraries: pytorch-msssim, the usual one for learned codecs, agrees within 1e-5 at 512 x 512 but does not
+    support pictures below 161 pixels; torchmetrics includes reflected borders at the last scale, which at 32 x 32
+    changes the mean over JPEG files by 0.01 and single pictures by 0.1 and more; scikit-image has only one scale.
 
     Pictures below 161 pixels have fewer scales (`ms_ssim_scales`), and the standard weights of these are
     divided by their sum: two scales with weights 0.136 and 0.864 at 32 x 32, plain SSIM at 11 to 20 pixels.
-    Values of different numbers of scales are not to be compared.
+    Values with different numbers of scales are not comparable.
 
     Args:
         original: uint8, shape (H, W, 3) or (H, W).
@@ -96,7 +93,7 @@ def measure_ms_ssim(original: NDArray[np.uint8], restored: NDArray[np.uint8]) ->
         0 to 1, or None if height or width is below 11.
 
     Raises:
-        ImageError: if the types or shapes are others.
+        ImageError: if a type or shape is wrong.
         ConfigError: if piq is not installed.
     """
     _check(original, restored)
@@ -109,7 +106,7 @@ def measure_ms_ssim(original: NDArray[np.uint8], restored: NDArray[np.uint8]) ->
         raise ConfigError("MS-SSIM needs piq: pip install 'diffcodec[bench]'") from error
     import torch
 
-    # Large pictures take four times as long in double precision, which changes the sixth digit.
+    # Double precision takes four times as long with large pictures, and changes only the sixth digit.
     precision = torch.float32 if scales == len(MS_SSIM_WEIGHTS) else torch.float64
     one, other = (_planes(pixels).to(precision) for pixels in (restored, original))
     weights = torch.tensor(MS_SSIM_WEIGHTS[:scales], dtype=precision)  # piq divides them by their sum
@@ -117,11 +114,11 @@ def measure_ms_ssim(original: NDArray[np.uint8], restored: NDArray[np.uint8]) ->
 
 
 def measure_haarpsi(original: NDArray[np.uint8], restored: NDArray[np.uint8]) -> float | None:
-    """Haar wavelet-based perceptual similarity index: what people see of an error, without a trained network.
+    """Haar wavelet-based perceptual similarity index: visibility of an error, without a trained network.
 
-    Reisenhofer, Bosse, Kutyniok and Wiegand (2018), as piq implements it: like the authors' it halves the pictures
-    first, compares Haar coefficients of two scales, weights them with those of a third, and in colour adds the means
-    over 2 x 2 of the chroma planes of YIQ.
+    Reisenhofer, Bosse, Kutyniok and Wiegand (2018), as implemented in piq: like the authors' code it first halves the
+    pictures, compares Haar coefficients of two scales, weights them with those of a third, and in colour adds the
+    means over 2 x 2 of the chroma planes of YIQ.
 
     Args:
         original: uint8, shape (H, W, 3) or (H, W).
@@ -131,7 +128,7 @@ def measure_haarpsi(original: NDArray[np.uint8], restored: NDArray[np.uint8]) ->
         0 to 1, or None if height or width is below 16.
 
     Raises:
-        ImageError: if the types or shapes are others.
+        ImageError: if a type or shape is wrong.
         ConfigError: if piq is not installed.
     """
     _check(original, restored)
@@ -159,4 +156,4 @@ def _check(original: NDArray[np.uint8], restored: NDArray[np.uint8]) -> None:
         if 0 in pixels.shape:
             raise ImageError(f"{name}: expected at least one pixel, found {pixels.shape}")
     if original.shape != restored.shape:
-        raise ImageError(f"only pictures of one shape can be compared, not {original.shape} and {restored.shape}")
+        raise ImageError(f"expected two pictures of one shape, found {original.shape} and {restored.shape}")

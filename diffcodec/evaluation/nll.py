@@ -1,4 +1,4 @@
-"""The bound on the codelength of pictures in bits/dim: every term of it, or random terms with their weights."""
+"""The bound on the codelength of pictures in bits/dim, from all terms or from weighted random terms."""
 
 from __future__ import annotations
 
@@ -10,28 +10,29 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from diffcodec.config import GREY_LEVELS_PER_UNIT
 from diffcodec.devices import full_precision
 from diffcodec.diffusion.denoiser import Denoiser, NoisePredictor
 from diffcodec.diffusion.schedule import NoiseLevel, NoiseSchedule
 from diffcodec.diffusion.windows import MAX_WINDOW_PIXELS
 from diffcodec.errors import ConfigError
 from diffcodec.evaluation.bound import estimates_at, evaluation_levels, measure_bound, processes_of
-from diffcodec.evaluation.bound_measurement import GREY_LEVELS_PER_UNIT, BoundMeasurement
+from diffcodec.evaluation.bound_measurement import BoundMeasurement
 from diffcodec.evaluation.datasets import same_size_batches
 from diffcodec.evaluation.records import Row
 from diffcodec.images import Picture
 
 BOUND_BATCH = 2
-"""Pictures whose bound is measured together. Few, since a batch of the network holds many levels of each."""
+"""Pictures whose bound is measured together; few, because a batch of the network contains many levels of each."""
 
 BATCH_PIXELS = 1 << 16
 """Most pixels of several pictures that are measured together."""
 
-Tell = Callable[[int], None]
+Progress = Callable[[int], None]
 
 
 def evaluations_per_picture(schedule: NoiseSchedule, terms: int | None = None) -> int:
-    """How often the network is evaluated for the bound of a picture.
+    """Number of network evaluations for the bound of a picture.
 
     Args:
         schedule: of the model.
@@ -45,18 +46,23 @@ def evaluations_per_picture(schedule: NoiseSchedule, terms: int | None = None) -
 
 
 def measure_nll(
-    denoiser: Denoiser, pictures: Sequence[Picture], *, terms: int | None = None, seed: int = 0, batch_size: int = 24,
-    progress: Tell = lambda done: None,
-) -> list[Row]:  # fmt: skip
+    denoiser: Denoiser,
+    pictures: Sequence[Picture],
+    *,
+    terms: int | None = None,
+    seed: int = 0,
+    batch_size: int = 24,
+    progress: Progress = lambda done: None,
+) -> list[Row]:
     """The bound of every picture and its parts.
 
     Args:
         denoiser: the model, with its schedule of any number of timesteps.
-        pictures: of any sizes that the network takes.
-        terms: evaluate so many terms of each picture, drawn at random (see `sample_bound`); all if None.
+        pictures: of any sizes that the network supports.
+        terms: number of random terms to evaluate per picture (see `sample_bound`); all terms if None.
         seed: of the noise, and of the choice of terms. Results do not depend on the batch size.
-        batch_size: rows of a network evaluation; more than one level of a picture can be in it.
-        progress: told the number of evaluations done, of all pictures.
+        batch_size: rows of a network evaluation; it may contain several levels of a picture.
+        progress: called with the number of evaluations done, over all pictures.
 
     Returns:
         A row for each picture with the columns of `BoundMeasurement.bound_rows`.
@@ -71,59 +77,78 @@ def measure_nll(
         for index, picture in enumerate(pictures):
             with full_precision(_device(denoiser)):
                 row = sample_bound(
-                    denoiser, denoiser.schedule, _stack([picture])[0], terms=terms,
-                    seed=derived_seed(seed, 2, index), batch_size=batch_size,
-                )  # fmt: skip
+                    denoiser,
+                    denoiser.schedule,
+                    _stack([picture])[0],
+                    terms=terms,
+                    seed=derived_seed(seed, 2, index),
+                    batch_size=batch_size,
+                )
             rows.append({**row, "image": index})
             progress((index + 1) * each)
         return rows
     for indices in same_size_batches(pictures, BOUND_BATCH, BATCH_PIXELS):
 
-        def tell(levels: int, done: int = len(rows) * each, count: int = len(indices)) -> None:
+        def report(levels: int, done: int = len(rows) * each, count: int = len(indices)) -> None:
             progress(done + levels * count)
 
         batch = [pictures[index] for index in indices]
-        part = bound_of_batch(denoiser, batch, first=indices[0], seed=seed, batch_size=batch_size, progress=tell)
+        part = bound_of_batch(denoiser, batch, first=indices[0], seed=seed, batch_size=batch_size, progress=report)
         rows += [{**row, "image": index} for index, row in zip(indices, part.bound_rows(), strict=True)]
     return sorted(rows, key=lambda row: row["image"] or 0)
 
 
 def bound_of_batch(
-    denoiser: Denoiser, pictures: Sequence[Picture], *, first: int, seed: int, batch_size: int,
-    progress: Tell = lambda done: None,
-) -> BoundMeasurement:  # fmt: skip
-    """The bound of a few pictures of one size, with noise of their own.
+    denoiser: Denoiser,
+    pictures: Sequence[Picture],
+    *,
+    first: int,
+    seed: int,
+    batch_size: int,
+    progress: Progress = lambda done: None,
+) -> BoundMeasurement:
+    """The bound of a few pictures of one size, with their own noise.
 
     Args:
         denoiser: the model.
         pictures: a batch of `same_size_batches`.
-        first: place of the first one in the data set: it enters the seed.
+        first: index of the first one in the data set, from which the noise's seed is derived.
         seed, batch_size: as for `measure_nll`.
-        progress: told the number of levels done.
+        progress: called with the number of levels done.
     """
     with full_precision(_device(denoiser)):
         return measure_bound(
-            denoiser, denoiser.schedule, _stack(pictures), seed=derived_seed(seed, 0, first), batch_size=batch_size,
+            denoiser,
+            denoiser.schedule,
+            _stack(pictures),
+            seed=derived_seed(seed, 0, first),
+            batch_size=batch_size,
             progress=progress,
-        )  # fmt: skip
+        )
 
 
 @torch.no_grad()
 def sample_bound(
-    predictor: NoisePredictor, schedule: NoiseSchedule, image: Tensor, *, terms: int, seed: int = 0,
-    batch_size: int = 24, clip_denoised: bool = True,
-) -> Row:  # fmt: skip
+    predictor: NoisePredictor,
+    schedule: NoiseSchedule,
+    image: Tensor,
+    *,
+    terms: int,
+    seed: int = 0,
+    batch_size: int = 24,
+    clip_denoised: bool = True,
+) -> Row:
     """An unbiased estimate of an image's bound from some of its terms.
 
     All parts of the bound are sums over the levels of `evaluation_levels`: of the terms L_t, and in the fine limit of
-    the trapezoid's errors. The levels are cut into as many groups as evaluations are wanted (`level_strata`); of each
-    group one level is drawn and counts for all of them. With as many terms as levels it is the whole measurement.
+    weighted errors (trapezoid rule). The levels are divided into `terms` groups (`level_strata`); from each group one
+    level is drawn and counts for the whole group. With as many terms as levels it is the complete measurement.
 
     Args:
-        predictor: the model; a module is fed on its own device.
+        predictor: the model; a module is evaluated on its own device.
         schedule: timesteps and their noise levels.
         image: uint8, (3, H, W).
-        terms: number of evaluations, 3 or more; at most those of the whole measurement are made.
+        terms: number of evaluations, 3 or more; at most those of the complete measurement.
         seed: of the choice and of the noise.
         batch_size: levels at a time.
         clip_denoised: clip the x_0 estimate to [-1, 1], as the paper does.
@@ -153,16 +178,17 @@ def sample_bound(
                 term = float(diffusion.bound_term_given(estimate, x_0, x_t.double(), t).bpd)
                 row[f"{'L_0' if t == 1 else 'L'}_{kind}"] += len(group) * term
     return {
-        **row, **{f"total_{kind}": prior + row[f"L_{kind}"] + row[f"L_0_{kind}"] for kind in processes},
+        **row,
+        **{f"total_{kind}": prior + row[f"L_{kind}"] + row[f"L_0_{kind}"] for kind in processes},
         "total_fine": row["rate_fine"] + row["L_0_fixedsmall"],
         "total_paper": prior + row["L_fixedlarge"] + row["L_0_fixedsmall"],
-    }  # fmt: skip
+    }
 
 
 def _fine_weights(snr: NDArray[np.float64]) -> NDArray[np.float64]:
-    """What the squared error at each level adds to 1/2 the integral over SNR, in bits: the trapezoids beside it.
+    """Weight of the squared error at each level in 1/2 the integral over SNR, in bits, by the trapezoid rule.
 
-    The first one starts at SNR 0 with the error of the noisiest level, as in `measure_bound`.
+    The first trapezoid starts at SNR 0 with the error of the noisiest level, as in `measure_bound`.
     """
     left, right = np.diff(snr, prepend=0.0), np.diff(snr, append=snr[-1])
     left[0] *= 2
@@ -170,25 +196,25 @@ def _fine_weights(snr: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def level_strata(levels: Sequence[tuple[NoiseLevel, int | None]], count: int) -> list[list[int]]:
-    """Places of levels in groups of neighbours, from which one each is drawn.
+    """Indices of levels in groups of neighbours, for stratified sampling of one level per group.
 
-    t = 1 is a group of its own, as most of the bound is there. The other timesteps, and the levels between them,
-    which have no L_t, are grouped apart: the group that is widest in log SNR is halved until there are enough. The
-    rate of natural images is spread most evenly over the log SNR.
+    t = 1 is its own group, because most of the bound is there. The other timesteps, and the levels between them,
+    which have no L_t, are grouped separately: the group that is widest in log SNR is halved until there are enough,
+    because the rate of natural images is spread most evenly over the log SNR.
 
     Args:
-        levels: those of `evaluation_levels`.
-        count: number of groups; no more are made than there are levels.
+        levels: of `evaluation_levels`.
+        count: number of groups, limited to the number of levels.
 
     Raises:
-        ConfigError: if it is too small to have a group of each kind.
+        ConfigError: if it is too small for one group of each kind.
     """
     last = len(levels) - 1
     timesteps = [place for place, (_, t) in enumerate(levels) if t is not None and t > 1]
     between = [place for place, (_, t) in enumerate(levels) if t is None]
     groups = [group for group in (timesteps, between, [last]) if group]
     if count < len(groups):
-        raise ConfigError(f"terms: expected at least {len(groups)}, found {count}: evaluate more")
+        raise ConfigError(f"terms: expected at least {len(groups)}, found {count}")
 
     def width(group: Sequence[int]) -> float:
         return levels[group[-1]][0].log_snr - levels[group[0]][0].log_snr
@@ -203,14 +229,14 @@ def level_strata(levels: Sequence[tuple[NoiseLevel, int | None]], count: int) ->
 
 
 def check_pictures(pictures: Sequence[Picture], stride: int) -> None:
-    """Whether a network takes pictures as they are, without rims or windows.
+    """Check that a network can evaluate pictures as a whole, without padding or windows.
 
     Args:
         pictures: any.
         stride: of the network, in pixels.
 
     Raises:
-        ConfigError: if it does not take all of them.
+        ConfigError: if it cannot evaluate all of them.
     """
     odd = sum(
         p.mode != "RGB" or p.width % stride > 0 or p.height % stride > 0 or p.width * p.height > MAX_WINDOW_PIXELS
@@ -218,13 +244,13 @@ def check_pictures(pictures: Sequence[Picture], stride: int) -> None:
     )
     if odd:
         raise ConfigError(
-            f"{odd} of {len(pictures)} pictures are grey, have a side that is no multiple of {stride}, or "
-            f"more than {MAX_WINDOW_PIXELS} pixels, which the network does not take as they are: crop or remove them"
+            f"expected colour pictures whose sides are multiples of {stride}, of at most {MAX_WINDOW_PIXELS} pixels; "
+            f"{odd} of {len(pictures)} are not: crop or remove them"
         )
 
 
 def derived_seed(seed: int, *place: int) -> int:
-    """A seed of its own for a part of the work, so that no two parts see the same noise."""
+    """A distinct seed for a part of the work, so that no two parts have the same noise."""
     return int(np.random.SeedSequence([seed, *place]).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 

@@ -1,4 +1,4 @@
-"""Where results come from: pictures, models, versions and machines."""
+"""Provenance of results: pictures, models, versions and machines."""
 
 from __future__ import annotations
 
@@ -11,45 +11,59 @@ from typing import Any
 import torch
 
 import diffcodec
-from diffcodec.checkpoint import Checkpoint
 from diffcodec.evaluation.datasets import Pictures
+from diffcodec.model.description import ModelDescription
 
 OWN_LIBRARIES = ("torch", "numpy", "scipy", "constriction", "piq")
-"""Those that the codec's own results depend on."""
+"""Libraries that the codec's own results depend on."""
 
 
 def conditions(
-    codec: str, label: str, kind: str, pictures: Pictures, *, seed: int, checkpoint: Checkpoint | None,
-    libraries: Sequence[str] = OWN_LIBRARIES, images: int | None = None, **more: Any,
-) -> dict[str, Any]:  # fmt: skip
-    """What results depend on, as result files have it.
+    codec: str,
+    label: str,
+    kind: str,
+    pictures: Pictures,
+    *,
+    seed: int,
+    model: ModelDescription | None,
+    libraries: Sequence[str] = OWN_LIBRARIES,
+    images: int | None = None,
+    **more: Any,
+) -> dict[str, Any]:
+    """Everything that results depend on, in the form of result files.
 
     Args:
-        codec: as results are filed.
+        codec: its name in results.
         label: for people.
         kind: `lossy`, `lossless` or `bound`.
         pictures: the data set.
         seed: of all noise.
-        checkpoint: the model; None for a codec without one.
-        libraries: whose versions count.
-        images: how many of the pictures were taken; all if None.
+        model: of the codec; None for a codec without one.
+        libraries: whose versions are included.
+        images: number of pictures used; all if None.
         more: settings.
     """
-    model = None if checkpoint is None else model_conditions(checkpoint)
     return {
-        "codec": codec, "label": label, "dataset": pictures.name, "digest": pictures.digest, "kind": kind,
-        "images": len(pictures) if images is None else images, "seed": seed, "model": model,
-        "versions": versions(libraries), **more,
-    }  # fmt: skip
+        "codec": codec,
+        "label": label,
+        "dataset": pictures.name,
+        "digest": pictures.digest,
+        "kind": kind,
+        "images": len(pictures) if images is None else images,
+        "seed": seed,
+        "model": None if model is None else model_conditions(model),
+        "versions": versions(libraries),
+        **more,
+    }
 
 
-def model_conditions(checkpoint: Checkpoint) -> dict[str, str]:
+def model_conditions(model: ModelDescription) -> dict[str, str]:
     """Name and fingerprint of a model."""
-    return {"name": checkpoint.card.name, "fingerprint": checkpoint.fingerprint.hex()}
+    return {"name": model.card.name, "fingerprint": model.fingerprint.hex()}
 
 
 def versions(libraries: Sequence[str]) -> dict[str, str]:
-    """Of those libraries that are installed, and of this package as it runs, installed or not."""
+    """Versions of those libraries that are installed, and of the running package, installed or not."""
     found = {"diffcodec": diffcodec.__version__}
     for name in libraries:
         try:
@@ -60,11 +74,11 @@ def versions(libraries: Sequence[str]) -> dict[str, str]:
 
 
 def machine(device: str, processes: int) -> str:
-    """What seconds were measured on.
+    """Description of the machine on which seconds were measured.
 
     Args:
         device: of the network.
-        processes: that ran at a time, of one thread each.
+        processes: number of processes, of one thread each.
     """
     name = torch.cuda.get_device_name(device) if device.startswith("cuda") else device
     return f"{platform.machine()}, {os.cpu_count()} cores, {processes} processes of one thread, network on {name}"

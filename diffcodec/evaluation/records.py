@@ -1,4 +1,4 @@
-"""Result files of benchmarks: one JSON object for each codec and data set, with every image's row."""
+"""Result files of benchmarks: one JSON object per codec and data set, with a row per image."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from diffcodec.errors import ConfigError
 from diffcodec.files import atomic_write
 
 Row = dict[str, float | int | None]
-"""What was measured of one image."""
+"""Measured values of one image."""
 
 Summary = dict[str, dict[str, float | None] | None]
-"""For every column mean, median, and the interval of the mean, `low` to `high`; None for one without a value."""
+"""Mean, median, and interval of the mean, `low` to `high`, by column; None for a column without values."""
 
 CONFIDENCE = 0.95
 RESAMPLES = 2000
 DIGITS = 7
-"""Significant digits that floats are stored with; more would only be noise."""
+"""Significant digits of stored floats; more would only be noise."""
 
 _NAMES = ("image", "timestep", "width", "height")
 
@@ -32,11 +32,11 @@ _NAMES = ("image", "timestep", "width", "height")
 def summarise(rows: Sequence[Row], *, seed: int = 0) -> Summary:
     """Mean, median and a bootstrap interval of the mean over images, for every column.
 
-    Values that are missing (the PSNR of an exact restoration, a metric whose library is not installed) are left
-    out; a column without any value has the summary None. Intervals are percentile bootstraps of 95 %; they are None
-    for a single image. Beside the columns themselves there are
+    Missing values (the PSNR of an exact restoration, a metric whose library is not installed) are skipped; a column
+    without any value has the summary None. Intervals are percentile bootstraps of 95 %; they are None for a single
+    image. Besides the columns themselves there are
 
-    - `rmse_of_mean`: root of the mean `mse`, where `rmse` averages the images' roots;
+    - `rmse_of_mean`: root of the mean `mse`, whereas `rmse` averages the images' roots;
     - `paid_per_delivered_bit`: file bits without header over delivered bits, of the sums over images.
 
     Args:
@@ -52,22 +52,26 @@ def summarise(rows: Sequence[Row], *, seed: int = 0) -> Summary:
         low, high = _interval((stacked,), np.mean, seed)
         for place, name in enumerate(names):
             summary[name] = {
-                "mean": float(stacked[place].mean()), "median": float(np.median(stacked[place])),
-                "low": _number(low[place]), "high": _number(high[place]),
-            }  # fmt: skip
+                "mean": float(stacked[place].mean()),
+                "median": float(np.median(stacked[place])),
+                "low": _number(low[place]),
+                "high": _number(high[place]),
+            }
     if squared := summary.get("mse"):
         summary["rmse_of_mean"] = {key: None if value is None else math.sqrt(value) for key, value in squared.items()}
-    # Not for lossless files, whose residual is no sample that arrives; and a picture of hardly any bits may get less
-    # than none.
+    # Not for lossless files, whose residual is not a delivered sample. And the information delivered may be negative
+    # for a picture with very few bits.
     paid, delivered = (values.get(name, np.zeros(0)) for name in ("payload_bytes", "delivered_bits"))
     residual = values.get("residual_bits", np.zeros(0)).any()
     if len(paid) == len(delivered) > 0 and not residual and delivered.min() > 0:
         paid = 8 * paid
         low, high = _interval((paid, delivered), _ratio, seed)
         summary["paid_per_delivered_bit"] = {
-            "mean": float(paid.sum() / delivered.sum()), "median": float(np.median(paid / delivered)),
-            "low": _number(low), "high": _number(high),
-        }  # fmt: skip
+            "mean": float(paid.sum() / delivered.sum()),
+            "median": float(np.median(paid / delivered)),
+            "low": _number(low),
+            "high": _number(high),
+        }
     return summary
 
 
@@ -80,11 +84,19 @@ def _interval(samples: tuple[NDArray[np.float64], ...], statistic: Callable[...,
     if samples[0].shape[-1] < 2:
         missing = np.full(samples[0].shape[:-1], math.nan)
         return missing, missing
-    # The same images are drawn for all columns, and again for the same seed; BCa fails on constant columns.
+    # The same images are resampled for all columns, reproducibly by the seed; BCa fails on constant columns.
     interval = bootstrap(
-        samples, statistic, axis=-1, paired=len(samples) > 1, vectorized=True, n_resamples=RESAMPLES, batch=200,
-        confidence_level=CONFIDENCE, method="percentile", random_state=np.random.default_rng(seed),
-    ).confidence_interval  # fmt: skip
+        samples,
+        statistic,
+        axis=-1,
+        paired=len(samples) > 1,
+        vectorized=True,
+        n_resamples=RESAMPLES,
+        batch=200,
+        confidence_level=CONFIDENCE,
+        method="percentile",
+        random_state=np.random.default_rng(seed),
+    ).confidence_interval
     return interval.low, interval.high
 
 
@@ -96,8 +108,8 @@ class Results:
     """A codec's results on a data set, point by point.
 
     Args:
-        conditions: what the results depend on: data, model, seed, versions and the like.
-        description: what else should be said, such as the command.
+        conditions: everything that the results depend on: data, model, seed, versions and the like.
+        description: further fields, such as the command.
     """
 
     def __init__(self, conditions: Mapping[str, Any], description: Mapping[str, Any]) -> None:
@@ -110,13 +122,13 @@ class Results:
         return setting in self.points
 
     def put(self, setting: str, parameter: float, rows: Sequence[Row], **values: Any) -> None:
-        """Take a point.
+        """Add a point.
 
         Args:
-            setting: names the point; one of that name is replaced.
-            parameter: what the points are ordered by.
+            setting: name of the point; replaces an existing point of that name.
+            parameter: sort key of the points.
             rows: of the images.
-            values: more to say about the point.
+            values: further fields of the point.
         """
         rows = [{name: _plain(value) for name, value in row.items()} for row in rows]
         summary = summarise(rows, seed=int(self.conditions.get("seed", 0)))
@@ -125,22 +137,22 @@ class Results:
 
     @property
     def document(self) -> dict[str, Any]:
-        """All of it as an object that JSON knows."""
+        """The results as a JSON object."""
         points = sorted(self.points.values(), key=lambda point: float(point["parameter"]))
         return {**self.conditions, **self.description, **_plain(self.extras), "points": points}
 
 
 class ResultFile(Results):
-    """Results in a file, which is written anew whenever a point is finished.
+    """Results in a file, which is rewritten after every point.
 
-    A file of the same name is gone on with if it was measured under the same conditions; otherwise it is replaced
-    when the first point is finished.
+    An existing file is continued if it was measured under the same conditions; otherwise it is replaced after the
+    first point.
 
     Args:
-        path: of the JSON file; its folder is made.
-        conditions: as for `Results`; they are compared with those in a file that is there.
+        path: of the JSON file; its folder is created.
+        conditions: as for `Results`; compared with those in an existing file.
         description: as for `Results`; not compared.
-        fresh: start over, whatever is there.
+        fresh: whether to ignore an existing file.
     """
 
     def __init__(
@@ -156,7 +168,7 @@ class ResultFile(Results):
                 self.extras = {key: value for key, value in found.items() if key not in known}
 
     def add(self, setting: str, parameter: float, rows: Sequence[Row], **values: Any) -> None:
-        """Take a point, and write the file; see `put`.
+        """Add a point as `put` does, and write the file.
 
         Raises:
             ConfigError: if the file cannot be written.
@@ -165,7 +177,7 @@ class ResultFile(Results):
         self.write()
 
     def write(self) -> None:
-        """Write the file, whole or not at all.
+        """Write the file atomically.
 
         Raises:
             ConfigError: if it cannot be written.
@@ -173,28 +185,34 @@ class ResultFile(Results):
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise ConfigError(f"{self.path.parent}: cannot be made ({error}); pass another --out") from error
+            raise ConfigError(
+                f"{self.path.parent}: cannot be created ({error}): name another folder", parameters=["out"]
+            ) from error
         with atomic_write(self.path, overwrite=True) as file:
             file.write(to_text(self.document).encode())
 
 
 def read_results(path: Path) -> dict[str, Any]:
-    """A result file's object.
+    """The JSON object of a result file.
 
     Raises:
-        ConfigError: if it is not one.
+        ConfigError: if it is not a result file.
     """
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ConfigError(f"{path}: not a result file ({error}): remove it, or pass another --out") from error
+        raise ConfigError(
+            f"{path}: not a result file ({error}): remove it, or name another folder", parameters=["out"]
+        ) from error
     if not isinstance(found, dict) or not isinstance(found.get("points"), list):
-        raise ConfigError(f"{path}: not a result file (it has no points): remove it, or pass another --out")
+        raise ConfigError(
+            f"{path}: not a result file (no points): remove it, or name another folder", parameters=["out"]
+        )
     return found
 
 
 def _plain(value: Any) -> Any:
-    """The value as JSON knows it: numpy's numbers as Python's, what is not finite as None, floats rounded."""
+    """The value for JSON: numpy's numbers as Python's, non-finite ones as None, floats rounded."""
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple | np.ndarray):
@@ -207,7 +225,7 @@ def _plain(value: Any) -> Any:
 
 
 def to_text(document: Mapping[str, Any]) -> str:
-    """JSON with a line for every row, so that a difference between two files shows which images changed."""
+    """JSON with a line per row, so that a diff between two files shows which images changed."""
     lines = []
     for key, value in document.items():
         if key == "points":

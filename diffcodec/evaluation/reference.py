@@ -1,4 +1,4 @@
-"""The rate of the network itself, whatever the codec's steps: many levels, true Gaussian states."""
+"""The rate of the network itself, independent of the codec's steps: many levels, exact Gaussian states."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from diffcodec.devices import device_of
 from diffcodec.diffusion.denoiser import Denoiser
 from diffcodec.diffusion.schedule import NoiseLevel
+from diffcodec.diffusion.units import to_grey_levels, to_unit
 
 
 @dataclass(frozen=True)
@@ -30,25 +32,31 @@ class Reference:
 
 @torch.no_grad()
 def measure_reference(
-    denoiser: Denoiser, images: Tensor, log_snrs: Sequence[float], *, levels: int = 500, batch_size: int = 50,
-    seed: int = 0, progress: Callable[[int], None] = lambda done: None,
-) -> Reference:  # fmt: skip
+    denoiser: Denoiser,
+    images: Tensor,
+    log_snrs: Sequence[float],
+    *,
+    levels: int = 500,
+    batch_size: int = 50,
+    seed: int = 0,
+    progress: Callable[[int], None] = lambda done: None,
+) -> Reference:
     """Rate and distortion with many levels, uniform in log SNR, and an independent x_t ~ q(x_t | x_0) at each.
 
-    The rate is the sum of 1/2 (SNR(s) - SNR(t)) ||x_0 - xhat_0(x_t)||^2 over the steps, whose starts lie `levels`
-    to the whole range of the model; steps are cut at the levels asked for.
+    The rate is the sum of 1/2 (SNR(s) - SNR(t)) ||x_0 - xhat_0(x_t)||^2 over `levels` steps in the model's range; steps
+    are split at the wanted log SNRs.
 
     Args:
         denoiser: the model.
         images: (N, 3, H, W), uint8.
-        log_snrs: where the rate is wanted, rising.
+        log_snrs: wanted log SNRs, rising.
         levels: number of steps over the model's range.
         batch_size: images at a time.
         seed: of the noise.
-        progress: told the number of levels done.
+        progress: called with the number of levels done.
     """
     generator = torch.Generator().manual_seed(seed)
-    device = next(denoiser.parameters()).device
+    device = device_of(denoiser)
     config = denoiser.config
     grid = np.union1d(np.linspace(config.log_snr_min, config.log_snr_max, levels + 1), np.array(log_snrs))
     grid = grid[grid <= max(log_snrs)]
@@ -64,13 +72,13 @@ def measure_reference(
             bits[place] = total
         errors = []
         for batch in torch.split(images, batch_size):
-            x_0 = (batch.float() / 127.5 - 1).to(device)
+            x_0 = to_unit(batch).to(device)
             noise = torch.randn(x_0.shape, generator=generator).to(device)
             x_t = level.alpha * x_0 + level.sigma * noise
             estimate = denoiser.estimate_x_0(x_t, level)
             errors.append(((x_0 - estimate) ** 2).sum(dim=(1, 2, 3)).double().cpu().numpy())
             for place in wanted:
-                grey = ((estimate + 1) * 127.5).round().cpu() - batch
+                grey = to_grey_levels(estimate).round().cpu() - batch
                 begin = sum(len(part) for part in errors[:-1])
                 mse[place, begin : begin + len(batch)] = (grey.double() ** 2).mean(dim=(1, 2, 3)).numpy()
         total += 0.5 * gain * np.concatenate(errors) / math.log(2)

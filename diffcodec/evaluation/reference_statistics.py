@@ -1,4 +1,4 @@
-"""Mean and covariance of features: what FID compares. Of pictures, from a cache, or as others have published them."""
+"""Mean and covariance of features, for FID: computed from pictures, cached, or published."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from diffcodec.evaluation.features import FeatureExtractor, image_batches
 from diffcodec.files import atomic_write
 
 CACHE_VERSION = 1
-"""Of the cached files: raised with any change of what is in them or how it is computed."""
+"""Version of the cached files: increased with any change of their content or its computation."""
 
 FloatArray = NDArray[np.float64]
 
@@ -32,7 +32,7 @@ class FeatureStatistics:
     Args:
         mean: (D,).
         covariance: (D, D), unbiased.
-        count: of the pictures; None if it is not known.
+        count: number of pictures; None if unknown.
     """
 
     mean: FloatArray
@@ -41,9 +41,9 @@ class FeatureStatistics:
 
 
 class RunningStatistics:
-    """Moments of features that come in batches, in float64.
+    """Moments of batches of features, in float64.
 
-    Batches are joined by the update of Chan, Golub and LeVeque (1979), which loses no digits to a large mean.
+    Uses the update of Chan, Golub and LeVeque (1979), which is accurate even for a large mean.
     """
 
     def __init__(self) -> None:
@@ -52,7 +52,7 @@ class RunningStatistics:
         self._scatter = torch.zeros(())
 
     def add(self, features: Tensor) -> None:
-        """Take the features of a batch, (B, D)."""
+        """Add the features of a batch, (B, D)."""
         features = features.double()
         mean = features.mean(dim=0)
         centred, shift = features - mean, mean - self._mean
@@ -69,7 +69,7 @@ class RunningStatistics:
             ConfigError: if there are fewer than two pictures.
         """
         if self.count < 2:
-            raise ConfigError(f"a covariance needs at least 2 pictures, found {self.count}: pass more")
+            raise ConfigError(f"a covariance needs at least 2 pictures, found {self.count}")
         return FeatureStatistics(self._mean.numpy(), (self._scatter / (self.count - 1)).numpy(), self.count)
 
 
@@ -90,21 +90,26 @@ def statistics_of(batches: Iterable[Tensor], extractor: FeatureExtractor) -> Fea
 
 
 def reference_statistics(
-    pictures: Pictures, extractor: FeatureExtractor, *, cache: Path, batch_size: int = 50,
-    progress: Callable[[int], None] = lambda done: None, warn: Callable[[str], None] = lambda text: None,
-) -> FeatureStatistics:  # fmt: skip
-    """Moments of the features of a data set, computed once for a data set and network.
+    pictures: Pictures,
+    extractor: FeatureExtractor,
+    *,
+    cache: Path,
+    batch_size: int = 50,
+    progress: Callable[[int], None] = lambda done: None,
+    warn: Callable[[str], None] = lambda text: None,
+) -> FeatureStatistics:
+    """Moments of the features of a data set, cached by data set and network.
 
-    The cached file is named by a digest of the pictures, their number, the network with its weights, and the version of
-    the format. It is an .npz file with `mu` and `sigma`, which `read_statistics` and others' tools read as well.
+    The name of the cached file contains a digest of the pictures, their number, the network with its weights, and the
+    version of the format. It is an .npz file with `mu` and `sigma`, which `read_statistics` and other tools can read.
 
     Args:
         pictures: read only if there is no cached file.
         extractor: the network.
-        cache: folder of the cached files; it is made.
+        cache: folder of the cached files; created if it does not exist.
         batch_size: pictures at a time.
-        progress: told the number of pictures done.
-        warn: told of a cached file that is damaged, and computed anew.
+        progress: called with the number of pictures done.
+        warn: called with a message if a cached file is damaged and is computed again.
 
     Raises:
         ConfigError: if there are fewer than two pictures, or the cache cannot be written.
@@ -116,7 +121,7 @@ def reference_statistics(
         try:
             return read_statistics(path)
         except ConfigError as error:
-            warn(f"{error}; it is computed anew")
+            warn(f"{error}; computing it again")
 
     running, done = RunningStatistics(), 0
     for images in image_batches(pictures, batch_size):
@@ -126,24 +131,26 @@ def reference_statistics(
     try:
         os.makedirs(cache, exist_ok=True)
     except OSError as error:
-        raise ConfigError(f"{cache}: cannot be made ({error.strerror or error}); pass another --cache") from error
+        raise ConfigError(
+            f"{cache}: cannot be created ({error.strerror or error}): name another folder", parameters=["cache"]
+        ) from error
     with atomic_write(path, overwrite=True) as file:
         np.savez(file, mu=found.mean, sigma=found.covariance, count=np.int64(running.count))
     return found
 
 
 def read_statistics(path: Path) -> FeatureStatistics:
-    """Moments from an .npz file with `mu` and `sigma`, as pytorch-fid and others write it; never a pickle.
+    """Moments from an .npz file with `mu` and `sigma`, as written by pytorch-fid and others; never a pickle.
 
     Raises:
-        ConfigError: if it is no such file.
+        ConfigError: if it is not such a file.
     """
     try:
         with np.load(path, allow_pickle=False) as file:
             mean, covariance = (np.asarray(file[name], np.float64) for name in ("mu", "sigma"))
             count = int(file["count"]) if "count" in file else None
     except (OSError, ValueError, KeyError, EOFError, TypeError, AttributeError, zipfile.BadZipFile) as error:
-        raise ConfigError(f"{path}: not a file with statistics, an .npz with `mu` and `sigma` ({error})") from error
+        raise ConfigError(f"{path}: not a file of statistics, an .npz with `mu` and `sigma` ({error})") from error
     if mean.ndim != 1 or covariance.shape != 2 * mean.shape or not np.isfinite(covariance).all():
         raise ConfigError(
             f"{path}: expected finite `mu` (D,) and `sigma` (D, D), found shapes {mean.shape} and {covariance.shape}"

@@ -1,7 +1,7 @@
-"""How good samples look, as numbers: Frechet Inception distance and Inception score, both of torch-fidelity.
+"""Sample quality: Frechet Inception distance and Inception score, both from torch-fidelity.
 
-FID (Heusel et al. 2017) compares mean and covariance of Inception's features with those of real pictures; the Inception
-score (Salimans et al. 2016) asks how sure the network is of each picture's class, and how many classes it sees.
+FID (Heusel et al. 2017) compares mean and covariance of Inception features with those of real pictures; the Inception
+score (Salimans et al. 2016) measures how certain each picture's class is, and how many classes occur.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from diffcodec.evaluation.features import FeatureExtractor
 from diffcodec.evaluation.reference_statistics import FeatureStatistics, RunningStatistics
 
 SPLITS = 10
-"""Parts of the pictures whose Inception scores are averaged in publications."""
+"""Number of parts whose Inception scores are averaged in publications."""
 
 
 @dataclass(frozen=True)
@@ -25,11 +25,11 @@ class SampleQuality:
     """The scores of some pictures.
 
     Args:
-        count: of the pictures.
+        count: number of pictures.
         inception_score: from 1 to the number of classes; None for fewer pictures than parts.
         inception_score_std: its standard deviation over the parts.
-        fid: distance from the reference, 0 or more; None without one.
-        notes: sentences about what the scores are worth.
+        fid: distance from the reference, at least 0; None without a reference.
+        notes: sentences about the reliability of the scores.
     """
 
     count: int
@@ -40,21 +40,25 @@ class SampleQuality:
 
 
 def measure_quality(
-    batches: Iterable[Tensor], extractor: FeatureExtractor, *, reference: FeatureStatistics | None = None,
-    splits: int = SPLITS, progress: Callable[[int], None] = lambda done: None,
-) -> SampleQuality:  # fmt: skip
+    batches: Iterable[Tensor],
+    extractor: FeatureExtractor,
+    *,
+    reference: FeatureStatistics | None = None,
+    splits: int = SPLITS,
+    progress: Callable[[int], None] = lambda done: None,
+) -> SampleQuality:
     """The Inception score of pictures, and their FID if there is a reference, in one pass.
 
     Args:
         batches: uint8, (B, 3, H, W) each.
         extractor: the network.
         reference: of the real pictures, with the same network.
-        splits: parts of which the Inception score is averaged.
-        progress: told the number of pictures done.
+        splits: number of parts over which the Inception score is averaged.
+        progress: called with the number of pictures done.
 
     Raises:
-        ConfigError: if the reference is of another network, or there are too few pictures: less than two for FID,
-            or than `splits` for the Inception score alone.
+        ConfigError: if the reference is from another network, or there are too few pictures: fewer than two for FID,
+            or, without a reference, fewer than `splits`.
     """
     running, logits = RunningStatistics(), []
     for images in batches:
@@ -62,7 +66,7 @@ def measure_quality(
         if reference is not None and reference.mean.shape != features.pooled.shape[1:]:
             raise ConfigError(
                 f"reference statistics: expected {features.pooled.shape[1]} features, found {len(reference.mean)}: "
-                "they are of another network"
+                "they are from another network"
             )
         running.add(features.pooled)
         logits.append(features.logits)
@@ -70,7 +74,7 @@ def measure_quality(
     enough = running.count >= splits
     if reference is None and not enough:
         raise ConfigError(
-            f"Inception score of {splits} parts: expected as many pictures or more, found {running.count}"
+            f"Inception score of {splits} parts: expected at least {splits} pictures, found {running.count}"
         )
     score, spread = inception_score(torch.cat(logits), splits) if enough else (None, None)
     if reference is None:
@@ -95,7 +99,7 @@ def inception_score(logits: Tensor, splits: int = SPLITS) -> tuple[float, float]
 
     Args:
         logits: (N, classes), N at least `splits`.
-        splits: number of parts; the pictures are shuffled before, with a seed of their own.
+        splits: number of parts; the pictures are shuffled before, with torch-fidelity's fixed seed.
     """
     from torch_fidelity.metric_isc import KEY_METRIC_ISC_MEAN, KEY_METRIC_ISC_STD, isc_features_to_metric
 
@@ -107,5 +111,5 @@ def _notes(count: int, what: str, dims: int) -> Iterator[str]:
     if count <= dims:
         yield (
             f"{count} {what} pictures for {dims} features: their covariance is singular and FID much too high; "
-            "it is to be compared only with that of as many pictures"
+            "compare it only with FIDs of equally many pictures"
         )

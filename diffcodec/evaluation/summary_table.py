@@ -1,4 +1,4 @@
-"""Results as text."""
+"""Results as text tables."""
 
 from __future__ import annotations
 
@@ -10,13 +10,23 @@ import numpy as np
 from diffcodec.evaluation.records import Row
 
 HEAD = (
-    "codec", "setting", "images", "bits/dim", "95 %", "payload", "RMSE", "95 %", "mean RMSE", "PSNR dB", "MS-SSIM",
-    "paid/deliv", "enc ms", "dec ms",
-)  # fmt: skip
+    "codec",
+    "setting",
+    "images",
+    "bits/dim",
+    "95 %",
+    "payload",
+    "RMSE",
+    "95 %",
+    "mean RMSE",
+    "PSNR dB",
+    "MS-SSIM",
+    "paid/deliv",
+    "enc ms",
+    "dec ms",
+)
 
-TABLE_4_HEAD = (
-    "steps done", "rate: paper", "fixedlarge", "fixedsmall", "fine", "RMSE: paper", "of mean", "mean of",
-)  # fmt: skip
+TABLE_4_HEAD = ("steps done", "rate: paper", "fixedlarge", "fixedsmall", "fine", "RMSE: paper", "of mean", "mean of")
 
 MISSING = "-"
 
@@ -24,7 +34,7 @@ MISSING = "-"
 def codec_table(results: Sequence[Mapping[str, Any]]) -> str:
     """A line for every point of the result files.
 
-    Rates are of the whole file, for a bound (no file) the ideal ones; `payload` is without header, for peers without
+    Rates are those of whole files, or ideal rates for a bound; `payload` is without header, for other codecs without
     the bytes of a flat grey picture. `RMSE` is the root of the mean, `mean RMSE` the mean of the roots. Intervals are
     bootstraps over images.
 
@@ -36,21 +46,32 @@ def codec_table(results: Sequence[Mapping[str, Any]]) -> str:
         for point in result["points"]:
             summary = point["summary"]
             rate = "bpd" if summary.get("bpd") else "ideal_bpd"
-            lines.append((
-                result["codec"], point["setting"], str(len(point["rows"])),
-                _mean(summary, rate, 4), _spread(summary, rate, 4), _mean(summary, "payload_bpd", 4),
-                _mean(summary, "rmse_of_mean", 3), _spread(summary, "rmse_of_mean", 3), _mean(summary, "rmse", 3),
-                _mean(summary, "psnr_db", 2), _mean(summary, "ms_ssim", 4), _mean(summary, "paid_per_delivered_bit", 3),
-                _mean(summary, "encode_seconds", 1, 1000), _mean(summary, "decode_seconds", 1, 1000),
-            ))  # fmt: skip
+            lines.append(
+                (
+                    result["codec"],
+                    point["setting"],
+                    str(len(point["rows"])),
+                    _mean(summary, rate, 4),
+                    _spread(summary, rate, 4),
+                    _mean(summary, "payload_bpd", 4),
+                    _mean(summary, "rmse_of_mean", 3),
+                    _spread(summary, "rmse_of_mean", 3),
+                    _mean(summary, "rmse", 3),
+                    _mean(summary, "psnr_db", 2),
+                    _mean(summary, "ms_ssim", 4),
+                    _mean(summary, "paid_per_delivered_bit", 3),
+                    _mean(summary, "encode_seconds", 1, 1000),
+                    _mean(summary, "decode_seconds", 1, 1000),
+                )
+            )
     return aligned(lines, left=2)
 
 
 def table_4(bound: Mapping[str, Any], reported: Mapping[str, Any]) -> str:
-    """Table 4 of the DDPM paper (Ho et al. 2020) beside the same rows of a model.
+    """Table 4 of the DDPM paper (Ho et al. 2020) next to the same rows of a model.
 
     Rates in bits/dim with three choices of steps, RMSE in grey levels as the root of the mean and as the mean of the
-    roots: the paper does not say which it is.
+    roots, because the paper does not say which it uses.
 
     Args:
         bound: object of the file `ddpm-bound`.
@@ -60,11 +81,18 @@ def table_4(bound: Mapping[str, Any], reported: Mapping[str, Any]) -> str:
     lines = [TABLE_4_HEAD]
     for row in sorted(reported["points"], key=lambda row: -row["steps_done"]):
         if term := terms.get(row["steps_done"]):
-            lines.append((
-                str(row["steps_done"]), f"{row['rate_bpd']:.5f}", f"{term['rate_fixedlarge']:.5f}",
-                f"{term['rate_fixedsmall']:.5f}", f"{term['rate_fine']:.5f}", f"{row['rmse']:.3f}",
-                f"{term['rmse_of_mean']:.3f}", f"{term['mean_of_rmse']:.3f}",
-            ))  # fmt: skip
+            lines.append(
+                (
+                    str(row["steps_done"]),
+                    f"{row['rate_bpd']:.5f}",
+                    f"{term['rate_fixedlarge']:.5f}",
+                    f"{term['rate_fixedsmall']:.5f}",
+                    f"{term['rate_fine']:.5f}",
+                    f"{row['rmse']:.3f}",
+                    f"{term['rmse_of_mean']:.3f}",
+                    f"{term['mean_of_rmse']:.3f}",
+                )
+            )
     return aligned(lines)
 
 
@@ -77,9 +105,9 @@ def bound_line(bound: Mapping[str, Any]) -> str:
 
 
 def bound_table(rows: Sequence[Row]) -> str:
-    """The bound in bits/dim, split in its parts, with the standard errors of the means over images.
+    """The parts of the bound in bits/dim, with the standard errors of the means over images.
 
-    The fine limit starts at pure noise, so that L_T is in it, and takes the L_0 of `fixedsmall`.
+    The fine limit starts at pure noise, so it includes L_T, and uses the L_0 of `fixedsmall`.
 
     Args:
         rows: as of `BoundMeasurement.bound_rows`.
@@ -87,23 +115,25 @@ def bound_table(rows: Sequence[Row]) -> str:
     kinds = [name.removeprefix("L_0_") for name in rows[0] if name.startswith("L_0_")]
     lines = [("bits/dim", *kinds, "fine limit")]
     for label, name, fine in (
-        ("L_T", "L_T", None), ("L_1 ... L_T-1", "L_{}", "rate_fine"), ("L_0", "L_0_{}", "L_0_fixedsmall"),
+        ("L_T", "L_T", None),
+        ("L_1 ... L_T-1", "L_{}", "rate_fine"),
+        ("L_0", "L_0_{}", "L_0_fixedsmall"),
         ("bound", "total_{}", "total_fine"),
-    ):  # fmt: skip
+    ):
         cells = [mean_and_error(rows, name.format(kind)) for kind in kinds]
         lines.append((label, *cells, mean_and_error(rows, fine) if fine else MISSING))
     return aligned(lines, left=1)
 
 
 def mean_and_error(rows: Sequence[Row], column: str, decimals: int = 4) -> str:
-    """Mean of a column, and its standard error where there are two images or more: `3.7500 ± 0.0123`."""
+    """Mean of a column, and its standard error if there are at least two images: `3.7500 ± 0.0123`."""
     values = np.array([row[column] for row in rows], float)
     mean = f"{values.mean():.{decimals}f}"
     return f"{mean} ± {values.std(ddof=1) / len(values) ** 0.5:.{decimals}f}" if len(values) > 1 else mean
 
 
 def aligned(lines: Sequence[Sequence[str]], *, left: int = 0) -> str:
-    """Columns of equal width; the first `left` of them start, the others end in line."""
+    """Lines as columns; the first `left` columns are left-aligned, the others right-aligned."""
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     return "\n".join(
         "  ".join(

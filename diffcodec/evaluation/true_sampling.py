@@ -1,8 +1,8 @@
-"""A channel without a code: true samples of q, sent at no cost. The bound that real channels are held against."""
+"""A channel without a code: exact samples of q, sent at no cost, as an ideal for real channels."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,7 @@ from diffcodec.channel.base import FloatArray, SymbolReader, SymbolWriter
 
 
 class TrueSampling:
-    """Draws y ~ N(m, diag s^2) as nature would and writes nothing; there is nothing to decode.
+    """Draws y ~ N(m, diag s^2) with local randomness and writes nothing; there is nothing to decode.
 
     Args:
         seed: of the samples.
@@ -25,15 +25,15 @@ class TrueSampling:
         self.generator = np.random.default_rng(seed)
 
     def length_for(self, kl_bits: float, dims: int) -> int:
-        """The divergence: the receiver takes its variances from the length, as with other channels."""
+        """The divergence, rounded: as with other channels, the receiver derives its variances from the length."""
         return round(kl_bits)
 
     def information_in(self, length: int) -> int:
-        """The length itself."""
+        """The length itself, in 1 / 256 bits."""
         return 256 * length
 
     def path_bits(self, length: int, dims: int) -> float:
-        """No path bits."""
+        """Always 0."""
         return 0.0
 
     def encode(
@@ -44,7 +44,7 @@ class TrueSampling:
         keys: Sequence[StreamKey],
         writers: Sequence[SymbolWriter],
     ) -> NDArray[np.float32]:
-        """True samples, shape (N, D)."""
+        """Exact samples, shape (N, D)."""
         noise = self.generator.standard_normal(mean.shape)
         return np.asarray(mean + (1.0 if groups is None else groups.each_std) * noise, np.float32)
 
@@ -56,6 +56,22 @@ class TrueSampling:
         keys: Sequence[StreamKey],
         readers: Sequence[SymbolReader],
     ) -> NDArray[np.float32]:
+        """There is no message.
+
+        Raises:
+            NotImplementedError: always.
+        """
+        raise NotImplementedError("true samples are not coded")
+
+    def transcribe(
+        self,
+        dims: int,
+        groups: Callable[[], Groups | None],
+        length: int,
+        key: StreamKey,
+        reader: SymbolReader,
+        writer: SymbolWriter,
+    ) -> None:
         """There is no message.
 
         Raises:

@@ -1,9 +1,10 @@
-"""Pictures between files, Pillow, uint8 arrays and the unit range; lossless coding of the alpha plane."""
+"""Pictures: files, Pillow images, uint8 arrays, the unit range; lossless coding of the alpha plane."""
 
+from diffcodec.config import DEFAULT_MAX_PIXELS
 from diffcodec.images.alpha import AlphaMethod, decode_alpha, encode_alpha
 from diffcodec.images.colours import Keep, picture_from_pil
 from diffcodec.images.picture import Picture, from_unit, picture_to_pil, to_unit
-from diffcodec.images.reading import DEFAULT_MAX_PIXELS, read_picture
+from diffcodec.images.reading import read_picture
 from diffcodec.images.writing import check_mode, metadata_left_out, picture_format, write_picture
 
 __all__ = [

@@ -5,12 +5,12 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from diffcodec.deflate import deflate, inflate
 from diffcodec.errors import CorruptStreamError
+from diffcodec.images.deflate import deflate, inflate
 
 
 class AlphaMethod(IntEnum):
-    """How an alpha plane is coded, as numbered in the packet's first byte."""
+    """Coding methods of an alpha plane, as numbered in the packet's first byte."""
 
     CONSTANT = 0
     """One value for all pixels, one byte."""
@@ -21,11 +21,11 @@ class AlphaMethod(IntEnum):
     UP = 3
     """Raw deflate of the differences from the row above, modulo 256."""
     BINARY = 4
-    """Raw deflate of one bit a pixel, for planes of 0 and 255: rows of whole bytes, first pixel highest."""
+    """Raw deflate of one bit per pixel, for planes of 0 and 255: rows of whole bytes, first pixel highest."""
 
 
 def encode_alpha(alpha: NDArray[np.uint8]) -> bytes:
-    """Codes an alpha plane, shape (H, W), without loss: the shortest of the methods of `AlphaMethod`."""
+    """Codes an alpha plane, shape (H, W), losslessly with the shortest method of `AlphaMethod`."""
     first = int(alpha.flat[0])
     if (alpha == first).all():
         return bytes([AlphaMethod.CONSTANT, first])
@@ -40,17 +40,17 @@ def encode_alpha(alpha: NDArray[np.uint8]) -> bytes:
 
 
 def decode_alpha(data: bytes, width: int, height: int) -> NDArray[np.uint8]:
-    """Undoes `encode_alpha`: uint8, shape (height, width). Never makes more than width x height bytes.
+    """Undoes `encode_alpha`: uint8, shape (height, width). Never allocates more than width x height bytes.
 
     Raises:
-        CorruptStreamError: if the packet is not that of a plane of this size.
+        CorruptStreamError: if the packet does not hold a plane of this size.
     """
     if not data or data[0] not in tuple(AlphaMethod):
         raise CorruptStreamError(f"the alpha packet is damaged: it starts with {data[:1].hex() or 'nothing'}")
     method, body = AlphaMethod(data[0]), data[1:]
     if method is AlphaMethod.CONSTANT:
         if len(body) != 1:
-            raise CorruptStreamError(f"the alpha packet is damaged: {len(body)} bytes for one value")
+            raise CorruptStreamError(f"the alpha packet is damaged: expected 1 byte, found {len(body)}")
         return np.full((height, width), body[0], np.uint8)
     row_bytes = -(-width // 8) if method is AlphaMethod.BINARY else width
     rows = np.frombuffer(inflate(body, height * row_bytes, "alpha"), np.uint8).reshape(height, row_bytes)

@@ -1,4 +1,4 @@
-"""What becomes of Pillow's modes and of colour profiles: pictures of the codec are RGB or grey, in sRGB."""
+"""Converts Pillow's modes and colour profiles: the codec's pictures are RGB or grey, in sRGB."""
 
 from __future__ import annotations
 
@@ -9,34 +9,38 @@ import numpy as np
 from PIL import Image
 
 from diffcodec.errors import ImageError
+from diffcodec.images.metadata import Metadata
 from diffcodec.images.picture import Picture
 from diffcodec.images.profiles import ColourProfile, ProfileError
-from diffcodec.metadata import Metadata
 
 Keep = Literal["nothing", "meaning", "metadata"]
-"""What is kept besides pixels. `nothing`: colours are converted to sRGB. `meaning`: pixels stay what they are, and a
-colour profile comes along if they mean something else without it. `metadata`: so do any profile, and the EXIF block."""
+"""Metadata to keep. `nothing`: convert colours to sRGB. `meaning`: leave pixels unchanged, and keep a colour profile
+unless it is sRGB. `metadata`: leave pixels unchanged, and keep any profile and the EXIF block."""
 
 _TAKEN = ("RGB", "L", "RGBA", "LA")
 
-# Pillow's modes that hold the same values in another form.
+# Modes of Pillow whose conversion is exact.
 _EXACT = {"1": "L", "RGBX": "RGB", "PA": "RGBA", **{mode: mode for mode in _TAKEN}}
 
-# Those whose conversion rounds, and what they are called.
+# Modes whose conversion rounds, and their names.
 _ROUNDED = {
-    "CMYK": "CMYK", "YCbCr": "YCbCr", "HSV": "HSV", "LAB": "Lab", "RGBa": "premultiplied alpha",
+    "CMYK": "CMYK",
+    "YCbCr": "YCbCr",
+    "HSV": "HSV",
+    "LAB": "Lab",
+    "RGBa": "premultiplied alpha",
     "La": "premultiplied alpha",
-}  # fmt: skip
+}
 
 
 @dataclass
 class _Conversion:
-    """An image on its way to the codec's colours.
+    """An image during conversion to the codec's colours.
 
     Args:
-        image: loaded; it is replaced, not changed.
-        profile: the colour profile that it comes with.
-        notes: what a person should know, grows.
+        image: loaded; replaced, never modified.
+        profile: its colour profile.
+        notes: on conversions, for people; appended to.
     """
 
     image: Image.Image
@@ -53,8 +57,8 @@ class _Conversion:
         elif image.mode in _ROUNDED:
             self._round(_ROUNDED[image.mode])
         else:
-            raise ImageError(f"the picture has mode {image.mode}: reduce it to RGB or L, of 8 bits per sample, first")
-        # A profile of colours does not go with grey samples.
+            raise ImageError(f"the picture has mode {image.mode}: convert it to RGB or L with 8 bits per sample first")
+        # A colour profile does not fit grey samples.
         if image.mode in ("P", "PA") and self.profile is None and _is_grey(self.image):
             self.image = self.image.convert("LA" if "A" in self.image.getbands() else "L")
 
@@ -74,7 +78,7 @@ class _Conversion:
         self.notes.append(f"converted from {name} to RGB")
 
     def _by_profile(self) -> Image.Image | None:
-        """The image in sRGB; None if there is no profile for it."""
+        """The image in sRGB; None if it has no usable profile."""
         if self.profile is None:
             return None
         try:
@@ -84,14 +88,14 @@ class _Conversion:
             return None
 
     def settle_profile(self, keep: Keep) -> None:
-        """Converts to sRGB, or keeps the profile, or drops one that is of no use."""
+        """Converts to sRGB, keeps the profile, or drops a useless one."""
         if self.profile is None:
             return
         mode = "RGB" if self.image.mode.startswith("RGB") else "L"
         try:
             profile = ColourProfile(self.profile)
             if profile.mode != mode:
-                # Grey that was made of colours often still has their profile.
+                # Grey pictures made from colour ones often still have the colour profile.
                 if not profile.is_srgb:
                     raise ProfileError(f"its colour profile '{profile.name}' is for {profile.mode}, not for {mode}")
                 self.profile = None
@@ -105,22 +109,22 @@ class _Conversion:
                 self.notes.append(f"colours converted from '{profile.name}' to sRGB")
         except ProfileError as error:
             self.profile = None
-            self.notes.append(f"{error}: ignored, the pixels are as they are")
+            self.notes.append(f"{error}: ignored, the pixels are unchanged")
 
 
 def picture_from_pil(image: Image.Image, *, keep: Keep = "meaning", exif: bytes | None = None) -> Picture:
-    """The picture of a Pillow image, its pixels as they lie.
+    """The picture of a Pillow image; it is not turned upright.
 
-    RGB, L, RGBA and LA are taken as they are. Palettes and single bits become the mode that holds the same colours;
-    CMYK, YCbCr, Lab, HSV and premultiplied alpha are converted, which the picture's notes say.
+    RGB, L, RGBA and LA are unchanged. Palettes and single bits become the mode that holds the same colours;
+    CMYK, YCbCr, Lab, HSV and premultiplied alpha are converted, which the picture's notes report.
 
     Args:
         image: of 8 bits per sample.
-        keep: what of the colour profile.
-        exif: EXIF block to go along.
+        keep: whether to keep the colour profile, see `Keep`.
+        exif: EXIF block of the picture.
 
     Raises:
-        ImageError: if it has no pixels, or is of a mode that cannot be converted without loss of depth.
+        ImageError: if it has no pixels, or a mode that cannot be converted without loss of depth.
     """
     conversion = _Conversion(image, image.info.get("icc_profile") or None)
     conversion.to_taken_mode()

@@ -1,4 +1,4 @@
-"""EXIF blocks: what a camera notes of a picture, and what of it is kept."""
+"""EXIF blocks: a camera's metadata, and the parts of it to keep."""
 
 from __future__ import annotations
 
@@ -14,23 +14,30 @@ MARKER = b"Exif\0\0"
 _HEAD_BYTES = 8
 _ENTRY_BYTES = 12
 _SHORT, _LONG = 3, 4
-"""Types of integers, as entries number them."""
+"""Numbers of the integer types in entries."""
 
 _DESCRIPTIONS = (
-    ExifTags.Base.ImageDescription, ExifTags.Base.Make, ExifTags.Base.Model, ExifTags.Base.Software,
-    ExifTags.Base.DateTime, ExifTags.Base.Artist, ExifTags.Base.Copyright, ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo,
-)  # fmt: skip
+    ExifTags.Base.ImageDescription,
+    ExifTags.Base.Make,
+    ExifTags.Base.Model,
+    ExifTags.Base.Software,
+    ExifTags.Base.DateTime,
+    ExifTags.Base.Artist,
+    ExifTags.Base.Copyright,
+    ExifTags.IFD.Exif,
+    ExifTags.IFD.GPSInfo,
+)
 
-# Where a thumbnail is and how long, compressed or not.
+# Tags of a thumbnail's position and length, compressed or not.
 _THUMBNAIL_PLACES = (ExifTags.Base.JpegIFOffset, ExifTags.Base.StripOffsets)
 _THUMBNAIL_LENGTHS = (ExifTags.Base.JpegIFByteCount, ExifTags.Base.StripByteCounts)
 
 
 def exif_of(image: Image.Image) -> bytes | None:
-    """The EXIF block of an image of any format, with the marker that it begins with; None if there is none.
+    """The EXIF block of an image of any format, with its marker; None if there is none.
 
     Raises:
-        Exception: whatever Pillow raises on a damaged one.
+        Exception: whatever Pillow raises on a damaged block.
     """
     block = image.info.get("exif")
     if isinstance(block, bytes) and block:
@@ -42,8 +49,8 @@ def exif_of(image: Image.Image) -> bytes | None:
 
 
 def without_layout(exif: Image.Exif) -> Image.Exif:
-    """What a block says of the picture, without what it says of the layout of a file: in a TIFF file that is the same
-    directory, and some cameras note width and height."""
+    """The entries that describe the picture, without those that describe a file's layout. TIFF files have both in one
+    directory, and some cameras add width and height."""
     described = Image.Exif()
     for tag in _DESCRIPTIONS:
         is_directory = tag in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)
@@ -55,16 +62,16 @@ def without_layout(exif: Image.Exif) -> Image.Exif:
 def of_upright_picture(exif: bytes) -> bytes:
     """The block for a picture that has been turned upright: its orientation is 1, and it has no thumbnail.
 
-    All else stays byte for byte where it is, because makers' notes may hold places in the block. The thumbnail, which
-    would cost more than many a picture, is overwritten with zeros.
+    Everything else stays in place, byte for byte, because makers' notes may contain offsets into the block. The
+    thumbnail, which would take more bytes than many pictures, is overwritten with zeros.
 
     Raises:
-        ValueError: if it is no EXIF block.
+        ValueError: if it is not an EXIF block.
     """
     block = bytearray(exif.removeprefix(MARKER))
     order = {b"II": "<", b"MM": ">"}.get(bytes(block[:2]))
     if order is None:
-        raise ValueError("an EXIF block states its byte order first")
+        raise ValueError("the EXIF block does not start with its byte order")
     try:
         (first,) = struct.unpack_from(order + "I", block, 4)
         for entry in _entries(block, order, first):
@@ -74,7 +81,7 @@ def of_upright_picture(exif: bytes) -> bytes:
         second = struct.unpack_from(order + "I", block, link)[0] if link + 4 <= len(block) else 0
         if second:
             struct.pack_into(order + "I", block, link, 0)
-            with suppress(struct.error):  # nothing leads to the directory any more
+            with suppress(struct.error):  # the directory is unlinked already
                 _erase_thumbnail(block, order, second)
     except struct.error as error:
         raise ValueError(f"the EXIF block is cut: {error}") from error
@@ -85,9 +92,9 @@ class _Entry(NamedTuple):
     """An entry of a directory.
 
     Args:
-        place: in the block.
-        tag: what it tells.
-        number: its value, if that is a single integer.
+        place: offset in the block.
+        tag: number of the field.
+        number: its value, if it is a single integer.
     """
 
     place: int
@@ -106,7 +113,7 @@ def _entries(block: bytearray, order: str, directory: int) -> Iterator[_Entry]:
 
 
 def _erase_thumbnail(block: bytearray, order: str, directory: int) -> None:
-    """A thumbnail in several pieces stays: nothing but what certainly belongs to one is overwritten."""
+    """Overwrite a thumbnail with zeros. A thumbnail in several pieces stays, as its extent is uncertain."""
     numbers = {entry.tag: entry.number for entry in _entries(block, order, directory)}
     for place_tag, length_tag in zip(_THUMBNAIL_PLACES, _THUMBNAIL_LENGTHS, strict=True):
         place, length = numbers.get(place_tag), numbers.get(length_tag)

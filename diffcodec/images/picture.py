@@ -1,4 +1,4 @@
-"""A picture of the codec, as a Pillow image, and in the unit range of the networks."""
+"""Pictures of the codec, and their conversion to Pillow images and to the networks' unit range."""
 
 from dataclasses import dataclass, field
 
@@ -6,8 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from diffcodec.config import GREY_LEVELS_PER_UNIT
 from diffcodec.errors import ImageError
-from diffcodec.metadata import Metadata
+from diffcodec.images.metadata import Metadata
 
 
 @dataclass(frozen=True, eq=False)
@@ -16,12 +17,12 @@ class Picture:
 
     Args:
         pixels: uint8, shape (H, W, 3) for colour or (H, W) for grey.
-        alpha: uint8, shape (H, W); None if opaque throughout.
-        metadata: what was read along with the pixels and is to be kept; empty if nothing.
-        notes: what a person should know of how the pixels came about, a phrase each; empty if they are a file's own.
+        alpha: uint8, shape (H, W); None if the picture is opaque everywhere.
+        metadata: to keep with the pixels; empty if there is none.
+        notes: on conversions of the pixels, a phrase each, for people; empty if they are a file's own.
 
     Raises:
-        ImageError: if shapes or types are others, or there are no pixels.
+        ImageError: if a shape or type is wrong, or there are no pixels.
     """
 
     pixels: NDArray[np.uint8]
@@ -40,12 +41,12 @@ class Picture:
 
     @property
     def width(self) -> int:
-        """In pixels."""
+        """Width in pixels."""
         return int(self.pixels.shape[1])
 
     @property
     def height(self) -> int:
-        """In pixels."""
+        """Height in pixels."""
         return int(self.pixels.shape[0])
 
     @property
@@ -66,7 +67,7 @@ def to_unit(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Maps 0..255 to [-1, 1] by v / 127.5 - 1: shape (H, W, 3) or (H, W) to (C, H, W)."""
     planes = pixels[None] if pixels.ndim == 2 else np.moveaxis(pixels, 2, 0)
     unit = np.array(planes, np.float32, order="C")
-    unit /= 127.5
+    unit /= GREY_LEVELS_PER_UNIT
     unit -= 1
     return unit
 
@@ -75,14 +76,14 @@ def from_unit(x: NDArray[np.float32]) -> NDArray[np.uint8]:
     """Undoes `to_unit`, rounding to the nearest level and clipping: (C, H, W) to (H, W, 3) or (H, W).
 
     Raises:
-        ValueError: if there are neither one nor three planes, or a value is not a number.
+        ValueError: if there are neither one nor three channels, or a value is NaN.
     """
     if x.ndim != 3 or x.shape[0] not in (1, 3):
         raise ValueError(f"x must have shape (1, H, W) or (3, H, W), not {x.shape}")
     if np.isnan(x).any():
-        raise ValueError("x holds values that are not numbers")
-    # In place: large pictures need not be there more often than this.
+        raise ValueError("x holds NaN")
+    # In place, to save memory with large pictures.
     values = x + 1
-    values *= 127.5
+    values *= GREY_LEVELS_PER_UNIT
     levels = np.rint(values.clip(0, 255, out=values), out=values).astype(np.uint8)
     return np.ascontiguousarray(levels[0] if levels.shape[0] == 1 else np.moveaxis(levels, 0, 2))

@@ -1,4 +1,4 @@
-"""What Pillow raises, as errors of our own."""
+"""Turns Pillow's exceptions into ImageError."""
 
 import warnings
 from collections.abc import Iterator
@@ -11,9 +11,9 @@ from diffcodec.errors import ImageError
 
 @contextmanager
 def translated(name: str, problem: str = "cannot be read as a picture") -> Iterator[None]:
-    """Turns whatever Pillow raises into ImageError, and keeps its warnings in.
+    """Turns any exception of Pillow into ImageError, and suppresses its warnings.
 
-    Its plugins raise almost anything on damaged files (SyntaxError, struct.error, ...), so all is caught.
+    Its plugins raise almost anything on damaged files (SyntaxError, struct.error, ...), so everything is caught.
     """
     try:
         with warnings.catch_warnings():

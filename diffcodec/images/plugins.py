@@ -1,4 +1,4 @@
-"""Formats that Pillow reads with the help of another package, if that is installed."""
+"""Formats that Pillow reads only with another package."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b
 
 @dataclass(frozen=True)
 class _Plugin:
-    """A package that teaches Pillow a format.
+    """A package that adds a format to Pillow.
 
     Args:
-        format: Pillow's name of it.
-        label: what people call it.
+        format: Pillow's name of the format.
+        label: common name of the format.
         module: to import.
-        register: function of the module to call then; None: importing is enough.
+        register: function of the module to call after the import; None: importing is enough.
         package: to install.
     """
 
@@ -38,7 +38,7 @@ _AVIF = _Plugin("AVIF", "AVIF", "pillow_avif", None, "'pillow>=11.3'")
 
 
 def prepare(head: bytes, name: str) -> None:
-    """Makes Pillow ready for a file.
+    """Loads the package that Pillow needs for a file.
 
     Args:
         head: the first bytes of the file.
@@ -54,7 +54,7 @@ def prepare(head: bytes, name: str) -> None:
         module = import_module(plugin.module)
     except ImportError as error:
         raise ImageError(
-            f"{name} is a {plugin.label} picture, which takes another package: pip install {plugin.package}"
+            f"{name} is a {plugin.label} picture, which needs another package: pip install {plugin.package}"
         ) from error
     if plugin.register:
         getattr(module, plugin.register)()
@@ -65,7 +65,7 @@ def _needed(head: bytes) -> _Plugin | None:
         return _JXL
     if head[4:8] != b"ftyp":
         return None
-    # The box names the brands that a reader may take the file for; the first is the one that it is.
+    # The box lists the file's compatible brands; the first is its major brand.
     brands = [head[place : place + 4] for place in range(8, min(int.from_bytes(head[:4], "big"), len(head)), 4)]
     if b"avif" in brands or b"avis" in brands:
         return _AVIF

@@ -1,4 +1,4 @@
-"""Colour profiles (ICC): whether one says sRGB, and the conversion to sRGB."""
+"""Colour profiles (ICC): detection of sRGB, and conversion to sRGB."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ from PIL import Image, ImageCms
 SPACES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK", "Lab": "LAB"}
 """Pillow's modes for the colour spaces of profiles."""
 
-# What browsers do. Profiles of screens are a curve and a matrix, for which all intents are the same.
+# As in browsers. Screen profiles are a curve and a matrix, for which all intents are equivalent.
 _INTENT = ImageCms.Intent.RELATIVE_COLORIMETRIC
 _FLAGS = ImageCms.Flags.BLACKPOINTCOMPENSATION
 
 _SAME_LEVELS = 1
-"""What profiles that all say sRGB differ by, because their curves are rounded."""
+"""Largest difference, in grey levels, between sRGB profiles, whose curves are rounded differently."""
 
 
 class ProfileError(Exception):
-    """A colour profile is damaged, or of a kind that is not understood."""
+    """A colour profile is damaged or unsupported."""
 
 
 class ColourProfile:
     """A colour profile.
 
     Args:
-        data: an ICC profile; None is that of Lab colours.
+        data: an ICC profile; None: the profile of Lab colours.
 
     Attributes:
-        mode: Pillow's mode of the pictures that it is for: RGB, L, CMYK or LAB.
-        name: what it calls itself, for messages.
+        mode: Pillow's mode of its pictures: RGB, L, CMYK or LAB.
+        name: the profile's own description, for messages.
 
     Raises:
-        ProfileError: if it is not understood.
+        ProfileError: if it is damaged or unsupported.
     """
 
     def __init__(self, data: bytes | None) -> None:
@@ -47,12 +47,12 @@ class ColourProfile:
         if space not in SPACES:
             raise ProfileError(f"its colour profile is for {space}")
         self.mode = SPACES[space]
-        # It is from a file, and may be printed on a terminal.
+        # It comes from a file and may be printed on a terminal, so keep only printable characters.
         self.name = "".join(character for character in name if character.isprintable())[:60].strip()
 
     @property
     def is_srgb(self) -> bool:
-        """Whether it means what a picture without a profile means: no level of a sample of colours changes.
+        """Whether it is equivalent to no profile: conversion to sRGB changes no level of sampled colours.
 
         Raises:
             ProfileError: if it cannot be used.

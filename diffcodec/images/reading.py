@@ -12,6 +12,7 @@ from typing import BinaryIO
 
 from PIL import Image, ImageOps
 
+from diffcodec.config import DEFAULT_MAX_PIXELS
 from diffcodec.errors import ImageError
 from diffcodec.images import plugins
 from diffcodec.images.colours import Keep, picture_from_pil
@@ -20,23 +21,37 @@ from diffcodec.images.exif import exif_of, of_upright_picture
 from diffcodec.images.picture import Picture
 from diffcodec.images.pillow_errors import translated
 
-DEFAULT_MAX_PIXELS = 89_478_485
-"""Most pixels that are read unless the caller asks for more: the number above which Pillow warns."""
-
-# Still pictures in pixels. Not EPS and the like, for which Pillow would start another program.
+# Raster formats. Not EPS and the like, for which Pillow would start another program.
 _READABLE = (
-    "PNG", "JPEG", "MPO", "WEBP", "BMP", "TIFF", "PPM", "AVIF", "JPEG2000", "JXL", "HEIF", "GIF", "ICO", "ICNS", "TGA",
-    "QOI", "DIB", "PCX", "SGI",
-)  # fmt: skip
+    "PNG",
+    "JPEG",
+    "MPO",
+    "WEBP",
+    "BMP",
+    "TIFF",
+    "PPM",
+    "AVIF",
+    "JPEG2000",
+    "JXL",
+    "HEIF",
+    "GIF",
+    "ICO",
+    "ICNS",
+    "TGA",
+    "QOI",
+    "DIB",
+    "PCX",
+    "SGI",
+)
 
-# Their further frames are other views of the picture that Pillow shows first.
+# Formats whose further frames are other views of the first one.
 _WITH_VIEWS = ("MPO", "HEIF")
 
 _IPTC = 0x0404
-"""Number of the block that holds it, among those of Photoshop."""
+"""Number of the Photoshop block that holds IPTC data."""
 
 _HEAD_BYTES = 1 << 16
-"""As far as a file is searched for what Pillow does not tell."""
+"""Bytes of a file that are searched for properties that Pillow does not report."""
 
 
 def read_picture(
@@ -46,18 +61,18 @@ def read_picture(
     first_frame: bool = False,
     keep: Keep = "nothing",
 ) -> Picture:
-    """Reads a still picture of 8 bits per sample, turned upright as its EXIF orientation says.
+    """Reads a still picture of 8 bits per sample, turned upright according to its EXIF orientation.
 
-    RGB, L, RGBA and LA are taken as they are, palettes and single bits as the same colours in one of these modes, and a
-    transparent colour becomes an alpha plane. Other modes are converted, and so are the colours of a profile other than
-    sRGB: the picture's `notes` say so. Of an MPO or HEIC file (a camera's) the main picture is taken.
+    RGB, L, RGBA and LA are unchanged, palettes and single bits become the same colours in one of these modes, and a
+    transparent colour becomes an alpha plane. Other modes, and colours with a profile other than sRGB, are converted;
+    the picture's `notes` report this. From a camera's MPO or HEIC file the main picture is read.
 
     Args:
         source: a file's path, an open binary file, or a Pillow image, which stays open.
         max_pixels: refuse larger pictures before decoding them. Pillow's own limit is twice the default.
-        first_frame: take the first frame of an animation, or page of a document, instead of refusing it; of a Pillow
-            image the one that it is at.
-        keep: what is kept besides pixels, see `Keep`.
+        first_frame: read the first frame of an animation, or page of a document, instead of refusing it; of a Pillow
+            image the current one.
+        keep: metadata to keep, see `Keep`.
 
     Raises:
         ImageError: for everything else: more than 8 bits per sample, several frames, damaged or missing files, too many
@@ -82,7 +97,7 @@ def read_picture(
 
 @contextmanager
 def _opened(source: str | Path | BinaryIO, name: str) -> Iterator[BinaryIO]:
-    """The file at its beginning. Pipes are read to their end, unless they are opened by name: that might wait forever.
+    """The file at its beginning. Open pipes are read to their end; named pipes are refused, as reading might block.
 
     Raises:
         ImageError: if it cannot be opened.
@@ -101,24 +116,24 @@ def _opened(source: str | Path | BinaryIO, name: str) -> Iterator[BinaryIO]:
     if not stat.S_ISREG(kind):
         raise ImageError(f"{name} is a pipe or a device, not a file: write the picture to a file first")
     with translated(name):
-        file = open(source, "rb")  # noqa: SIM115 - what follows has errors of its own
+        file = open(source, "rb")  # noqa: SIM115 - `translated` covers only the opening
     with file:
         yield file
 
 
-def _to_picture(
-    image: Image.Image, head: bytes, name: str, max_pixels: int, first_frame: bool, keep: Keep
-) -> Picture:  # fmt: skip
+def _to_picture(image: Image.Image, head: bytes, name: str, max_pixels: int, first_frame: bool, keep: Keep) -> Picture:
     width, height = image.size
     if width * height > max_pixels:
         raise ImageError(f"{name} has {width} x {height} pixels, more than the limit of {max_pixels}")
     with translated(name):
         frames = 1 if image.format in _WITH_VIEWS else getattr(image, "n_frames", 1)
     if frames != 1 and not first_frame:
-        raise ImageError(f"{name} has {frames} frames, and only stills are taken: pass --first-frame to take the first")
+        raise ImageError(
+            f"{name}: expected a still picture, found {frames} frames: use only the first", parameters=["first_frame"]
+        )
     if (bits := bits_per_sample(image, head)) > 8:
         raise ImageError(
-            f"{name} has {bits} bits per sample, and at most 8 are taken: reduce it first, for example with "
+            f"{name}: expected at most 8 bits per sample, found {bits}: reduce it first, for example with "
             "`magick IN -depth 8 OUT.png`"
         )
     with translated(name):
@@ -134,24 +149,24 @@ def _to_picture(
 
 
 def _kept_exif(image: Image.Image, notes: list[str]) -> bytes | None:
-    """The EXIF block as it is kept; a damaged one is left out."""
+    """The EXIF block to keep; None if it is damaged."""
     try:
         with translated("the EXIF block"):
             exif = exif_of(image)
             return of_upright_picture(exif) if exif else None
     except ImageError:
-        notes.append("its EXIF block is damaged, and is not kept")
+        notes.append("its EXIF block is damaged and not kept")
         return None
 
 
 def _others_than_exif(image: Image.Image) -> list[str]:
-    """What people may count on of an image's metadata, and of which nothing is made."""
+    """Names of the image's metadata that are not kept."""
     found = {"XMP": image.info.get("xmp"), "IPTC": _IPTC in (image.info.get("photoshop") or ())}
     return [name for name, there in found.items() if there]
 
 
 def _upright(image: Image.Image, notes: list[str]) -> Image.Image:
-    """The image as its orientation says; a damaged one does not make the picture unreadable."""
+    """The image turned according to its orientation; unchanged if the EXIF block is damaged."""
     try:
         with translated("the orientation"):
             return ImageOps.exif_transpose(image)

@@ -8,24 +8,25 @@ from typing import BinaryIO
 
 from PIL import Image
 
-from diffcodec.errors import ImageError
+from diffcodec.errors import ConfigError, ImageError
+from diffcodec.files import atomic_write
 from diffcodec.images.exif import without_layout
+from diffcodec.images.metadata import Metadata
 from diffcodec.images.picture import Picture, picture_to_pil
 from diffcodec.images.pillow_errors import translated
-from diffcodec.metadata import Metadata
 
 _MAX_JPEG_EXIF_BYTES = 65533
-"""What a JPEG file's segment holds."""
+"""Capacity of a segment of a JPEG file."""
 
 
 @dataclass(frozen=True)
 class _Format:
-    """What a format takes without changing a pixel (JPEG and AVIF excepted).
+    """A format's capabilities; all but JPEG and AVIF are written losslessly.
 
     Args:
-        modes: of pictures.
+        modes: of pictures that it can hold.
         options: for Pillow.
-        holds_metadata: whether it holds colour profiles and EXIF.
+        holds_metadata: whether it can hold colour profiles and EXIF.
     """
 
     modes: tuple[str, ...]
@@ -58,14 +59,14 @@ _EXTENSIONS = {
 
 
 def picture_format(path: str | Path) -> str:
-    """The name of the format that a path's extension stands for.
+    """The name of the format of a path's suffix.
 
     Raises:
-        ImageError: if it stands for none that pictures are written in.
+        ImageError: if pictures cannot be written in it.
     """
     extension = Path(path).suffix.lower()
     if extension not in _EXTENSIONS:
-        found = f"pictures are not written as '{extension}'" if extension else "its name has no suffix"
+        found = f"pictures cannot be written as '{extension}'" if extension else "its name has no suffix"
         raise ImageError(f"{path}: {found}; use one of {', '.join(sorted(_EXTENSIONS))}")
     return _EXTENSIONS[extension]
 
@@ -82,16 +83,16 @@ def check_mode(mode: str, format: str, name: str = "the picture") -> None:
         ImageError: if it cannot, or there is no such format.
     """
     if format not in _FORMATS:
-        raise ImageError(f"{name}: pictures are not written as {format}; use one of {', '.join(_FORMATS)}")
+        raise ImageError(f"{name}: pictures cannot be written as {format}; use one of {', '.join(_FORMATS)}")
     if mode not in _FORMATS[format].modes:
         raise ImageError(f"{name}: {format} cannot hold {mode} pictures; write PNG instead")
     Image.init()
     if format not in Image.SAVE:
-        raise ImageError(f"{name}: the Pillow that is installed does not write {format}: update it, or write PNG")
+        raise ImageError(f"{name}: the installed Pillow cannot write {format}: update it, or write PNG")
 
 
 def metadata_left_out(metadata: Metadata, format: str) -> str:
-    """What of the metadata `write_picture` leaves out, as a phrase for a person; empty if nothing.
+    """Metadata that `write_picture` leaves out, as a phrase for people; empty if none.
 
     Args:
         metadata: of a picture.
@@ -112,14 +113,14 @@ def _holds_exif(exif: bytes, format: str) -> bool:
 def write_picture(
     picture: Picture, target: str | Path | BinaryIO, format: str | None = None, *, name: str | None = None
 ) -> None:
-    """Writes a picture: exactly in all formats but JPEG and AVIF. A path's file is replaced.
+    """Writes a picture, losslessly in all formats but JPEG and AVIF. An existing file is replaced, as a whole.
 
-    Its colour profile and EXIF block go along where the format holds them, see `metadata_left_out`.
+    Includes its colour profile and EXIF block if the format can hold them, see `metadata_left_out`.
 
     Args:
-        picture: what to write.
+        picture: to write.
         target: a path or an open binary file.
-        format: PNG, TIFF, WEBP, BMP, PPM, JPEG or AVIF; by default what the path's extension says, for a file PNG.
+        format: PNG, TIFF, WEBP, BMP, PPM, JPEG or AVIF; by default that of the path's suffix, or PNG for a file.
         name: of the file, for messages; by default the path.
 
     Raises:
@@ -135,15 +136,18 @@ def write_picture(
         picture_to_pil(picture).save(buffer, format, **_options(picture.metadata, format))
     try:
         if isinstance(target, str | Path):
-            Path(target).write_bytes(buffer.getvalue())
+            with atomic_write(target, overwrite=True) as file:
+                file.write(buffer.getvalue())
         else:
             target.write(buffer.getvalue())
+    except ConfigError as error:  # what `atomic_write` says names the file
+        raise ImageError(str(error)) from error
     except OSError as error:
         raise ImageError(f"{name} cannot be written: {error.strerror or error}") from error
 
 
 def _options(metadata: Metadata, format: str) -> dict[str, object]:
-    """Pillow's options for a format, and for the metadata that it holds."""
+    """Pillow's options for a format, and for the metadata that it can hold."""
     options = dict(_FORMATS[format].options)
     if metadata.icc_profile is not None and _FORMATS[format].holds_metadata:
         options["icc_profile"] = metadata.icc_profile

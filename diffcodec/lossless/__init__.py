@@ -1,1 +1,1 @@
-"""The last step, t = 0: pixels coded exactly, given the network's estimate of them. Integers only, no networks."""
+"""The last step, to t = 0: codes exact pixels, given the network's estimate. Integers only, no networks."""

@@ -1,8 +1,8 @@
-"""What is known of a pixel before it is coded: the order of the passes, neighbours, gradients.
+"""The context of a pixel: the order of the passes, neighbours, gradients.
 
 Pixels are coded in passes, channel by channel (green, red, blue) and within a channel on four interleaved
-lattices, so that a pass is one operation on arrays. The network's estimate is known everywhere from the start; what it
-got wrong (the residual) is known where pixels have been coded, and neighbouring residuals are alike.
+lattices, so that a pass is one operation on arrays. The network's estimate is available everywhere from the start; its
+error (the residual) is available where pixels have been coded, and neighbouring residuals are similar.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from diffcodec.lossless.rounding import UNIT
 
 LATTICES = ((0, 0), (1, 1), (0, 1), (1, 0))
-"""First row and column of each lattice; rows and columns go on in steps of 2."""
+"""First row and column of each lattice; rows and columns have stride 2."""
 
 _ORDER = {1: (0,), 3: (1, 0, 2)}
 _OWN = [(y, x) for y in range(-2, 3) for x in range(-2, 3) if 0 < y * y + x * x <= 5]
@@ -30,9 +30,9 @@ class Pass:
     """One pass.
 
     Args:
-        channel: which is coded.
+        channel: that it codes.
         lattice: index into LATTICES.
-        neighbours: (channel, rows down, columns right) of the residuals known before.
+        neighbours: (channel, rows down, columns right) of the residuals that are already available.
     """
 
     channel: int
@@ -72,7 +72,7 @@ class Contexts:
 
     def __init__(self, means: NDArray[np.int64]) -> None:
         self.means = means
-        # 32 bits hold them; a large picture has many.
+        # 32 bits are enough, and save memory with large pictures.
         self._residuals = np.pad(np.zeros(means.shape, np.int32), ((0, 0), (_PAD, _PAD), (_PAD, _PAD)))
         self._edges = np.pad(means.astype(np.int32), ((0, 0), (1, 1), (1, 1)), mode="edge")
 
@@ -81,7 +81,7 @@ class Contexts:
 
         Args:
             step: the pass.
-            rows: which rows of its lattice; all by default.
+            rows: of its lattice; all by default.
         """
         centres: NDArray[np.int64] = self.means[step.channel][step.grid][rows].reshape(-1)
         return centres
@@ -97,7 +97,7 @@ class Contexts:
         return np.stack(known, axis=1).astype(np.int64)
 
     def spread_features(self, step: Pass, residuals: NDArray[np.int64], rows: slice = ALL_ROWS) -> NDArray[np.int64]:
-        """What the size of a pass's residuals may depend on, (n, spread_features).
+        """Features that predict the size of a pass's residuals, (n, spread_features).
 
         A constant of one grey level, the absolute residuals of the neighbours, and the four gradients of the
         estimate: its own channel's, then the sum of the others'.
@@ -115,13 +115,13 @@ class Contexts:
         return features
 
     def learn(self, step: Pass, pixels: NDArray[np.int64]) -> None:
-        """Take in the coded pixels of a pass, shape (n,)."""
+        """Store the residuals of a pass's coded pixels, shape (n,)."""
         own = self._residuals[step.channel, _PAD:-_PAD, _PAD:-_PAD]
         estimate = self.means[step.channel][step.grid]
         own[step.grid] = pixels.reshape(estimate.shape) * UNIT - estimate
 
 
 def _shifted(padded: NDArray[np.int32], pad: int, y: int, x: int) -> NDArray[np.int32]:
-    """A padded array, moved so that each place holds its neighbour y rows down and x columns right."""
+    """A padded array, shifted so that each element is its neighbour y rows down and x columns right."""
     height, width = padded.shape
     return padded[pad + y : height - pad + y, pad + x : width - pad + x]

@@ -1,4 +1,4 @@
-"""The payload of a file for t = 0: how the picture is coded, then its checksum and the coder's bytes."""
+"""The payload of a file for t = 0: number of steps or kind of storage, checksum, and coded bytes."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _MAX_NUMBER_BYTES = 3
 
 @dataclass(frozen=True)
 class LosslessPayload:
-    """A payload taken apart.
+    """A parsed payload.
 
     Args:
-        steps: levels that are visited before the pixels are coded; 0 for a stored picture.
-        stored: how the picture is stored; None if it is coded with the model.
+        steps: number of levels visited before the pixels are coded; 0 for a stored picture.
+        stored: format of a stored picture; None if it is coded with the model.
         checksum: CRC-32 of the pixels; 0 for a stored picture.
         body: the coder's bytes, or the stored picture.
     """
@@ -42,11 +42,11 @@ class LosslessPayload:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> LosslessPayload:
-        """Take apart what `to_bytes` returned, or the beginning of it.
+        """Parse what `to_bytes` returned, or the beginning of it.
 
         Raises:
             TruncatedStreamError: if it ends before the body.
-            CorruptStreamError: if no encoder writes it like that.
+            CorruptStreamError: if it violates the format.
         """
         number = 0
         for place in range(_MAX_NUMBER_BYTES):

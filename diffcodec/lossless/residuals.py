@@ -1,8 +1,8 @@
-"""Pixels coded exactly, given an estimate of them that encoder and decoder know alike.
+"""Codes exact pixels, given an estimate that encoder and decoder share.
 
-For every pixel: a correction of the estimate by what it got wrong nearby, a class of how wrong it may be, and with
-both a distribution over the 256 values, as DDPM's discretised decoder has (Ho et al. 2020, eq. 13), but with a shape
-and scales that were measured. All of it is integer arithmetic on tables.
+For every pixel: a correction of the estimate by its errors nearby, a class of its expected error, and from both a
+distribution over the 256 values, as in DDPM's discretised decoder (Ho et al. 2020, eq. 13), but with measured shape
+and scales. All of it is integer arithmetic on tables.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from diffcodec.bitstream.entropy import SymbolReader, SymbolWriter
 from diffcodec.errors import CheckpointError
 from diffcodec.lossless.context import ALL_ROWS, Contexts, Pass, passes_for
 from diffcodec.lossless.rounding import UNIT
-from diffcodec.tables import COEFFICIENT_SCALE, PassFit, ResidualFit
+from diffcodec.lossless.tables import COEFFICIENT_SCALE, PassFit, ResidualFit
 
 SHAPE_STEPS = 16
-"""Steps of a shape table for one standard deviation."""
+"""Steps of a shape table per standard deviation."""
 
 _FINE = 256
 _CHUNK = 4096
@@ -32,7 +32,7 @@ class ResidualModel:
 
     Args:
         shape: cumulative distribution, see `tables.LosslessTables`.
-        fit: for the noise level at hand.
+        fit: for the current noise level.
     """
 
     shape: tuple[int, ...]
@@ -69,14 +69,16 @@ class ResidualModel:
     def _passes(self, channels: int) -> Iterator[tuple[Pass, PassFit]]:
         passes = passes_for(channels)
         if len(passes) != len(self.fit.passes):
-            raise CheckpointError(f"the model's lossless tables have {len(self.fit.passes)} passes for {len(passes)}")
+            raise CheckpointError(f"lossless tables: expected {len(passes)} passes, found {len(self.fit.passes)}")
         for step, pass_fit in zip(passes, self.fit.passes, strict=True):
             if (len(pass_fit.prediction), len(pass_fit.spread)) != (len(step.neighbours), step.spread_features):
-                raise CheckpointError("the model's lossless tables have coefficients for other neighbours")
+                raise CheckpointError(
+                    "lossless tables: the numbers of coefficients do not match those of neighbours and features"
+                )
             yield step, pass_fit
 
     def _shares(self, contexts: Contexts, step: Pass, pass_fit: PassFit) -> Iterator[tuple[slice, NDArray[np.int64]]]:
-        """Code points of every value of every pixel of a pass, in bounded pieces: (which pixels, (n, 256))."""
+        """Code points of every value of every pixel of a pass, in bounded chunks: (slice of pixels, (n, 256))."""
         shape, scales = np.array(self.shape, np.int64), np.array(self.fit.inverse_scales, np.int64)
         height, width = contexts.means[0][step.grid].shape
         band = max(1, _CHUNK // max(1, width))
@@ -103,7 +105,7 @@ def corrected_means(
 def spreads(
     contexts: Contexts, step: Pass, pass_fit: PassFit, residuals: NDArray[np.int64], rows: slice = ALL_ROWS
 ) -> NDArray[np.int64]:
-    """How far pixels may lie from their means, as a linear combination of what is known nearby, (n,)."""
+    """Expected size of the residuals, a linear combination of the spread features, (n,)."""
     features = contexts.spread_features(step, residuals, rows)
     result: NDArray[np.int64] = features @ np.array(pass_fit.spread, np.int64) // COEFFICIENT_SCALE
     return result
@@ -114,18 +116,18 @@ def shares_of_values(
 ) -> NDArray[np.int64]:
     """Code points for each of the 256 values of each pixel: differences of the shape at the edges between values.
 
-    What lies below 0 and above 255 falls to the outermost values.
+    The outermost values also get the mass below 0 and above 255.
 
     Args:
         shape: cumulative distribution around its middle entry.
         centres: in 1 / UNIT grey level, (n,).
-        inverse_scales: steps of the shape for one grey level, in 1 / COEFFICIENT_SCALE, (n,).
+        inverse_scales: steps of the shape per grey level, in 1 / COEFFICIENT_SCALE, (n,).
 
     Returns:
-        (n, 256), not negative, with sums of the shape's last entry.
+        (n, 256), not negative; every row sums to the shape's last entry.
     """
     edges = np.arange(1, 256) * UNIT - UNIT // 2
-    # Places in the shape in units of 1 / _FINE step.
+    # Positions in the shape in units of 1 / _FINE step.
     places = (edges - centres[:, None]) * inverse_scales[:, None] // (UNIT * COEFFICIENT_SCALE // _FINE)
     places = np.clip(places + (len(shape) // 2) * _FINE, 0, (len(shape) - 1) * _FINE - 1)
     index, fraction = places // _FINE, places % _FINE

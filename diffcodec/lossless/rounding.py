@@ -1,10 +1,10 @@
-"""Real numbers that two machines know almost alike, made integers that they know exactly alike.
+"""Rounds real numbers that two machines know approximately to integers that they know exactly.
 
 Encoder and decoder both hold the network's estimate, but its last digits differ between machines. Rounding alone
-does not help: a value next to a boundary is rounded up here and down there. So the encoder moves the boundaries:
-for every block of values it takes the first of a shared list of patterns of boundaries that stay clear of
-all values by more than the guard, and sends its number. Whatever differs by less than the guard is then rounded
-alike, and nothing that is parsed depends on a float.
+does not help: a value next to a boundary is rounded up on one machine and down on the other. So the encoder moves the
+boundaries: for every block of values it takes the first pattern of a shared list whose boundaries are farther from all
+values than the guard, and sends its number. Values that differ by less than the guard are then rounded alike, and
+parsing does not depend on any float.
 """
 
 from __future__ import annotations
@@ -24,29 +24,29 @@ GUARD = 1
 """Boundaries keep at least this distance from every value, in units."""
 
 BLOCK = 128
-"""Values that share a pattern."""
+"""Number of values that share a pattern."""
 
 PATTERNS = 1024
 """Length of the list of patterns."""
 
 MAX_SPACING = 256 * UNIT
-"""Above this there is nothing left to round."""
+"""Largest useful spacing: the whole range of grey levels."""
 
 _STEP = 2 * GUARD
 _WEIGHT_BITS = 23
 
 
 def round_values(values: NDArray[np.float64], spacing: int, out: SymbolWriter) -> NDArray[np.int64]:
-    """Round values to integers and write what a receiver needs in order to do the same.
+    """Round values to integers, and write the pattern numbers with which a receiver does the same.
 
     Args:
         values: in units, finite, shape (n,).
-        spacing: distance of the boundaries, in units: a power of two, at least 4. Where no pattern is clear of a
-            block it is doubled.
+        spacing: distance of the boundaries, in units: a power of two, at least 4. It is doubled for a block with no
+            clear pattern.
         out: takes the numbers of the patterns.
 
     Returns:
-        Shape (n,); each the middle of the interval between boundaries in which the value lies.
+        Shape (n,); each the middle of the interval between boundaries that contains the value.
     """
     rounded = np.empty(len(values), np.int64)
     for start in range(0, len(values), BLOCK):
@@ -60,15 +60,15 @@ def round_values(values: NDArray[np.float64], spacing: int, out: SymbolWriter) -
 
 
 def round_alike(values: NDArray[np.float64], spacing: int, source: SymbolReader) -> NDArray[np.int64]:
-    """Round values as the encoder rounded its own, from which they differ by less than the guard.
+    """Round values as the encoder rounded its values, which must differ by less than the guard.
 
     Args:
         values: in units, shape (n,).
         spacing: as for `round_values`.
-        source: holds the numbers of the patterns.
+        source: gives the numbers of the patterns.
 
     Raises:
-        CorruptStreamError: if they are not those of any encoder.
+        CorruptStreamError: if the numbers are invalid.
     """
     rounded = np.empty(len(values), np.int64)
     for start in range(0, len(values), BLOCK):
@@ -76,16 +76,16 @@ def round_alike(values: NDArray[np.float64], spacing: int, source: SymbolReader)
         while (pattern := int(source.read_symbols(1, _weights(width))[0])) == PATTERNS:
             width *= 2
             if width > MAX_SPACING:
-                raise CorruptStreamError("no pattern of boundaries is left")
+                raise CorruptStreamError("a block of the estimate has no valid rounding pattern")
         rounded[start : start + BLOCK] = _middles(values[start : start + BLOCK], width, pattern)
     return rounded
 
 
 def _boundaries(width: int, pattern: int, count: int) -> NDArray[np.int64]:
-    """Where the boundaries of a pattern lie, modulo the spacing, for each value of a block.
+    """Positions of a pattern's boundaries, modulo the spacing, for each value of a block.
 
-    Pattern b n + a, with n the number of places for a boundary, puts the i-th value's at place a + b i. For
-    each slope b that is n patterns, and different slopes have next to nothing to do with each other.
+    Pattern b n + a, with n the number of possible places, puts the i-th value's boundary at place a + b i. Each
+    slope b gives n patterns, and different slopes are nearly independent.
     """
     places = width // _STEP
     slope, intercept = divmod(pattern, places)
@@ -93,9 +93,9 @@ def _boundaries(width: int, pattern: int, count: int) -> NDArray[np.int64]:
 
 
 def _first_clear(block: NDArray[np.float64], width: int) -> int | None:
-    """The first pattern whose boundaries are all further than the guard from the values; None if there is none."""
+    """The first pattern whose boundaries are all farther than the guard from the values; None if there is none."""
     places = width // _STEP
-    # The one place where a boundary would come too close to the value.
+    # The only place where a boundary would be too close to the value.
     taken = np.floor((block + GUARD) / _STEP).astype(np.int64) % places
     index = np.arange(len(block))
     for slope in range(-(-PATTERNS // places)):
@@ -115,10 +115,10 @@ def _middles(block: NDArray[np.float64], width: int, pattern: int) -> NDArray[np
 
 @lru_cache(maxsize=32)
 def _weights(width: int) -> NDArray[np.int64]:
-    """How probable each pattern is to be the first that is clear, if values fall anywhere; then that none is.
+    """Probability of each pattern to be the first clear one, for uniform values; last, that none is clear.
 
-    A boundary misses one value with probability 1 - 1 / n, and a block's values with the power of that, p; the
-    first clear pattern follows the geometric distribution of p. In integers throughout.
+    A boundary is clear of one value with probability 1 - 1 / n, and of a block's values with p, the BLOCK-th power of
+    that; the first clear pattern follows the geometric distribution of p. Integers only.
     """
     places = width // _STEP
     one = 1 << 40

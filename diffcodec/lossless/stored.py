@@ -1,7 +1,7 @@
-"""Pictures stored as a plain lossless coder has them: for what the model has no business with.
+"""Fallback for t = 0: WebP or PNG where smaller, as for screenshots, drawings, flat and tiny pictures.
 
-Screenshots, drawings, flat and tiny pictures. The body is that of a lossless WebP file without the 20 bytes of
-container around it, or a PNG file where that is shorter or WebP's limit of 16,383 pixels a side is exceeded.
+The body is a lossless WebP file without its container of 20 bytes, or a PNG file if that is shorter or a side exceeds
+WebP's limit of 16,383 pixels.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from diffcodec.images import Picture, picture_to_pil, read_picture
 from diffcodec.images.pillow_errors import translated
 
 MAX_STORED_PIXELS = 178_956_970
-"""What Pillow opens, unless told otherwise: twice the number above which it warns."""
+"""Pillow's default limit: twice the number above which it warns."""
 
 MAX_WEBP_SIDE = 16383
-"""Pixels; a property of the format."""
+"""WebP's limit, in pixels."""
 
 _RIFF_BYTES = 20
 
 
 class StoredKind(IntEnum):
-    """How a picture is stored, as numbered in the file."""
+    """Format of a stored picture, as numbered in the file."""
 
     WEBP = 0
     PNG = 1
@@ -36,12 +36,12 @@ def store(picture: Picture) -> tuple[StoredKind, bytes]:
     """The shortest body for a picture, alpha included.
 
     Raises:
-        ImageError: if it has more pixels than Pillow opens.
+        ImageError: if it has more than MAX_STORED_PIXELS.
     """
     if picture.width * picture.height > MAX_STORED_PIXELS:
         raise ImageError(
-            f"t = 0 takes pictures of up to {MAX_STORED_PIXELS} pixels, and this one has {picture.width} x "
-            f"{picture.height}: compress it at t = 1, which is nearly the same"
+            f"t = 0: expected at most {MAX_STORED_PIXELS} pixels, found {picture.width} x {picture.height}: compress "
+            "the picture at t = 1, which is nearly lossless"
         )
     bodies = [(StoredKind.PNG, _encoded(picture, "PNG", optimize=True))]
     if max(picture.width, picture.height) <= MAX_WEBP_SIDE:
@@ -58,10 +58,10 @@ def restore(kind: StoredKind, body: bytes, width: int, height: int, mode: str) -
 
     Args:
         kind, body: as `store` returned them.
-        width, height, mode: of the picture, as the file's header has them: RGB, L, RGBA or LA.
+        width, height, mode: of the picture, from the file's header: RGB, L, RGBA or LA.
 
     Raises:
-        CorruptStreamError: if the body is not that of such a picture.
+        CorruptStreamError: if the body does not hold such a picture.
     """
     if kind is StoredKind.WEBP:
         chunk = b"VP8L" + len(body).to_bytes(4, "little") + body + b"\0" * (len(body) % 2)
@@ -72,20 +72,20 @@ def restore(kind: StoredKind, body: bytes, width: int, height: int, mode: str) -
         with image:
             if image.mode not in ("RGB", "L", "RGBA", "LA"):
                 raise ImageError(f"the body has mode {image.mode}")
-            # The pixels as they are, whatever profile somebody has put into the body.
+            # Never convert pixels, even if somebody has put a profile into the body.
             picture = read_picture(image, max_pixels=width * height, keep="meaning")
     except ImageError as error:
         raise CorruptStreamError("the stored picture cannot be read") from error
     pixels, alpha = picture.pixels, picture.alpha
     if mode.startswith("L") and pixels.ndim == 3:
         if (pixels != pixels[..., :1]).any():
-            raise CorruptStreamError("the stored picture has colours, and the header says that it is grey")
+            raise CorruptStreamError("the stored picture is in colour, but the header declares it as grey")
         pixels = np.ascontiguousarray(pixels[..., 0])
-    if mode.endswith("A") and alpha is None:  # opaque throughout, which WebP does not note
+    if mode.endswith("A") and alpha is None:  # WebP drops an alpha plane that is opaque everywhere
         alpha = np.full((picture.height, picture.width), 255, np.uint8)
     restored = Picture(pixels, alpha)
     if (restored.width, restored.height, restored.mode) != (width, height, mode):
-        raise CorruptStreamError("the stored picture has another size or mode than the header says")
+        raise CorruptStreamError("the stored picture's size or mode differs from the header's")
     return restored
 
 

@@ -1,7 +1,7 @@
 """Training images, and endless shuffled batches of them.
 
-Small ones lie in memory as one uint8 tensor: CIFAR-10 by name, grids of tiles, folders cut into tiles. Crops of
-photographs are read when they are needed (`diffcodec.training.photographs`).
+Small images are in memory as one uint8 tensor: CIFAR-10 by name, grids of tiles, folders cut into tiles. Crops of
+photographs are read on demand (`diffcodec.training.photographs`).
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from diffcodec.diffusion.units import to_unit
 from diffcodec.errors import ConfigError, ImageError
 from diffcodec.training.photographs import CropKind, Photographs, opened, upright
 
@@ -26,11 +27,12 @@ def load_images(source: str, *, size: int = 32, root: str = "data") -> Tensor:
     """All training images of a source.
 
     Args:
-        source: `cifar10` (torchvision's training set, downloaded below `root` where there is a network) or
-            a path, or several of these joined by commas: a file whose sides are multiples of `size` is read as a
-            grid of tiles in row order, a folder as all pictures below it, each cut into size x size tiles.
+        source: `cifar10` (torchvision's training set, downloaded to `root` if necessary) or a path, or several of
+            these separated by commas: a file whose sides are multiples of `size` is read as a grid of tiles in row
+            order, a folder as all pictures below it, each cut into size x size tiles, a .npy file as an array
+            (N, size, size, 3) of uint8.
         size: height and width of a training image, in pixels.
-        root: where torchvision keeps its data sets.
+        root: folder of torchvision's data sets.
 
     Returns:
         (N, 3, size, size), uint8.
@@ -43,6 +45,8 @@ def load_images(source: str, *, size: int = 32, root: str = "data") -> Tensor:
     for part in source.split(","):
         if part == "cifar10":
             tiles.append(_load_torchvision_cifar10(root, size))
+        elif part.endswith(".npy"):
+            tiles.append(_load_array(Path(part), size))
         else:
             tiles += [_tiles(path, size) for path in _image_files(Path(part))]
     images = torch.cat(tiles) if tiles else torch.empty(0)
@@ -58,23 +62,29 @@ def open_images(
     root: str = "data",
     crop: CropKind | Literal["tiles"] = "tiles",
     resize: int | None = None,
+    tile_size: int | None = None,
 ) -> Tensor | Photographs:
-    """Training images: `tiles` in memory, or crops of photographs, which are read when they are needed.
+    """Training images: `tiles` in memory, or crops of photographs, which are read on demand.
 
     Args:
         source, size, root: see `load_images`.
         crop, resize: see `Photographs`.
+        tile_size: side of the tiles if images of `size` are random crops of larger tiles.
 
     Raises:
-        ConfigError: if the source does not exist or holds no picture, or the options do not fit together.
+        ConfigError: if the source does not exist or holds no picture, or options contradict each other.
         ImageError: if a picture cannot be read or is too small.
     """
     if crop == "tiles":
         if resize is not None:
-            raise ConfigError("resize: tiles are cut from pictures as they are; choose crop `random` or `centre`")
-        return load_images(source, size=size, root=root)
+            raise ConfigError("resize: tiles are cut from unscaled pictures; choose crop `random` or `centre`")
+        if tile_size is not None and tile_size < size:
+            raise ConfigError(f"tile_size: expected at least the size of an image, {size}, found {tile_size}")
+        return load_images(source, size=tile_size or size, root=root)
     if "cifar10" in source.split(","):
-        raise ConfigError(f"crop: cifar10 is not cropped, pass a folder of pictures with --data; found {crop!r}")
+        raise ConfigError(
+            f"crop: cifar10 cannot be cropped, found {crop!r}: name a folder of pictures", parameters=["data"]
+        )
     files = [path for part in source.split(",") for path in _image_files(Path(part))]
     if not files:
         raise ConfigError(f"{source}: no picture found")
@@ -90,7 +100,7 @@ def _image_files(path: Path) -> list[Path]:
 
 
 def _tiles(path: Path, size: int) -> Tensor:
-    """The size x size tiles of a picture in row order, (N, 3, size, size); an incomplete rim is left out."""
+    """The size x size tiles of a picture in row order, (N, 3, size, size); incomplete tiles are left out."""
     with opened(path) as image:
         pixels = np.asarray(upright(image))
     rows, columns = pixels.shape[0] // size, pixels.shape[1] // size
@@ -98,9 +108,22 @@ def _tiles(path: Path, size: int) -> Tensor:
     return torch.from_numpy(grid.transpose(0, 2, 4, 1, 3).copy()).reshape(-1, 3, size, size)
 
 
+def _load_array(path: Path, size: int) -> Tensor:
+    """Tiles of a .npy file, memory-mapped: pages are read on demand."""
+    try:
+        array = np.load(path, mmap_mode="c", allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path}: cannot be read as an array ({error})") from error
+    if array.dtype != np.uint8 or array.ndim != 4 or array.shape[1:] != (size, size, 3):
+        raise ConfigError(f"{path}: expected uint8 of shape (N, {size}, {size}, 3), found {array.dtype} {array.shape}")
+    return torch.from_numpy(array).permute(0, 3, 1, 2)
+
+
 def _load_torchvision_cifar10(root: str, size: int) -> Tensor:
     if size != 32:
-        raise ConfigError(f"cifar10: its images are 32 x 32, found --size {size}: pass a folder with --data")
+        raise ConfigError(
+            f"cifar10: its images are 32 x 32, found size {size}: name a folder of pictures", parameters=["data"]
+        )
     try:
         from torchvision.datasets import CIFAR10
     except ImportError as error:
@@ -109,30 +132,28 @@ def _load_torchvision_cifar10(root: str, size: int) -> Tensor:
         data = CIFAR10(root, train=True, download=True).data
     except (OSError, RuntimeError) as error:
         raise ConfigError(
-            f"CIFAR-10 is not below {root!r} and cannot be downloaded ({error}): "
-            "pass a local copy with --root, or a .webp grid or a folder of pictures with --data"
+            f"CIFAR-10 is not in {root!r} and cannot be downloaded ({error}): "
+            "name the folder of a local copy, or other pictures",
+            parameters=["root", "data"],
         ) from error
     return torch.from_numpy(data).permute(0, 3, 1, 2).contiguous()
-
-
-def to_unit(images: Tensor) -> Tensor:
-    """uint8 pixels -> float32 in [-1, 1]."""
-    return images.float() / 127.5 - 1
 
 
 class Batches(Iterator[Tensor]):
     """Endless shuffled batches, or one process's shares of them.
 
-    Order, flips and crops are a function of the seed and of the number of images drawn before, which alone need be
-    saved for a resumed run to see the same images.
+    Order, flips and crops are a function of the seed and of the number of images drawn so far, so a resumed run needs
+    only these two to see the same images.
 
     Args:
         images: (N, 3, H, W), uint8, or photographs.
-        batch_size: images in a batch; the last ones of an epoch are joined with the next epoch's first.
+        batch_size: images in a batch; a batch may span two epochs.
         flips: mirror every image left to right with probability 1/2.
-        seed: of order, flips and crops.
-        share: which images of every batch are wanted.
-        workers: processes that prepare batches while the last one is in use; 0: none.
+        seed: of order, flips, rotations and crops.
+        rotations: rotate every image by a random multiple of 90 degrees.
+        size: side of the random crops of images in memory; None: whole images.
+        share: of every batch, the images of this process.
+        workers: number of processes that prepare batches in advance; 0: none.
     """
 
     def __init__(
@@ -142,17 +163,21 @@ class Batches(Iterator[Tensor]):
         *,
         flips: bool,
         seed: int,
+        rotations: bool = False,
+        size: int | None = None,
         share: slice = slice(None),
         workers: int = 0,
     ) -> None:
         self.batch_size = batch_size
         self.drawn = 0
-        self._shuffled = ShuffledImages(images, batch_size, flips=flips, seed=seed, share=share)
+        self._shuffled = ShuffledImages(
+            images, batch_size, flips=flips, rotations=rotations, size=size, seed=seed, share=share
+        )
         self._workers = workers
         self._ahead: Iterator[Tensor] | None = None
 
     def resume_at(self, drawn: int) -> None:
-        """Go on as if so many images had been drawn."""
+        """Continue as if `drawn` images had been drawn."""
         self.drawn = drawn
         self._ahead = None
 
@@ -173,41 +198,72 @@ class Batches(Iterator[Tensor]):
                     batch_size=None,
                     sampler=count(self.drawn, self.batch_size),
                     num_workers=self._workers,
-                    generator=torch.Generator(),  # its own, so that it leaves alone what the training draws from
+                    generator=torch.Generator(),  # its own, so that it does not advance the global generator
                 )
             )
         return self._ahead
 
 
 class ShuffledImages(Dataset[Tensor]):
-    """What comes after any number of images: `shuffled[drawn]` is (a share of) the batch that follows `drawn` images.
+    """Random access to batches: `shuffled[drawn]` is (a share of) the batch that follows `drawn` images.
 
     Args: see `Batches`.
     """
 
-    def __init__(self, images: Tensor | Photographs, batch_size: int, *, flips: bool, seed: int, share: slice) -> None:
-        self.images, self.batch_size, self.flips, self.seed, self.share = images, batch_size, flips, seed, share
-        self._present: tuple[int, Tensor, Tensor, Tensor] | None = None
+    def __init__(
+        self,
+        images: Tensor | Photographs,
+        batch_size: int,
+        *,
+        flips: bool,
+        rotations: bool,
+        size: int | None,
+        seed: int,
+        share: slice,
+    ) -> None:
+        self.images, self.batch_size, self.size = images, batch_size, size
+        self.flips, self.rotations, self.seed, self.share = flips, rotations, seed, share
+        self._present: tuple[int, tuple[Tensor, Tensor, Tensor, Tensor]] | None = None
 
     def __getitem__(self, drawn: int) -> Tensor:
-        """(B, 3, H, W), uint8."""
+        """The batch after `drawn` images, (B, 3, H, W), uint8."""
         numbers = torch.arange(drawn, drawn + self.batch_size)[self.share]
         epochs, places = numbers // len(self.images), numbers % len(self.images)
         parts = []
         for epoch in torch.unique(epochs).tolist():
-            order, flips, crops = self._epoch(epoch)
+            order, flips, crops, turns = self._epoch(epoch)
             chosen = order[places[epochs == epoch]]
-            images = self.images
-            part = images[chosen] if isinstance(images, Tensor) else images.take(chosen, crops[chosen])
-            parts.append(torch.where(flips[chosen][:, None, None, None], part.flip(3), part))
+            part = self._take(chosen, crops[chosen])
+            part = torch.where(flips[chosen][:, None, None, None], part.flip(3), part)
+            if self.rotations:
+                part = torch.stack(
+                    [image.rot90(turn, (1, 2)) for image, turn in zip(part, turns[chosen].tolist(), strict=True)]
+                )
+            parts.append(part)
         return torch.cat(parts)
 
-    def _epoch(self, epoch: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Order, flips and places of crops in an epoch: a function of seed and epoch alone."""
+    def _take(self, chosen: Tensor, crops: Tensor) -> Tensor:
+        """Images, (B, 3, size, size)."""
+        if not isinstance(self.images, Tensor):
+            return self.images.take(chosen, crops)
+        if self.size is None:
+            return self.images[chosen]
+        room = torch.tensor(self.images.shape[2:]) - self.size + 1
+        corners = (crops * room).long().tolist()
+        return torch.stack(
+            [
+                self.images[index, :, top : top + self.size, left : left + self.size]
+                for index, (top, left) in zip(chosen.tolist(), corners, strict=True)
+            ]
+        )
+
+    def _epoch(self, epoch: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Order, flips, crop positions and rotations of an epoch: a function of seed and epoch only."""
         if self._present is None or self._present[0] != epoch:
             generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
             order = torch.randperm(len(self.images), generator=generator)
             flips = torch.rand(len(self.images), generator=generator) < (0.5 if self.flips else -1.0)
             crops = torch.rand(len(self.images), 2, generator=generator)
-            self._present = epoch, order, flips, crops
-        return self._present[1:]
+            turns = torch.randint(4, (len(self.images),), generator=generator)
+            self._present = epoch, (order, flips, crops, turns)
+        return self._present[1]

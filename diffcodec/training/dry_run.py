@@ -1,4 +1,4 @@
-"""What a run would take, measured on its first steps."""
+"""Memory and time of a run, measured on its first steps."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from diffcodec.training.memory import StepMemory, peak_bytes
 
 @dataclass(frozen=True)
 class StepCost:
-    """What a training step takes.
+    """Memory and time of a training step.
 
     Args:
-        parameters: numbers that are learnt.
-        estimate: the memory that was to be expected.
-        peak_bytes: the memory that was taken: by tensors on a GPU, by the whole process on a CPU; None if unknown.
-        images: in the step, of all processes.
+        parameters: number of learned parameters.
+        estimate: the estimated memory.
+        peak_bytes: the measured memory: of tensors on a GPU, of the whole process on a CPU; None if unknown.
+        images: in the step, over all processes.
         seconds: of the step.
     """
 
@@ -30,7 +30,7 @@ class StepCost:
     seconds: float
 
     def lines(self) -> list[str]:
-        """The same for a person to read."""
+        """Text output."""
         memory = self.estimate
         peak = "unknown" if self.peak_bytes is None else f"{self.peak_bytes / 1e9:.2f} GB"
         return [
@@ -39,16 +39,16 @@ class StepCost:
             f"{memory.average / 1e9:.2f}, optimiser {memory.optimizers / 1e9:.2f}, gradients and activations "
             f"{memory.passes / 1e9:.2f}",
             f"memory, measured    {peak}",
-            f"time                {self.seconds:.2f} s a step of {self.images} images: "
-            f"{self.images / self.seconds:.3g} images a second",
+            f"time                {self.seconds:.2f} s per step of {self.images} images: "
+            f"{self.images / self.seconds:.3g} images per second",
         ]
 
 
 def measure_steps(trainer: Trainer) -> StepCost:
-    """Two steps, of which the second, without what happens only once, is timed.
+    """Run two steps and time the second, which has no one-time costs.
 
     Raises:
-        ConfigError: if they do not fit into the memory.
+        ConfigError: if memory is insufficient.
     """
     for _ in range(2):
         start = time.perf_counter()

@@ -1,4 +1,4 @@
-"""The training log: one JSON object a line."""
+"""The training log: one JSON object per line."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ class Progress:
     """One line of the log.
 
     Args:
-        images: training images seen, repetitions counted.
+        images: training images seen, counting repetitions.
         seconds: spent training, over all resumed parts.
-        fraction: of the run that is done, 0 to 1; the learning rate follows it.
+        fraction: completed part of the run, 0 to 1; determines the learning rate.
         loss: mean since the last line.
         rate_bpd: the loss as a rate in bits per subpixel (`vlb` only, else NaN); see `losses.bits_per_loss`.
-        learning_rate: present factor of the peak learning rate.
+        learning_rate: current factor of the peak learning rate.
     """
 
     images: int
@@ -40,9 +40,9 @@ def append_log(path: Path, progress: Progress) -> None:
 
 
 def cut_log(path: Path, images: int) -> None:
-    """Take away the lines after so many images: a resumed run writes them again.
+    """Remove the lines after `images` images, which a resumed run writes again.
 
-    What a killed process left of its last line goes as well.
+    Also removes an incomplete last line of a killed process.
     """
     if not path.exists():
         return

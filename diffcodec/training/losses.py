@@ -8,35 +8,37 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from diffcodec.config import ModelConfig, TrainingConfig
+from diffcodec.config import ModelConfig
 from diffcodec.diffusion.denoiser import Denoiser, Estimate, alpha_sigma
 from diffcodec.diffusion.gaussian import GaussianDiffusion
 from diffcodec.errors import ConfigError
+from diffcodec.training.config import TrainingConfig
 
 HYBRID_WEIGHT = 0.001
-"""Of the bound beside `simple`, where variances are learned (Nichol & Dhariwal 2021, eq. 16)."""
+"""Weight of the bound in addition to `simple`, for learned variances (Nichol & Dhariwal 2021, eq. 16)."""
 
 
 def check_objective(model: ModelConfig, training: TrainingConfig) -> None:
-    """Refuse what has no loss.
+    """Refuse combinations without a loss.
 
     Raises:
-        ConfigError: for the bound in continuous time with another variance than q's.
+        ConfigError: for the bound in continuous time with a variance other than q's.
     """
     if in_continuous_time(training) and model.variance != "fixedsmall":
         raise ConfigError(
-            f"loss vlb in continuous time is the bound of fixedsmall variances, found {model.variance}, whose bound is "
-            "that of the timesteps: pass --set time=discrete"
+            f"variance: loss vlb in continuous time needs fixedsmall, found {model.variance}, which has a bound only "
+            "in discrete time",
+            parameters=["time"],
         )
 
 
 def in_continuous_time(training: TrainingConfig) -> bool:
-    """Whether levels lie anywhere in the range of log SNRs, and not at the timesteps of the schedule."""
+    """Whether levels are drawn from the whole range of log SNRs rather than from the schedule's timesteps."""
     return training.loss == "vlb" and training.time == "continuous"
 
 
 def bits_per_loss(model: ModelConfig, training: TrainingConfig) -> float:
-    """What a loss of 1 is as a rate in bits per subpixel; NaN if the loss is no rate.
+    """Rate in bits per subpixel of a loss of 1; NaN if the loss is not a rate.
 
     In continuous time that is the rate over the range of log SNRs, else L_0 + ... + L_{T-1}.
     """
@@ -47,21 +49,26 @@ def bits_per_loss(model: ModelConfig, training: TrainingConfig) -> float:
 
 
 def draw_log_snr(config: TrainingConfig, count: int, denoiser: Denoiser) -> tuple[Tensor, Tensor]:
-    """Noise levels for a batch, and the weight of each in training.
+    """Noise levels for a batch, and the weight of each in the loss.
 
     The batch is spread evenly over the log SNRs, or over the timesteps, with one shared random offset (the
     low-discrepancy sampler of VDM, Kingma et al. 2021), which lowers the variance of the loss.
 
     Returns:
-        log SNR (count,) in nats, and factors (count,) of the loss that is trained on.
+        log SNR (count,) in nats, and factors (count,) of the loss.
     """
     places = (torch.arange(count) + torch.rand(())) / count
     if in_continuous_time(config):
         low, high = denoiser.config.network_log_snr_min, denoiser.config.log_snr_max
-        log_snr = low + (high - low) * places
+        if config.coarse_share:
+            edge, share = config.coarse_below, config.coarse_share
+            fine = edge + (high - edge) * (places - share) / max(1 - share, 1e-9)
+            log_snr = torch.where(places < share, low + (edge - low) * places / share, fine)
+        else:
+            log_snr = low + (high - low) * places
     else:
         steps = denoiser.schedule.steps
-        timesteps = (places * steps).long().clamp(max=steps - 1) + 1  # the last place may be rounded to 1
+        timesteps = (places * steps).long().clamp(max=steps - 1) + 1  # the last value may be rounded to 1
         log_snr = torch.from_numpy(denoiser.schedule.log_snr)[timesteps].float()
     is_coarse = (log_snr < config.coarse_below) & (config.loss == "vlb")
     return log_snr, torch.where(is_coarse, config.coarse_weight, 1.0)
@@ -72,7 +79,7 @@ def training_loss(denoiser: Denoiser, config: TrainingConfig, x_0: Tensor, log_s
 
     Args:
         denoiser: the model, with its prediction and its variance.
-        config: says which loss.
+        config: selects the loss.
         x_0: (B, C, H, W) in [-1, 1].
         log_snr: (B,), as drawn by `draw_log_snr`.
         eps: the noise, standard normal, shape of x_0.
@@ -90,7 +97,7 @@ def training_loss(denoiser: Denoiser, config: TrainingConfig, x_0: Tensor, log_s
         return bound_loss(denoiser, estimate, x_0, x_t, log_snr)
     loss = raw_error(denoiser, estimate, x_0, log_snr)
     if denoiser.config.variance == "learned":
-        # The error alone teaches the mean; the bound would drown it (Nichol & Dhariwal 2021, section 3.1).
+        # Only the error trains the mean; the bound would dominate it (Nichol & Dhariwal 2021, section 3.1).
         only_variance = replace(estimate, x_0=estimate.x_0.detach())
         loss = loss + HYBRID_WEIGHT * bound_loss(denoiser, only_variance, x_0, x_t, log_snr)
     return loss
@@ -106,8 +113,8 @@ def eps_error(estimate: Estimate, x_0: Tensor, log_snr: Tensor) -> Tensor:
 
 
 def raw_error(denoiser: Denoiser, estimate: Estimate, x_0: Tensor, log_snr: Tensor) -> Tensor:
-    """Squared error of what the network predicts, (B,): eps, the posterior's mean, x_0 or v."""
-    # The estimate of x_0 is from_x_t * x_t + from_raw * raw, so that its error is from_raw times that of raw.
+    """Squared error of the network's prediction, (B,): eps, the posterior's mean, x_0 or v."""
+    # The estimate of x_0 is from_x_t * x_t + from_raw * raw, so its error is from_raw times that of raw.
     _, _, from_raw = denoiser.coefficients(log_snr)
     return (((x_0 - estimate.x_0) / from_raw) ** 2).mean(dim=(1, 2, 3))
 

@@ -1,4 +1,4 @@
-"""What a training step takes: how much memory is known before the first one, from a step on tensors without data."""
+"""Memory of a training step, estimated before the first one by a step on tensors without data."""
 
 from __future__ import annotations
 
@@ -19,10 +19,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.checkpoint import checkpoint
 
-from diffcodec.config import ModelConfig, TrainingConfig
+from diffcodec.config import ModelConfig
 from diffcodec.diffusion.denoiser import Denoiser
+from diffcodec.diffusion.plain_unet import PlainBlock
 from diffcodec.diffusion.unet import ResidualBlock, Stage
 from diffcodec.errors import ConfigError
+from diffcodec.training.config import TrainingConfig
 from diffcodec.training.optimizers import make_optimizers
 
 
@@ -31,10 +33,10 @@ class StepMemory:
     """Memory of a training step in one process, in bytes.
 
     Args:
-        weights: the weights.
-        optimizers: what they remember.
+        weights: of the network.
+        optimizers: their state.
         average: the moving average of the weights.
-        passes: gradients, and what the forward pass leaves for the backward pass, at their peak.
+        passes: gradients and activations, at their peak.
     """
 
     weights: int
@@ -44,25 +46,31 @@ class StepMemory:
 
     @property
     def total(self) -> int:
-        """All of it."""
+        """Sum of all parts."""
         return self.weights + self.optimizers + self.average + self.passes
 
 
 def step_memory(
-    model: ModelConfig, training: TrainingConfig, shape: tuple[int, ...], *, device: torch.device,
-    precision: str = "fp32", gradient_checkpointing: bool = False, adds_gradients: bool = False,
-) -> StepMemory:  # fmt: skip
-    """Memory that a step takes.
+    model: ModelConfig,
+    training: TrainingConfig,
+    shape: tuple[int, ...],
+    *,
+    device: torch.device,
+    precision: str = "fp32",
+    gradient_checkpointing: bool = False,
+    adds_gradients: bool = False,
+) -> StepMemory:
+    """Memory of a step.
 
-    Nothing of that size is allocated: every operation of the network is run on tensors that have a shape but no data.
-    What a convolution borrows for the time that it takes is not counted.
+    It allocates nothing of that size: every operation of the network runs on tensors with a shape but no data.
+    Temporary buffers of convolutions are not counted.
 
     Args:
-        model, training: what is trained, and how.
+        model, training: configurations of the run.
         shape: (B, C, H, W) of the images that go through the network at once.
-        device: where it will run.
+        device: of the run.
         precision, gradient_checkpointing: as for `Trainer`.
-        adds_gradients: there are gradients before the forward pass already, to which the step adds.
+        adds_gradients: whether gradients exist before the forward pass, and the step adds to them.
     """
     with FakeTensorMode(), device, AllocationMeter() as meter:
         denoiser = Denoiser(model)
@@ -75,7 +83,7 @@ def step_memory(
                 raw = denoiser.network(x, condition)
             raw.float().pow(2).mean().backward()
     optimizers = sum(
-        parameter.nbytes * (2 if isinstance(optimizer, AdamW) else 1)  # Muon has a momentum only
+        parameter.nbytes * (2 if isinstance(optimizer, AdamW) else 1)  # Muon has only a momentum
         for optimizer in make_optimizers(denoiser, training)
         for group in optimizer.param_groups
         for parameter in group["params"]
@@ -85,7 +93,7 @@ def step_memory(
 
 
 class AllocationMeter(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts the bytes of the tensors that operations make, until these are freed."""
+    """Counts the bytes of tensors that operations allocate, until they are freed."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -93,7 +101,7 @@ class AllocationMeter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._known: set[int] = set()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Run an operation, and take note of storages that are new."""
+        """Run an operation, and count new storages."""
         result = func(*args, **(kwargs or {}))
         for value in tree_leaves(result):
             if isinstance(value, Tensor) and (key := (storage := value.untyped_storage())._cdata) not in self._known:
@@ -109,33 +117,34 @@ class AllocationMeter(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def recompute_activations(module: nn.Module) -> None:
-    """Let every stage of a network keep its inputs only, and be evaluated again in the backward pass.
+    """Make every stage of a network keep only its inputs, and recompute its activations in the backward pass.
 
     Gradient checkpointing (Chen et al. 2016): a third more time, and memory for one stage instead of all. Random
     numbers, such as those of dropout, are the same in the second evaluation.
     """
     for child in module.children():
-        if isinstance(child, Stage | ResidualBlock):
+        if isinstance(child, Stage | ResidualBlock | PlainBlock):
             child.forward = partial(checkpoint, child.forward, use_reentrant=False)  # type: ignore[method-assign]
         else:
             recompute_activations(child)
 
 
 def check_memory(needed: int, device: torch.device) -> None:
-    """Before a run that would end at its first step, or be ended by the operating system.
+    """Refuse a run that would fail at its first step, or be killed by the operating system.
 
     Raises:
-        ConfigError: if less is free.
+        ConfigError: if less than `needed` bytes are free.
     """
     free = free_bytes(device)
     if free is not None and needed > free:
         raise ConfigError(
-            f"a training step takes {needed / 1e9:.1f} GB more and {free / 1e9:.1f} GB are free on {device}: {ADVICE}"
+            f"a training step needs {needed / 1e9:.1f} GB more, but {free / 1e9:.1f} GB are free on {device}: {ADVICE}",
+            parameters=ADVISED,
         )
 
 
 def free_bytes(device: torch.device) -> int | None:
-    """Memory that is free; None where the system does not tell."""
+    """Free memory in bytes; None if the system does not report it."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     try:
@@ -160,7 +169,7 @@ def peak_bytes(device: torch.device) -> int | None:
 
 @contextmanager
 def advice_when_full() -> Iterator[None]:
-    """Turns torch's errors about a full memory into one that says what to do.
+    """Turns torch's out-of-memory errors into one with advice.
 
     Raises:
         ConfigError: instead of them.
@@ -170,10 +179,9 @@ def advice_when_full() -> Iterator[None]:
     except RuntimeError as error:
         if not any(words in str(error) for words in ("out of memory", "allocate memory")):
             raise
-        raise ConfigError(f"a training step does not fit into the memory: {ADVICE}") from error
+        raise ConfigError(f"a training step does not fit into memory: {ADVICE}", parameters=ADVISED) from error
 
 
-ADVICE = (
-    "take a batch in parts with --accumulate N, or pass --gradient-checkpointing, --precision bf16 or a smaller "
-    "--set batch_size=N"
-)
+ADVICE = "accumulate gradients over parts of a batch, recompute activations, use bf16, or use smaller batches"
+ADVISED = ("accumulate", "gradient_checkpointing", "precision", "batch_size")
+"""The parameters of the advice."""

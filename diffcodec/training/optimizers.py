@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
-from diffcodec.config import TrainingConfig
+from diffcodec.training.config import TrainingConfig
 
 
 def orthogonalise(matrix: Tensor, steps: int = 5) -> Tensor:
-    """The nearest semi-orthogonal matrix, roughly: singular values end between 0.7 and 1.2.
+    """Approximately the nearest semi-orthogonal matrix: singular values between 0.7 and 1.2.
 
     Quintic Newton-Schulz iteration with the coefficients of Jordan et al. (2024), "Muon".
 
@@ -37,8 +37,8 @@ def orthogonalise(matrix: Tensor, steps: int = 5) -> Tensor:
 class Muon(Optimizer):
     """Momentum whose update of each weight matrix is orthogonalised (Jordan et al. 2024).
 
-    torch.optim.Muon takes 2-dimensional parameters only; a convolution's kernel is a matrix of
-    out_channels rows here.
+    Unlike torch.optim.Muon, which takes only 2-dimensional parameters, it treats a convolution's kernel as a matrix
+    with out_channels rows.
 
     Args:
         params: convolution kernels or matrices.
@@ -88,6 +88,6 @@ def make_optimizers(module: nn.Module, config: TrainingConfig) -> list[Optimizer
 
 
 def _is_hidden_kernel(name: str, parameter: Tensor) -> bool:
-    """Convolutions between hidden layers: not the first and last, whose inputs are pixels or outputs small."""
+    """Whether it is a convolution between hidden layers; the first and last have pixels as input or small outputs."""
     outer = ("network.stem", "network.full_stem", "network.out.")
     return parameter.ndim == 4 and not name.startswith(outer)

@@ -1,6 +1,6 @@
 """Training in several processes, on one machine or many, by PyTorch's DistributedDataParallel.
 
-Started by `torchrun`, whose environment variables say which process this is; without it, one process.
+`torchrun` starts the processes and identifies each by environment variables; without it there is one process.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from diffcodec.errors import ConfigError
 
 @dataclass(frozen=True)
 class Processes:
-    """Which process this is. As a context manager, it takes leave of the others at the end.
+    """Identifies this process. As a context manager, it destroys the process group at the end.
 
     Args:
         rank: number of this process, from 0.
@@ -36,22 +36,22 @@ class Processes:
 
     @classmethod
     def from_environment(cls) -> Processes:
-        """Join the processes that torchrun started; alone if there is none.
+        """Join the processes that torchrun started; a single process without torchrun.
 
         Raises:
-            ConfigError: if the others cannot be met.
+            ConfigError: if the others cannot be reached.
         """
         count = int(os.environ.get("WORLD_SIZE", "1"))
         if count == 1:
-            return cls()  # whatever rank another tool has left in the environment
+            return cls()  # ignores a rank that another tool has left in the environment
         if not distributed.is_initialized():
             try:
-                # Whoever waits longer than this for the others gets an error: nobody waits for ever.
+                # With a timeout, so that no process waits forever for the others.
                 backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
                 distributed.init_process_group(backend, timeout=timedelta(minutes=10))
             except (ValueError, RuntimeError) as error:
                 raise ConfigError(
-                    f"the other processes cannot be met ({error}): start all of them by torchrun"
+                    f"the other processes cannot be reached ({error}): start all of them with torchrun"
                 ) from error
         return cls(
             int(os.environ.get("RANK", "0")),
@@ -72,8 +72,9 @@ class Processes:
             distributed.destroy_process_group()
         elif isinstance(error, RuntimeError) and any(words in str(error) for words in ("peer", "Timed out")):
             raise ConfigError(
-                f"process {self.rank}: another process has gone, and so this one ends: see what that one said; "
-                "--resume goes on from the last saved state"
+                f"process {self.rank}: another process has ended, see its error: resume the run from the last saved "
+                "state",
+                parameters=["resume"],
             ) from error
 
     @property
@@ -82,7 +83,7 @@ class Processes:
         return self.rank == 0
 
     def device(self, name: str) -> torch.device:
-        """The device of this process: of several GPUs, each process of a machine takes its own.
+        """The device of this process: each process of a machine uses its own GPU.
 
         Raises:
             ConfigError: if there are more processes than GPUs.
@@ -93,9 +94,9 @@ class Processes:
         if self.local_rank >= torch.cuda.device_count():
             raise ConfigError(
                 f"{self.local_count} processes on a machine with {torch.cuda.device_count()} GPUs: "
-                f"start it with torchrun --nproc-per-node {torch.cuda.device_count()}"
+                f"start {torch.cuda.device_count()} processes"
             )
-        torch.cuda.set_device(self.local_rank)  # also what NCCL talks through
+        torch.cuda.set_device(self.local_rank)  # NCCL uses the current device
         return torch.device("cuda", self.local_rank)
 
     def share(self, batch: Tensor) -> Tensor:
@@ -103,13 +104,13 @@ class Processes:
         return batch[self.rank :: self.count]
 
     def joined(self, module: nn.Module) -> nn.Module:
-        """The module, such that a backward pass leaves the mean of all processes' gradients in its parameters."""
+        """The module, wrapped so that a backward pass averages gradients over all processes."""
         if self.count == 1:
             return module
         return DistributedDataParallel(module, gradient_as_bucket_view=True)
 
     def without_exchange(self, module: nn.Module) -> AbstractContextManager[None]:
-        """Backward passes of a `joined` module that add to this process's gradients alone."""
+        """Backward passes of a `joined` module inside add only to this process's gradients."""
         return module.no_sync() if isinstance(module, DistributedDataParallel) else nullcontext()
 
     def mean(self, value: Tensor) -> float:

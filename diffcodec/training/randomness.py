@@ -1,7 +1,7 @@
-"""What training draws is a function of the place in the run.
+"""Random numbers of training, as a function of the position in the run.
 
-So a resumed run draws what an unbroken one would have, and the noise of an image does not depend on how many processes
-share its batch.
+So a resumed run draws the same numbers as an uninterrupted one, and the noise of an image does not depend on the number
+of processes that share its batch.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from torch import Tensor
 
 
 class Purpose(IntEnum):
-    """What a seed is for; dropout has one for each part of a batch, counted from `DROPOUT`."""
+    """Purpose of a seed; dropout has one per part of a batch, starting at `DROPOUT`."""
 
     LEVELS = 0
     NOISE = 1
@@ -21,11 +21,11 @@ class Purpose(IntEnum):
 
 
 def place_seed(seed: int, image: int, purpose: int) -> int:
-    """The seed of a purpose at a place in the run.
+    """The seed for a purpose at a position in the run.
 
     Args:
         seed: of the run.
-        image: number of the image, or of the batch's first one, in the run.
+        image: number in the run of the image, or of a batch's first image.
         purpose: below 1009.
     """
     return ((seed * 1_000_003 + image) * 1009 + purpose) % (1 << 63)

@@ -1,4 +1,4 @@
-"""The file from which a killed run goes on."""
+"""The file from which a killed run is resumed."""
 
 from __future__ import annotations
 
@@ -9,31 +9,37 @@ from typing import Any
 
 import torch
 
-from diffcodec.config import ModelConfig, TrainingConfig
+from diffcodec.config import ModelConfig
 from diffcodec.errors import CheckpointError, ConfigError, DiffCodecError
 from diffcodec.files import atomic_write
+from diffcodec.training.config import TrainingConfig
+
+FREE = ("decay_share", "final_learning_rate", "coarse_share", "coarse_below", "coarse_weight")
+"""Settings that a resumed run may change: a run at a constant learning rate can be given any end."""
 
 
 def write_state(path: Path, model: ModelConfig, training: TrainingConfig, content: dict[str, Any]) -> None:
-    """Write a state of a run; the old file stays until the new one is complete.
+    """Write a state of a run atomically.
 
     Raises:
-        ConfigError: if it cannot be written, such as to a full disk.
+        ConfigError: if it cannot be written, for example because the disk is full.
     """
     with atomic_write(path, overwrite=True) as file:
         try:
             torch.save({"model": model.to_dict(), "training": training.to_dict(), **content}, file)
-        except (OSError, RuntimeError) as error:  # torch has an error of its own for files that take no more
+        except (OSError, RuntimeError) as error:  # torch raises RuntimeError if the disk is full
             reason = error if isinstance(error, OSError) else error.__context__ or error
-            raise ConfigError(f"{path} cannot be written ({reason}): make room, and go on with --resume") from error
+            raise ConfigError(
+                f"{path} cannot be written ({reason}): free some disk space, and resume the run", parameters=["resume"]
+            ) from error
 
 
 @contextmanager
 def opened_state(path: Path, model: ModelConfig, training: TrainingConfig) -> Iterator[dict[str, Any]]:
-    """What `write_state` was given, for the time in which it is taken over.
+    """The content that `write_state` wrote; errors while it is used are reported as a damaged file.
 
     Raises:
-        CheckpointError: if the file is damaged, misses something, or belongs to another model or to other settings.
+        CheckpointError: if the file is damaged or incomplete, or belongs to another model or other settings.
     """
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
@@ -43,15 +49,16 @@ def opened_state(path: Path, model: ModelConfig, training: TrainingConfig) -> It
             raise CheckpointError(f"{path}: was saved by a run of another model configuration")
         saved = TrainingConfig.from_dict(state["training"]).to_dict()
         present = training.to_dict()
-        if others := [f"{key}={value}" for key, value in saved.items() if value != present[key]]:
+        if others := [f"{key}={value}" for key, value in saved.items() if value != present[key] and key not in FREE]:
             raise CheckpointError(
-                f"{path}: was saved by a run with other settings: {', '.join(others)}; pass the same ones with --set"
+                f"{path}: was saved by a run with other settings ({', '.join(others)}): use the same settings",
+                parameters=["settings"],
             )
         yield state
     except DiffCodecError:
         raise
     except FileNotFoundError as error:
-        raise CheckpointError(f"{path} does not exist: start the run without --resume") from error
+        raise CheckpointError(f"{path} does not exist: there is no run to resume", parameters=["resume"]) from error
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be resumed from ({error.strerror or error})") from error
     except Exception as error:  # unpickling raises almost anything

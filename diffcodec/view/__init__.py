@@ -1,4 +1,4 @@
-"""A page for looking at a .dfc file: what its prefixes restore, beside the original."""
+"""A web page that shows a .dfc file: the restorations of its prefixes, beside the original."""
 
 from diffcodec.view.page import make_page
 

@@ -1,7 +1,7 @@
-"""The page itself: its template, filled with the frames of a stream.
+"""The page: its template, filled with the frames of a stream.
 
-Scripts and styles are inlined, and the page's Content-Security-Policy names them by their hashes and allows nothing
-else but data URIs: neither the page, nor a name or a number that was put into it, can load or run anything.
+Scripts and styles are inlined. The page's Content-Security-Policy allows only these, by their hashes, and data URIs:
+nothing else can be loaded or run, not even through a name inserted into the page.
 """
 
 from __future__ import annotations
@@ -15,79 +15,78 @@ from html import escape
 from importlib.resources import files
 from string import Template
 
-from diffcodec.bitstream.container import DEFAULT_MAX_PIXELS, StreamInfo, read_header
+from diffcodec.bitstream.container import StreamInfo
 from diffcodec.codec import DiffusionCodec
+from diffcodec.coding.stream import ParsedStream
 from diffcodec.images import Picture
-from diffcodec.results import Bitstream
 from diffcodec.view.frames import LOSSY_QUALITY, Progress, Views, check_original, collect_views
 
 SCRIPTS = ("geometry.js", "stage.js", "gestures.js", "curve.js", "viewer.js")
-"""In the order in which they make one module."""
+"""Scripts in the order in which they are joined to one module."""
 
 
 def make_page(
     codec: DiffusionCodec,
-    stream: Bitstream | bytes,
+    stream: ParsedStream,
     *,
     original: Picture | None = None,
-    partial: bool = False,
-    max_pixels: int = DEFAULT_MAX_PIXELS,
-    name: str = "the stream",
     original_name: str = "the original",
     progress: Progress = lambda done, steps: None,
 ) -> str:
-    """An HTML page that shows what every prefix of a stream restores; it needs no network.
+    """An HTML page that shows the restorations of every prefix of a stream; it loads nothing from the internet.
 
     Args:
         codec: with the model that made the stream.
-        stream: what `compress` returned, or the bytes of a .dfc file.
-        original: the picture that the stream was made from, to compare with.
-        partial: if the stream is cut, show what there is instead of raising.
-        max_pixels: refuse to decode more.
-        name, original_name: of the files, for the page and for messages.
-        progress: is told, after every step, how many are done and how many there are.
+        stream: the file; parse it with `partial` to show a cut one.
+        original: the original picture, for comparison.
+        original_name: name of its file, for messages.
+        progress: called after every step with the number of steps done and of all steps.
 
     Raises:
-        StreamError: if the stream is damaged, cut (without `partial`), or of another model.
-        ImageError: if the original is of another size, or in colour where the stream is grey.
+        StreamError: if the stream is damaged, or made by another model.
+        ImageError: if the original has another size, or is in colour although the stream is grey.
     """
-    data = bytes(stream)
-    info = read_header(data, name=name)
+    info, name = stream.reading.info, stream.name
     if original is not None:
         check_original(original, info, name=name, original_name=original_name)
-    previews = codec.progressive(data, partial=partial, max_pixels=max_pixels, name=name)
-    views = collect_views(previews, info, original, progress)
+    views = collect_views(codec.progressive(stream), info, original, progress)
     return fill_template(
         title=escape(base_name(name)),
-        summary=" · ".join(f"<span>{escape(part)}</span>" for part in summary(info, views, codec.checkpoint.card.name)),
+        summary=" · ".join(f"<span>{escape(part)}</span>" for part in summary(info, views, codec.model.card.name)),
         notes="".join(f"<li>{escape(note)}</li>" for note in notes(info, views)),
         data=script_data(views, info),
     )
 
 
 def fill_template(*, title: str, summary: str, notes: str, data: str) -> str:
-    """The template with its styles, its scripts and HTML that is safe to put there."""
+    """The template with its styles and scripts, and with escaped HTML."""
     folder = files("diffcodec.view") / "template"
     style = (folder / "style.css").read_text(encoding="utf-8")
     script = "\n".join((folder / name).read_text(encoding="utf-8") for name in SCRIPTS)
     return Template((folder / "page.html").read_text(encoding="utf-8")).substitute(
-        title=title, summary=summary, notes=notes, data=data, style=style, script=script,
-        style_hash=policy_hash(style), script_hash=policy_hash(script),
-    )  # fmt: skip
+        title=title,
+        summary=summary,
+        notes=notes,
+        data=data,
+        style=style,
+        script=script,
+        style_hash=policy_hash(style),
+        script_hash=policy_hash(script),
+    )
 
 
 def base_name(path: str) -> str:
-    """The last part of a path, in characters that can be written; a file's name may have others."""
+    """The last part of a path; characters that cannot be encoded are replaced."""
     return os.path.basename(path).encode(errors="replace").decode()
 
 
 def policy_hash(content: str) -> str:
-    """How a Content-Security-Policy names an inline script or style."""
+    """Hash of an inline script or style for a Content-Security-Policy."""
     return f"sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()}"
 
 
 def summary(info: StreamInfo, views: Views, model: str) -> list[str]:
-    """What the file is, in a few words each."""
+    """Size, length, noise level and model of the file, as short texts."""
     header = info.header
     return [
         f"{header.width} × {header.height} {views.mode}",
@@ -98,30 +97,29 @@ def summary(info: StreamInfo, views: Views, model: str) -> list[str]:
 
 
 def notes(info: StreamInfo, views: Views) -> list[str]:
-    """What a person must know to trust what the page shows."""
+    """Notes on how far the shown pictures can be trusted."""
     found = []
     if views.problem is not None:
-        unverified = "" if views.verified else ", and no checksum vouches for all of them"
+        unverified = "" if views.verified else ", not all of them verified by checksums"
         found.append(
-            f"The file {views.problem}. What there is before that makes {views.frames[-1].step} of {views.steps} steps"
-            f"{unverified}."
+            f"The file {views.problem}. It is intact up to step {views.frames[-1].step} of {views.steps}{unverified}."
         )
     if len(views.frames) < views.frames[-1].step:
-        found.append(f"Since the picture is large, {len(views.frames)} of {views.frames[-1].step} steps are shown.")
+        found.append(f"Because the picture is large, {len(views.frames)} of {views.frames[-1].step} steps are shown.")
     if info.alpha_bytes is not None and not views.mode.endswith("A"):
         found.append("Its alpha plane is missing.")
     if views.inlining.lossless:
         found.append("The pictures in this page are lossless copies.")
     else:
         found.append(
-            f"Since the picture is large, it is shown as WebP of quality {LOSSY_QUALITY}, which adds small errors to "
-            "what you see. The figures are those of the true pixels."
+            f"Because the picture is large, it is shown as WebP of quality {LOSSY_QUALITY}, which adds small visible "
+            "errors. The figures are those of the exact pixels."
         )
     return found
 
 
 def script_data(views: Views, info: StreamInfo) -> str:
-    """What the scripts need, as JSON that can stand in HTML."""
+    """The data for the scripts, as JSON that is safe in HTML."""
     values = {
         "width": info.header.width,
         "height": info.header.height,

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import decoders
 import numpy as np
 import pytest
 from click.testing import CliRunner
 from PIL import Image
-
-from benchmarks import decoders
 
 
 def test_a_run_measures_every_decoder_and_draws_it(tmp_path: Path) -> None:

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 from click.testing import CliRunner
+from photo_crops import main
 from PIL import Image
 
-from benchmarks.photo_crops import main
 from diffcodec.training.data import load_images
 from tests.conftest import smooth_pixels
 

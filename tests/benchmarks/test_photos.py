@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +21,12 @@ from tests.conftest import save_pictures, smooth_pixels
 pytest.importorskip("matplotlib")
 pytest.importorskip("bjontegaard")
 pytest.importorskip("piq")
+import photos
+from figures import bd_rate, crops
+from photographs import costs, measure, tables
+from photographs.rates import compare_over_rates, mean_and_count, photo_results, values_at
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
-sys.path.insert(0, str(BENCHMARKS))  # as for a script that is started there
-
-import photos  # noqa: E402
-from figures import bd_rate, crops  # noqa: E402
-from photographs import costs, measure, tables  # noqa: E402
-from photographs.rates import compare_over_rates, mean_and_count, photo_results, values_at  # noqa: E402
 
 SIZES = ((48, 48), (48, 40), (40, 48))
 
@@ -158,8 +155,19 @@ def test_crops_are_at_equal_bytes(
     monkeypatch.setattr(crops, "STRIP_BPP", (2.0,))
     drawn: list[Any] = []
     monkeypatch.setattr(crops, "draw_groups", lambda groups, *rest, **more: drawn.extend(groups) or _sheet())
-    done = invoke("--kodak", pictures, "--model", model, "--out", measured[0], "--figures", tmp_path, "--strip",
-                  "--strip-pictures", "kodim02,kodim01")  # fmt: skip
+    done = invoke(
+        "--kodak",
+        pictures,
+        "--model",
+        model,
+        "--out",
+        measured[0],
+        "--figures",
+        tmp_path,
+        "--strip",
+        "--strip-pictures",
+        "kodim02,kodim01",
+    )
     assert done.exit_code == 0, done.output
     (group,) = drawn
     ours, *others = group.columns

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
-import sys
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
 from pathlib import Path
@@ -15,22 +14,20 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
-from synthetic_results import codec_record, point, records, write_results
 
 from diffcodec.codec import DiffusionCodec
 from diffcodec.errors import ConfigError
 from diffcodec.evaluation.datasets import Dataset
 from diffcodec.images import Picture
+from tests.benchmarks.synthetic_results import codec_record, point, records, write_results
 
 pytest.importorskip("matplotlib")
 pytest.importorskip("bjontegaard")
+import plot
+from figures import bd_rate, curves, labels, lossless, overhead, published, strip, style
+from figures.records import EXPECTED, CodecResult, Results, load_results
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
-sys.path.insert(0, str(BENCHMARKS))  # as for a script that is started there
-
-import plot  # noqa: E402
-from figures import bd_rate, curves, labels, lossless, overhead, published, strip, style  # noqa: E402
-from figures.records import EXPECTED, CodecResult, Results, load_results  # noqa: E402
 
 FIGURES = ("paper-figure5", "bpp-psnr", "bpd-rmse", "overhead", "bd-rate", "lossless")
 IMAGES = 8
@@ -258,8 +255,10 @@ def test_exact_settings_are_left_out(results: Results) -> None:
 
 
 def test_overhead_is_a_ratio_of_sums() -> None:
-    rows = [{"bpd": 1.0, "payload_bytes": paid, "path_bits": 7 * paid, "delivered_bits": got, "mse": 1.0}
-            for paid, got in ((2, 10), (4, 20), (6, 60))]  # fmt: skip
+    rows = [
+        {"bpd": 1.0, "payload_bytes": paid, "path_bits": 7 * paid, "delivered_bits": got, "mse": 1.0}
+        for paid, got in ((2, 10), (4, 20), (6, 60))
+    ]
     found = overhead.overhead_of(
         load_record(codec_record("x", "x", "lossy", [point("t=1", 1, rows)]), Path("x")).points[0]
     )

@@ -5,32 +5,21 @@ from __future__ import annotations
 import itertools
 import json
 import math
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import variances
 from click.testing import CliRunner
 from PIL import Image
-from torch.distributions import Normal, kl_divergence
-
-from diffcodec.checkpoint import Checkpoint
-from diffcodec.diffusion.denoiser import Denoiser
-from diffcodec.errors import ConfigError
-from tests.conftest import smooth_pixels
-
-BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
-sys.path.insert(0, str(BENCHMARKS))  # as for a script that is started there
-
-import variances  # noqa: E402
-from step_variances import head as head_module  # noqa: E402
-from step_variances.head import Loss, load_head, make_head, negative_log_likelihood, step_rate, train_head  # noqa: E402
-from step_variances.levels import best_paths, path_bits, step_costs  # noqa: E402
-from step_variances.measurement import Measurement, fine_step_bits, node_log_snrs  # noqa: E402
-from step_variances.models import StepModel, class_energy, group_energy, picture_labels  # noqa: E402
-from step_variances.rows import TRANSFORMS, static_row  # noqa: E402
-from step_variances.transforms import (  # noqa: E402
+from step_variances import head as head_module
+from step_variances.head import Loss, load_head, make_head, negative_log_likelihood, step_rate, train_head
+from step_variances.levels import best_paths, path_bits, step_costs
+from step_variances.measurement import Measurement, fine_step_bits, node_log_snrs
+from step_variances.models import StepModel, class_energy, group_energy, picture_labels
+from step_variances.rows import TRANSFORMS, static_row
+from step_variances.transforms import (
     COLOUR_DCT,
     DAUBECHIES_4,
     HAAR,
@@ -40,7 +29,15 @@ from step_variances.transforms import (  # noqa: E402
     Wavelet,
     change_colours,
     colour_klt,
-)  # fmt: skip
+)
+from torch.distributions import Normal, kl_divergence
+
+from diffcodec.diffusion.denoiser import Denoiser
+from diffcodec.errors import ConfigError
+from diffcodec.model.checkpoint import Checkpoint
+from tests.conftest import smooth_pixels
+
+BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 
 SIDE = 32
 
@@ -143,8 +140,9 @@ def test_class_energy_divides_what_bands_hold(rng: np.random.Generator) -> None:
     np.testing.assert_allclose(by_class.sum(axis=2), group_energy(squares, labels), rtol=1e-5)
     assert (counts.sum(axis=2) == squares[0, 0].size).all()
     quiet = activity[1, 2] < -0.5
-    np.testing.assert_allclose(by_class[1, 2, 0].sum(), squares[1, 2][:, np.kron(quiet, np.ones((8, 8))) > 0].sum(),
-                               rtol=1e-5)  # fmt: skip
+    np.testing.assert_allclose(
+        by_class[1, 2, 0].sum(), squares[1, 2][:, np.kron(quiet, np.ones((8, 8))) > 0].sum(), rtol=1e-5
+    )
 
 
 def test_best_paths_are_those_of_an_exhaustive_search(rng: np.random.Generator) -> None:
@@ -243,8 +241,20 @@ def arguments(tiny_model: Path, tmp_path: Path) -> list[str]:
         (tmp_path / name).mkdir()
         for image, picture in enumerate(pictures(count, seed)):
             Image.fromarray(picture.permute(1, 2, 0).numpy()).save(tmp_path / name / f"{image}.png")
-    return ["--model", str(tiny_model), "--data", str(tmp_path / "test"), "--points", "12", "--steps", "3,6",
-            "--tables-from", "4", "--out", str(tmp_path / "out.json")]  # fmt: skip
+    return [
+        "--model",
+        str(tiny_model),
+        "--data",
+        str(tmp_path / "test"),
+        "--points",
+        "12",
+        "--steps",
+        "3,6",
+        "--tables-from",
+        "4",
+        "--out",
+        str(tmp_path / "out.json"),
+    ]
 
 
 def test_a_run(arguments: list[str], tmp_path: Path) -> None:
@@ -254,8 +264,16 @@ def test_a_run(arguments: list[str], tmp_path: Path) -> None:
     assert first.exit_code == 0, first.output
     result = json.loads((tmp_path / "out.json").read_text())
     rows = result["rows"]
-    assert {*TRANSFORMS, "equal variances", "one variance a step", "8x8 DCT, own scale", "8x8 DCT, 8 classes",
-            "head", "head, own scale", "head, band means"} <= set(rows)  # fmt: skip
+    assert {
+        *TRANSFORMS,
+        "equal variances",
+        "one variance a step",
+        "8x8 DCT, own scale",
+        "8x8 DCT, 8 classes",
+        "head",
+        "head, own scale",
+        "head, band means",
+    } <= set(rows)
     assert 0 < rows["equal variances"]["6"]["percent"] < rows["equal variances"]["3"]["percent"]
     for steps in ("3", "6"):
         assert rows["8x8 DCT"][steps]["percent"] < rows["one variance a step"][steps]["percent"]
@@ -268,13 +286,16 @@ def test_a_run(arguments: list[str], tmp_path: Path) -> None:
     assert "trained, own scale" in again.output
 
 
-@pytest.mark.parametrize(("options", "message"), [
-    ([], "other pictures than those of the test"),
-    (["--calibration", "TRAINING", "--steps", "13"], "expected 1 to 12"),
-    (["--calibration", "TRAINING", "--steps", "few"], "integers"),
-    (["--calibration", "TRAINING", "--tables-from", "6"], "no calibration images are left"),
-    (["--calibration", "TRAINING", "--data", "SINGLE"], "at least two pictures"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ([], "other pictures than those of the test"),
+        (["--calibration", "TRAINING", "--steps", "13"], "expected 1 to 12"),
+        (["--calibration", "TRAINING", "--steps", "few"], "integers"),
+        (["--calibration", "TRAINING", "--tables-from", "6"], "no calibration images are left"),
+        (["--calibration", "TRAINING", "--data", "SINGLE"], "at least two pictures"),
+    ],
+)
 def test_errors(options: list[str], message: str, arguments: list[str], tmp_path: Path) -> None:
     names = {"TRAINING": tmp_path / "training", "SINGLE": tmp_path / "test" / "0.png"}
     given = [str(names.get(option, option)) for option in options]

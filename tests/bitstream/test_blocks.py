@@ -17,7 +17,7 @@ from diffcodec.bitstream.container import (
 )
 from diffcodec.bitstream.layout import BLOCK_BYTES
 from diffcodec.errors import CorruptStreamError, StreamError, TruncatedStreamError
-from tests.bitstream.test_container import HEADER, with_crc
+from tests.bitstream.containers import HEADER, with_crc
 
 WHOLE = Container(HEADER, random.Random(1).randbytes(4300), b"alpha" * 7, b"notes" * 5)
 DATA = write_container(WHOLE)
@@ -51,9 +51,11 @@ def test_every_cut_leaves_what_is_there() -> None:
         assert reading.container.alpha == (WHOLE.alpha if cut >= METADATA_FROM else None)
         assert reading.container.metadata is None
         assert reading.problem == f"is cut: it has {cut} of its {len(DATA)} bytes"
-        left = f"what the first {there} of its 4300 payload bytes hold" if there < 4300 else "the picture without "
-        with pytest.raises(TruncatedStreamError, match=rf"photo\.dfc is cut: .*; fetch it again, or restore {left}"):
+        left = f"the first {there} of its 4300 payload bytes" if there < 4300 else "the picture without "
+        message = rf"photo\.dfc is cut: .*: fetch it again, or restore {left}"
+        with pytest.raises(TruncatedStreamError, match=message) as caught:
             read_container(DATA[:cut], name="photo.dfc")
+        assert caught.value.parameters == ("partial",)
 
 
 @pytest.mark.parametrize("change", [0x01, 0x80, 0xFF])
@@ -91,21 +93,22 @@ def test_damage_is_described() -> None:
     with pytest.raises(CorruptStreamError) as caught:
         read_container(second, name="photo.dfc")
     assert str(caught.value) == (
-        f"photo.dfc is damaged: bytes {BORDERS[1]} to {BORDERS[2] - 1}, in its payload, do not fit their checksum; "
-        "fetch it again, or restore what the first 2048 of its 4300 payload bytes hold with --partial"
+        f"photo.dfc is damaged: bytes {BORDERS[1]} to {BORDERS[2] - 1}, in its payload, do not match their checksum: "
+        "fetch it again, or restore the first 2048 of its 4300 payload bytes"
     )
+    assert caught.value.parameters == ("partial",)
     with pytest.raises(CorruptStreamError) as caught:
         read_container(alpha, name="photo.dfc")
     assert str(caught.value) == (
-        f"photo.dfc is damaged: bytes {PACKETS_FROM} to {METADATA_FROM - 1}, the alpha plane, do not fit their "
-        "checksum; fetch it again, or restore the picture without the alpha plane with --partial"
+        f"photo.dfc is damaged: bytes {PACKETS_FROM} to {METADATA_FROM - 1}, the alpha plane, do not match their "
+        "checksum: fetch it again, or restore the picture without the alpha plane"
     )
     for read in (read_container, read_partial):
         with pytest.raises(CorruptStreamError) as caught:
             read(flipped(DATA, 90), name="photo.dfc")
         assert str(caught.value) == (
-            f"photo.dfc is damaged: bytes 0 to {BORDERS[1] - 1}, its header among them, do not fit their checksum, "
-            "and nothing of it can be restored; fetch it again"
+            f"photo.dfc is damaged: bytes 0 to {BORDERS[1] - 1}, including its header, do not match their "
+            "checksum, so nothing of it can be restored; fetch it again"
         )
     assert what_is_wrong(DATA) is None
     assert str(what_is_wrong(second)).startswith("it is damaged: bytes 20")
@@ -121,10 +124,11 @@ def test_a_later_block_that_fits_does_not_count_after_a_damaged_one() -> None:
 
 
 def test_surplus_and_damage_in_one_file() -> None:
-    problem = f"is damaged: it has {len(DATA) + 4} bytes where its header declares {len(DATA)}"
+    problem = f"is damaged: it has {len(DATA) + 4} bytes instead of the {len(DATA)} that its header declares"
     assert read_partial(DATA + b"more") == Reading(WHOLE, INFO, problem=problem)
-    with pytest.raises(CorruptStreamError, match="restore the picture with --partial"):
+    with pytest.raises(CorruptStreamError, match=r"restore the picture$") as caught:
         read_container(DATA + b"more")
+    assert caught.value.parameters == ("partial",)
     damaged = read_partial(flipped(DATA, BORDERS[1])[:-3])
     assert damaged.container == Container(HEADER, WHOLE.payload[:2048], WHOLE.alpha)
     assert "bytes 20" in str(damaged.problem)
@@ -139,7 +143,7 @@ def test_lost_and_inserted_bytes_leave_what_comes_before() -> None:
 
 
 def test_a_lying_length_costs_nothing() -> None:
-    head = bytes.fromhex("df63" "16" "01020304" "1433e8" "ffffff7f" "ffffff7f" "ffffffff7f" "ffffffff7f")  # fmt: skip
+    head = bytes.fromhex("df6316010203041433e8ffffff7fffffff7fffffffff7fffffffff7f")
     reading = read_partial(head + bytes(500), max_pixels=10**17)
     assert reading.container.payload == bytes(500)
     assert not reading.verified

@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from diffcodec.bitstream.entropy import PrefixReader, SymbolReader, SymbolWriter, quantise_weights
+from diffcodec.bitstream.entropy import PrefixReader, SymbolReader, SymbolWriter
+from diffcodec.bitstream.entropy_models import model_of, quantise_weights, uniform
+from diffcodec.bitstream.ones_padded import OnesPadded
 from diffcodec.errors import CorruptStreamError, DiffCodecError, TruncatedStreamError
 
 # One coding operation: (kind, parameter, symbols).
@@ -183,8 +185,8 @@ def test_certain_means_equal_under_every_continuation(ops: list[Op], keep: int) 
     cut = write(ops).getvalue()[:keep]
     seen: list[list[int]] = []
     for byte in range(256):
-        for padding in (0x00, 0xFF):
-            reader = SymbolReader(cut + bytes([byte]), padding)
+        for rest in (b"", 400 * b"\xff"):
+            reader = SymbolReader(cut + bytes([byte]) + rest)
             try:
                 seen.append([read(reader, op)[0] for op in ops])
             except CorruptStreamError:
@@ -212,16 +214,17 @@ def test_bits_of_a_cut_payload_arrive_up_to_the_cut() -> None:
 def test_ones_go_on_without_limit() -> None:
     payload = b"\x12\x34\x56"
     stored = SymbolReader(payload + b"\xff" * 4000)
-    implied = SymbolReader(payload, padding=0xFF)
+    implied = OnesPadded(payload)
     for _ in range(50):
-        assert (stored.read_bits(500) == implied.read_bits(500)).all()
+        symbols = [stored.read_uniform(1 << 10) for _ in range(50)]
+        assert implied.decode(uniform(1 << 10), 50).tolist() == symbols
 
 
 def test_all_ones_are_read_as_the_last_symbols() -> None:
-    reader = SymbolReader(b"", padding=0xFF)
-    assert reader.read_bits(40).all()
-    assert reader.read_uniform(5) == 4
-    assert reader.read_symbols(3, np.array([3, 1])).tolist() == [1, 1, 1]
+    reader = OnesPadded(b"")
+    assert reader.decode(uniform(1 << 16), 40).tolist() == [(1 << 16) - 1] * 40
+    assert reader.decode(uniform(5), 1).tolist() == [4]
+    assert reader.decode(model_of(np.array([3, 1])), 3).tolist() == [1, 1, 1]
 
 
 def test_alphabets_of_one_symbol_cost_nothing() -> None:
@@ -243,7 +246,7 @@ def test_invalid_code_is_reported_as_corrupt() -> None:
 
 @given(st.binary(max_size=30), operations())
 def test_random_bytes_decode_or_raise_ours(payload: bytes, ops: list[Op]) -> None:
-    for reader in (SymbolReader(payload), SymbolReader(payload, 0xFF), PrefixReader(payload)):
+    for reader in (SymbolReader(payload), PrefixReader(payload)):
         try:
             for op in ops:
                 read(reader, op)
@@ -279,7 +282,6 @@ def test_misuse_is_refused_and_writes_nothing(call: Any) -> None:
 
 def test_misuse_of_readers_is_refused() -> None:
     for call in (
-        lambda: SymbolReader(b"", padding=1),
         lambda: SymbolReader(b"").read_bits(-1),
         lambda: SymbolReader(b"").read_symbols(-1, np.array([1, 1])),
         lambda: SymbolReader(b"").read_symbols(1, np.array([1, -1])),
@@ -447,12 +449,6 @@ def test_random_bytes_give_symbols_of_the_shares_or_raise_ours(
         return
     assert symbols.shape == shares.shape[:1]
     assert not symbols.size or 0 <= symbols.min() <= symbols.max() < shares.shape[1]
-
-
-def test_shares_are_not_read_with_another_padding() -> None:
-    reader = SymbolReader(b"abc", padding=0xFF)
-    with pytest.raises(ValueError, match="padded with 0x00"):
-        reader.read_shares(GOOD)
 
 
 def test_shares_whose_sum_overflows_are_refused() -> None:

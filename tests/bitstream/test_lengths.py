@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from diffcodec.bitstream.entropy import SymbolReader, SymbolWriter, quantise_weights
+from diffcodec.bitstream.entropy import SymbolReader, SymbolWriter
+from diffcodec.bitstream.entropy_models import quantise_weights
 from diffcodec.bitstream.lengths import (
     CONTEXT_BITS,
     DEFAULT_WEIGHTS,
@@ -160,7 +161,7 @@ def test_counts_are_of_what_is_coded() -> None:
 def test_lengths_off_the_grid_are_corrupt() -> None:
     out = SymbolWriter()
     out.write_symbols(np.array([0]), np.array(DEFAULT_WEIGHTS[0]))
-    with pytest.raises(CorruptStreamError, match="outside of the grid"):
+    with pytest.raises(CorruptStreamError, match="outside the grid"):
         LengthCoder().decode(0, SymbolReader(out.getvalue()))
 
 

@@ -37,10 +37,7 @@ class MemoryPort:
         return symbols
 
     def exhausted(self) -> bool:
-        return (self._read_bits, self._read_symbols) == (
-            sum(map(len, self.bits)),
-            sum(map(len, self.symbols)),
-        )
+        return (self._read_bits, self._read_symbols) == (sum(map(len, self.bits)), sum(map(len, self.symbols)))
 
 
 def gaussian_mean(
@@ -55,7 +52,9 @@ def gaussian_mean(
     m = rng.gamma(1.0 / exponent, 1.0, (count, dims)) ** (1.0 / exponent) * rng.choice([-1.0, 1.0], (count, dims))
     rest = kl - kl_bits(np.zeros((1, dims)), std)[0]
     assert rest > 0
-    return (m * np.sqrt(2 * np.log(2) * rest / np.sum(m * m, axis=1, keepdims=True))).astype(np.float32)
+    scaled = m * np.sqrt(2 * np.log(2) * rest / np.sum(m * m, axis=1, keepdims=True))
+    means: NDArray[np.float32] = scaled.astype(np.float32)
+    return means
 
 
 def equal_groups(std: NDArray[np.float64], count: int, weights: NDArray[np.int64] | None = None) -> Groups:

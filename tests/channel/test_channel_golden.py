@@ -1,10 +1,13 @@
 """Files must stay readable: fixed messages stand for fixed samples."""
 
+from __future__ import annotations
+
 import numpy as np
 import pytest
-from channel_ports import MemoryPort, equal_groups
+from numpy.typing import NDArray
 
 from diffcodec.channel import ChannelId, StreamKey, make_channel
+from tests.channel.channel_ports import MemoryPort, equal_groups
 
 # Channel, effort, dims, length, std.
 CASES = [
@@ -31,7 +34,7 @@ GOLDEN = [
 ]
 
 
-def received(channel_id, effort, dims, length, std) -> np.ndarray:
+def received(channel_id: ChannelId, effort: int, dims: int, length: int, std: str) -> NDArray[np.float32]:
     """Four values of the sample that a made-up message stands for."""
     port = MemoryPort()
     port.bits.append((np.arange(length) ** 2 // 7 % 2).astype(np.uint8))
@@ -40,9 +43,10 @@ def received(channel_id, effort, dims, length, std) -> np.ndarray:
     if std == "bands":
         groups = equal_groups(np.array([0.5, 0.75, 1.0])[index % 3], 1, np.array([900, 300, 40])[index % 3])
     y = make_channel(channel_id, effort).decode(dims, groups, [length], [StreamKey(5, 6)], [port])
-    return y[0, np.linspace(0, dims - 1, 4).astype(int)]
+    some: NDArray[np.float32] = y[0, np.linspace(0, dims - 1, 4).astype(int)]
+    return some
 
 
 @pytest.mark.parametrize(("case", "golden"), list(zip(CASES, GOLDEN, strict=True)))
-def test_messages_keep_their_meaning(case, golden):
+def test_messages_keep_their_meaning(case: tuple[ChannelId, int, int, int, str], golden: list[float]) -> None:
     np.testing.assert_allclose(received(*case), golden, atol=1e-4)

@@ -1,12 +1,15 @@
 """The law of every channel: decode returns what encode returned, and reads exactly what was written."""
 
+from __future__ import annotations
+
 import numpy as np
 import pytest
-from channel_ports import MemoryPort, equal_groups
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from diffcodec.channel import ChannelId, Groups, StreamKey, TrellisChannel, make_channel
+from tests.channel.channel_ports import MemoryPort, equal_groups
 
 KINDS = ("none", "one", "bands", "all different", "mixed")
 
@@ -28,7 +31,14 @@ def groups_of(kind: str, count: int, dims: int, rng: np.random.Generator) -> Gro
     return Groups(of, rng.uniform(0.2, 1.0, shape), rng.integers(1, 10 ** int(rng.integers(1, 8)), shape))
 
 
-def round_trip(channel_id, effort, mean, groups, lengths, key):
+def round_trip(
+    channel_id: ChannelId,
+    effort: int,
+    mean: NDArray[np.float32],
+    groups: Groups | None,
+    lengths: list[int],
+    key: list[StreamKey],
+) -> tuple[NDArray[np.float32], list[MemoryPort]]:
     ports = [MemoryPort() for _ in lengths]
     sent = make_channel(channel_id, effort).encode(mean, groups, lengths, key, ports)
     got = make_channel(channel_id, effort).decode(mean.shape[1], groups, lengths, key, ports)
@@ -49,7 +59,7 @@ def round_trip(channel_id, effort, mean, groups, lengths, key):
     seed=st.integers(0, 2**64 - 1),
     step=st.integers(0, 2**64 - 1),
 )
-def test_trellis_round_trip(effort, dims, lengths, kind, seed, step):
+def test_trellis_round_trip(effort: int, dims: int, lengths: list[int], kind: str, seed: int, step: int) -> None:
     rng = np.random.default_rng(seed % 1000)
     mean = rng.standard_normal((len(lengths), dims)).astype(np.float32)
     groups = groups_of(kind, len(lengths), dims, rng)
@@ -65,7 +75,7 @@ def test_trellis_round_trip(effort, dims, lengths, kind, seed, step):
     kind=st.sampled_from(KINDS),
     seed=st.integers(0, 2**64 - 1),
 )
-def test_poisson_round_trip(dims, lengths, kind, seed):
+def test_poisson_round_trip(dims: int, lengths: list[int], kind: str, seed: int) -> None:
     rng = np.random.default_rng(seed % 1000)
     mean = rng.standard_normal((len(lengths), dims)).astype(np.float32)
     groups = groups_of(kind, len(lengths), dims, rng)
@@ -73,20 +83,20 @@ def test_poisson_round_trip(dims, lengths, kind, seed):
 
 
 @pytest.mark.parametrize("effort", [14, 16])
-def test_high_efforts(effort):
+def test_high_efforts(effort: int) -> None:
     mean = np.random.default_rng(0).standard_normal((2, 500)).astype(np.float32)
     round_trip(ChannelId.TRELLIS, effort, mean, None, [40, 3], [StreamKey(0, 0)])
 
 
 @pytest.mark.parametrize("dims", [1, 2, 5])
-def test_more_bits_than_dims(dims):
+def test_more_bits_than_dims(dims: int) -> None:
     mean = 5 * np.random.default_rng(0).standard_normal((2, dims)).astype(np.float32)
     groups = equal_groups(np.full(dims, 0.05), 2)
     round_trip(ChannelId.TRELLIS, 8, mean, groups, [9 * dims, 5000], [StreamKey(0, 0)])
 
 
 @pytest.mark.parametrize("kind", ["none", "bands"])
-def test_message_does_not_depend_on_the_batch(kind):
+def test_message_does_not_depend_on_the_batch(kind: str) -> None:
     rng = np.random.default_rng(3)
     mean = rng.standard_normal((5, 700)).astype(np.float32)
     groups = groups_of(kind, 5, 700, rng)
@@ -100,7 +110,7 @@ def test_message_does_not_depend_on_the_batch(kind):
 
 
 @pytest.mark.parametrize("channel_id", list(ChannelId))
-def test_length_zero_is_shared_randomness(channel_id):
+def test_length_zero_is_shared_randomness(channel_id: ChannelId) -> None:
     mean = np.full((2, 4000), 0.01, np.float32)
     sent, ports = round_trip(channel_id, 12, mean, None, [0, 0], [StreamKey(0, 7)])
     assert not any(port.bits or port.symbols for port in ports)
@@ -110,7 +120,7 @@ def test_length_zero_is_shared_randomness(channel_id):
     assert abs(np.corrcoef(sent[0], other[0])[0, 1]) < 0.08
 
 
-def test_floats_do_not_steer_the_decoder():
+def test_floats_do_not_steer_the_decoder() -> None:
     """A receiver whose std is off in the last digits reads the same bits and gets nearly the same sample."""
     rng = np.random.default_rng(5)
     mean, bands = rng.standard_normal((1, 600)).astype(np.float32), np.repeat([0.7, 0.9, 1.0], 200)
@@ -121,7 +131,7 @@ def test_floats_do_not_steer_the_decoder():
     np.testing.assert_allclose(got, sent, atol=1e-5)
 
 
-def test_refuses_nonsense():
+def test_refuses_nonsense() -> None:
     channel, key, port = TrellisChannel(8), [StreamKey(0, 0)], MemoryPort()
     mean = np.zeros((1, 4), np.float32)
     with pytest.raises(ValueError, match="effort"):
@@ -158,6 +168,8 @@ def test_refuses_nonsense():
         ([-1, 1], [[1.0, 1.0]], [[1, 1]], "groups"),
     ],
 )
-def test_groups_refuse_nonsense(of, std, weights, message):
+def test_groups_refuse_nonsense(
+    of: list[int], std: list[list[float]], weights: list[list[float]], message: str
+) -> None:
     with pytest.raises(ValueError, match=message):
         Groups(np.array(of), np.array(std), np.array(weights))

@@ -1,21 +1,24 @@
 """Layout: every bit and every dim goes to one place, in integers, at any size."""
 
+from __future__ import annotations
+
 import tracemalloc
 
 import numpy as np
 import pytest
-from channel_ports import MemoryPort, gaussian_mean
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from diffcodec.channel import StreamKey, TrellisChannel, delivered_bits
 from diffcodec.channel.layout import LANE_BITS, lanes_of, state_bits
 from diffcodec.channel.rotation import Rotation
+from tests.channel.channel_ports import MemoryPort, gaussian_mean
 
 
 @settings(max_examples=100, deadline=None)
 @given(bits=st.integers(1, 20000), dims=st.integers(1, 20000), effort=st.integers(8, 16), weighted=st.booleans())
-def test_lanes_share_bits_and_dims(bits, dims, effort, weighted):
+def test_lanes_share_bits_and_dims(bits: int, dims: int, effort: int, weighted: bool) -> None:
     weights = np.random.default_rng(bits).integers(1, 2**20, dims) if weighted else None
     lanes = lanes_of(bits, dims, effort, weights)
     assert sum(lane.bits for lane in lanes) == bits
@@ -30,7 +33,7 @@ def test_lanes_share_bits_and_dims(bits, dims, effort, weighted):
         assert int(lane.pieces.filled.sum()) == lane.stop - lane.start
 
 
-def test_equal_weights_are_laid_out_like_none():
+def test_equal_weights_are_laid_out_like_none() -> None:
     for bits, dims in ((50, 3072), (700, 3072), (5000, 1000)):
         plain = lanes_of(bits, dims, 12, None)
         weighted = lanes_of(bits, dims, 12, np.full(dims, 37))
@@ -38,7 +41,7 @@ def test_equal_weights_are_laid_out_like_none():
             np.testing.assert_array_equal(a.borders, b.borders)
 
 
-def test_nothing_overflows():
+def test_nothing_overflows() -> None:
     dims = 1_000_000
     weights = np.full(dims, 2**49 // dims)
     lanes = lanes_of(3_000_000, dims, 12, weights)
@@ -47,7 +50,7 @@ def test_nothing_overflows():
     np.testing.assert_allclose([lane.stop for lane in lanes], [lane.stop for lane in plain], atol=1)
 
 
-def test_effort_is_a_budget():
+def test_effort_is_a_budget() -> None:
     assert state_bits(12, 600, 3072) == 12
     assert state_bits(12, 20, 3072) == 14
     assert state_bits(8, 20, 3072) == 10
@@ -56,7 +59,7 @@ def test_effort_is_a_budget():
 
 
 @pytest.mark.parametrize("groups", [None, np.tile([0, 1, 2, 2], 250)])
-def test_rotation_is_orthonormal(groups):
+def test_rotation_is_orthonormal(groups: NDArray[np.int64] | None) -> None:
     rng = np.random.default_rng(0)
     rotation = Rotation(groups, 1000, [StreamKey(0, 0)])
     x = rng.standard_normal((5, 1000)).astype(np.float32)
@@ -71,7 +74,7 @@ def test_rotation_is_orthonormal(groups):
     assert np.abs(rotation.forward(spike)).max() < 0.2
 
 
-def test_rotation_keeps_to_groups():
+def test_rotation_keeps_to_groups() -> None:
     of = np.tile([0, 1, 2, 2], 250)
     rotation = Rotation(of, 1000, [StreamKey(0, 0)])
     rotated = rotation.forward(np.where(of == 1, 1.0, 0.0).astype(np.float32)[None])[0]
@@ -80,7 +83,7 @@ def test_rotation_keeps_to_groups():
     np.testing.assert_allclose(np.linalg.norm(rotated), np.sqrt(250), rtol=1e-5)
 
 
-def test_many_lanes_in_little_memory():
+def test_many_lanes_in_little_memory() -> None:
     """A 512 x 512 photograph's step: ten lanes, and no more than some tens of megabytes."""
     dims, kl = 3 * 512 * 512, 20_000.0
     channel = TrellisChannel(8)

@@ -1,9 +1,13 @@
 """The shared integers are fixed for ever, and what is made of them is what it should be."""
 
+from __future__ import annotations
+
 import hashlib
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from scipy import stats
 
 from diffcodec.channel import StreamKey, shared_normals
@@ -33,11 +37,11 @@ GOLDEN = {
 }
 
 
-def digest(array) -> str:
+def digest(array: NDArray[Any]) -> str:
     return hashlib.sha256(np.ascontiguousarray(array).astype("<i8").tobytes()).hexdigest()[:16]
 
 
-def test_raw_integers_are_golden():
+def test_raw_integers_are_golden() -> None:
     words = shared_integers(StreamKey(0, 0), Purpose.NORMALS, 0, 1000)
     assert words[:2].tolist() == GOLDEN_WORDS
     assert digest(words.view(np.int64)) == GOLDEN["words"]
@@ -51,7 +55,7 @@ def test_raw_integers_are_golden():
     assert digest(np.argsort(label_table(1024)[:1024], axis=0, kind="stable")) == GOLDEN["labels"]
 
 
-def test_streams_differ():
+def test_streams_differ() -> None:
     streams = [
         shared_integers(StreamKey(seed, step), purpose, lane, 4)
         for seed in (0, 1)
@@ -62,7 +66,7 @@ def test_streams_differ():
     assert len(np.unique(np.concatenate(streams))) == 4 * len(streams)
 
 
-def test_normals_are_normal():
+def test_normals_are_normal() -> None:
     normals = shared_normals(StreamKey(0, 0), 0, 100_001)
     assert normals.dtype == np.float32
     assert stats.kstest(normals, "norm").pvalue > 0.001
@@ -70,18 +74,18 @@ def test_normals_are_normal():
 
 
 @pytest.mark.parametrize("dims", [1, 2, 3, 1000, 65536, 65537, 70001])
-def test_orders_are_permutations(dims):
+def test_orders_are_permutations(dims: int) -> None:
     np.testing.assert_array_equal(np.sort(shared_order(StreamKey(3, 4), dims)), np.arange(dims))
 
 
-def test_signs_are_fair():
+def test_signs_are_fair() -> None:
     signs = shared_signs(StreamKey(0, 0), 0, 10_000)
     assert set(np.unique(signs)) == {-1.0, 1.0}
     assert abs(signs.mean()) < 0.05
 
 
 @pytest.mark.parametrize("rows", [1, 64, 1024])
-def test_label_columns_have_unit_variance(rows):
+def test_label_columns_have_unit_variance(rows: int) -> None:
     table = label_table(rows)
     np.testing.assert_allclose(np.mean(table[:rows] ** 2, axis=0), 1.0, rtol=1e-5)
     np.testing.assert_allclose(np.mean(table[rows:] ** 2, axis=0), 1.0, rtol=1e-5)
@@ -90,11 +94,11 @@ def test_label_columns_have_unit_variance(rows):
         assert np.abs(correlation).max() < 5 / np.sqrt(2048)
 
 
-def test_candidates_are_normal():
+def test_candidates_are_normal() -> None:
     assert stats.kstest(candidate_table(10).ravel(), "norm").pvalue > 0.001
 
 
-def test_zipf_table_has_no_entry_near_a_rounding_boundary():
+def test_zipf_table_has_no_entry_near_a_rounding_boundary() -> None:
     exact, weights = zipf_exact(), zipf_weights()
     assert weights.sum() <= 2**24
     assert weights.min() >= 1

@@ -1,5 +1,7 @@
 """The search finds the best path there is, and so do its faster forms, bit for bit."""
 
+from __future__ import annotations
+
 import os
 import subprocess
 import sys
@@ -9,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from diffcodec.channel import viterbi
 from diffcodec.channel.layout import Lane, lanes_of
@@ -26,7 +29,7 @@ def tasks_for(effort: int, bits: int, dims: int, rng: np.random.Generator, flat:
     return [task_for(lane, rng, flat) for lane in lanes_of(bits, dims, effort, weights)]
 
 
-def gain(task: Task, bits: np.ndarray) -> float:
+def gain(task: Task, bits: NDArray[np.uint8]) -> float:
     """What the search maximises."""
     y = replay(task.lane, bits).astype(np.float64)
     return float(task.linear @ y - (0.0 if task.quadratic is None else task.quadratic @ y**2))
@@ -45,7 +48,7 @@ def gain(task: Task, bits: np.ndarray) -> float:
         (10, 8, [0, 0, 0, 0]),  # no dims at all
     ],
 )
-def test_finds_the_best_of_all_paths(bits, memory, borders, flat, accelerate):
+def test_finds_the_best_of_all_paths(bits: int, memory: int, borders: list[int], flat: bool, accelerate: bool) -> None:
     lane = Lane(bits, 0, borders[-1], memory, np.array(borders, np.int64))
     task = task_for(lane, np.random.default_rng(bits + memory), flat)
     paths = (np.arange(1 << bits)[:, None] >> np.arange(bits) & 1).astype(np.uint8)
@@ -64,7 +67,9 @@ def test_finds_the_best_of_all_paths(bits, memory, borders, flat, accelerate):
     dims=st.one_of(st.integers(1, 50), st.integers(51, 9000)),
     seed=st.integers(0, 1000),
 )
-def test_machine_code_finds_the_same_paths(effort, flat, weighted, lengths, dims, seed):
+def test_machine_code_finds_the_same_paths(
+    effort: int, flat: bool, weighted: bool, lengths: list[int], dims: int, seed: int
+) -> None:
     pytest.importorskip("numba")
     rng = np.random.default_rng(seed)
     lengths = [length if effort < 14 else min(length, 60) for length in lengths]
@@ -73,7 +78,7 @@ def test_machine_code_finds_the_same_paths(effort, flat, weighted, lengths, dims
         np.testing.assert_array_equal(same, path)
 
 
-def test_machine_code_searches_many_lanes():
+def test_machine_code_searches_many_lanes() -> None:
     pytest.importorskip("numba")
     rng = np.random.default_rng(0)
     tasks = tasks_for(8, 50_000, 40_000, rng, False, True) + tasks_for(8, 9_000, 30, rng, True, False)
@@ -83,7 +88,7 @@ def test_machine_code_searches_many_lanes():
 
 
 @pytest.mark.parametrize("accelerate", [False, True])
-def test_a_path_does_not_depend_on_the_lanes_beside_it(accelerate):
+def test_a_path_does_not_depend_on_the_lanes_beside_it(accelerate: bool) -> None:
     rng = np.random.default_rng(1)
     tasks = [
         task
@@ -95,11 +100,11 @@ def test_a_path_does_not_depend_on_the_lanes_beside_it(accelerate):
         np.testing.assert_array_equal(search([task], 1, accelerate)[0], path)
 
 
-def test_nothing_to_search():
+def test_nothing_to_search() -> None:
     assert search([], 1, False) == search([], 1, True) == []
 
 
-def test_goes_without_numba(monkeypatch):
+def test_goes_without_numba(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "numba", None)
     monkeypatch.delitem(sys.modules, "diffcodec.channel.accelerated", raising=False)
     viterbi._accelerated.cache_clear()
@@ -111,7 +116,7 @@ def test_goes_without_numba(monkeypatch):
         viterbi._accelerated.cache_clear()
 
 
-def test_a_small_search_does_not_wait_for_numba():
+def test_a_small_search_does_not_wait_for_numba() -> None:
     code = (
         "import sys, numpy as np; from diffcodec.channel.viterbi import Task, search\n"
         "from diffcodec.channel.layout import lanes_of\n"
@@ -123,6 +128,6 @@ def test_a_small_search_does_not_wait_for_numba():
 
 
 @pytest.mark.parametrize(("wanted", "count"), [("3", 3), ("", os.cpu_count()), ("4,2", 4), ("0", 1)])
-def test_threads_as_for_other_libraries(monkeypatch, wanted, count):
+def test_threads_as_for_other_libraries(monkeypatch: pytest.MonkeyPatch, wanted: str, count: int) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", wanted)
     assert thread_count() == count

@@ -10,14 +10,16 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from numpy.typing import NDArray
 from PIL import Image
 
-from diffcodec.calibration import calibrate, measure_error_curve
-from diffcodec.checkpoint import Checkpoint, load_checkpoint
+from diffcodec.calibration.calibrate import calibrate
+from diffcodec.calibration.error_curve import measure_error_curve
 from diffcodec.cli import main
 from diffcodec.codec import DiffusionCodec
 from diffcodec.errors import ConfigError
 from diffcodec.images import Picture
+from diffcodec.model.checkpoint import Checkpoint, load_checkpoint
 from tests.conftest import smooth_pixels
 from tests.diffusers_format.pipelines import NETWORKS, TINY, randomised, save_pipeline
 
@@ -34,7 +36,7 @@ def calibrated(imported: Checkpoint) -> Checkpoint:
     return calibrate(imported, IMAGES, points=12, length_pictures=1, effort=8)
 
 
-def grey(pixels: np.ndarray) -> Picture:
+def grey(pixels: NDArray[np.uint8]) -> Picture:
     return Picture(np.ascontiguousarray(pixels[:, :, 0]), None)
 
 
@@ -74,7 +76,7 @@ def test_other_schedules_and_parametrisations_compress(
 def test_networks_of_many_scales_see_small_pictures_on_a_large_canvas(save: Callable[..., Path]) -> None:
     codec = DiffusionCodec(load_checkpoint(save(randomised(**NETWORKS["ddpm-church-256"]))))
     picture = Picture(smooth_pixels(5, 33), None)
-    assert codec.plane_for(picture).canvas_shape == (3, 32, 64)
+    assert codec.canvas_for(picture).shape == (3, 32, 64)
     stream = codec.compress(picture, timestep=1, steps=16, effort=8)
     assert codec.decompress(stream).pixels.shape == (5, 33, 3)
     assert stream.report.psnr_db > 30

@@ -12,18 +12,22 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from diffcodec.checkpoint import Checkpoint, ModelCard, half_weights, load_checkpoint
 from diffcodec.cli import main
-from diffcodec.config import ModelConfig, ScheduleConfig, UNetConfig, named_model
+from diffcodec.config import ModelConfig, ScheduleConfig, UNetConfig
 from diffcodec.diffusers_format.configs import what_differs
 from diffcodec.diffusers_format.writing import write_pipeline
 from diffcodec.diffusion.denoiser import Denoiser
 from diffcodec.errors import ConfigError
+from diffcodec.model.checkpoint import Checkpoint, half_weights, load_checkpoint
+from diffcodec.model.model_file import ModelCard
+from diffcodec.training.recipes import named_model
 from tests.conftest import make_tiny_checkpoint
 from tests.diffusers_format.pipelines import diffusers
 
 PAPER = named_model("cifar10-ddpm")
-NARROW = replace(PAPER, network=replace(PAPER.network, channels=32, multipliers=(1, 2), embedding_channels=64))
+assert isinstance(PAPER.network, UNetConfig)
+NETWORK = replace(PAPER.network, channels=32, multipliers=(1, 2), embedding_channels=64)
+NARROW = replace(PAPER, network=NETWORK)
 LOCAL = make_tiny_checkpoint().config
 GIVEN = ScheduleConfig(20, kind="betas", betas=tuple(np.linspace(0.01, 0.3, 20).tolist()))
 
@@ -33,9 +37,9 @@ EXPRESSIBLE = {
     "learned": replace(NARROW, variance="learned"),
     "x0, cosine": replace(NARROW, prediction="x0", schedule=ScheduleConfig(100, kind="cosine")),
     "v, given betas": replace(NARROW, prediction="v", schedule=GIVEN),
-    "scale_shift": replace(NARROW, network=replace(NARROW.network, modulation="scale_shift", norm_groups=16)),
-    "heads": replace(NARROW, network=replace(NARROW.network, attention_head_channels=8, downsampling="asymmetric")),
-    "no middle": replace(NARROW, network=replace(NARROW.network, attention_scales=(), middle_attention=False)),
+    "scale_shift": replace(NARROW, network=replace(NETWORK, modulation="scale_shift", norm_groups=16)),
+    "heads": replace(NARROW, network=replace(NETWORK, attention_head_channels=8, downsampling="asymmetric")),
+    "no middle": replace(NARROW, network=replace(NETWORK, attention_scales=(), middle_attention=False)),
 }
 OURS = {
     "local": LOCAL,
@@ -116,7 +120,7 @@ def test_theirs_through_ours_is_what_it_was(tiny_network: Any, tiny_pipeline: Pa
     [
         ({"norm": "channel"}, "normalisation is local"),
         ({"patch": 2}, "works on patches"),
-        ({"conditioning": "log_snr"}, "told the log SNR"),
+        ({"conditioning": "log_snr"}, "takes the log SNR"),
     ],
 )
 def test_what_unet2dmodel_lacks_is_named(change: dict[str, Any], reason: str) -> None:
@@ -135,8 +139,9 @@ def test_nothing_is_overwritten_unasked(tiny_pipeline: Path, tmp_path: Path) -> 
     target = tmp_path / "target"
     (target / "unet").mkdir(parents=True)
     (target / "unet" / "config.json").write_text("mine")
-    with pytest.raises(ConfigError, match=r"unet/config\.json exists: pass --force"):
+    with pytest.raises(ConfigError, match=r"unet/config\.json exists: allow overwriting") as caught:
         write_pipeline(target, checkpoint.config, checkpoint.weights, overwrite=False, **arguments)
+    assert caught.value.parameters == ("overwrite",)
     assert [path.name for path in target.rglob("*") if path.is_file()] == ["config.json"]
     write_pipeline(target, checkpoint.config, checkpoint.weights, overwrite=True, **arguments)
     assert load_checkpoint(target).fingerprint == checkpoint.fingerprint
@@ -147,7 +152,7 @@ def test_the_command_exports_and_says_what_it_takes_to_load(
 ) -> None:
     run = CliRunner().invoke(main, ["export", str(tiny_model), "--diffusers", "-o", str(tmp_path / "a")])
     assert run.output == (
-        f"wrote {tmp_path / 'a'}: tiny-v0, it takes diffcodec to load it, because its normalisation is local\n"
+        f"wrote {tmp_path / 'a'}: tiny-v0, loading it needs diffcodec, because its normalisation is local\n"
     )
     assert "import diffcodec.diffusers_model" in (tmp_path / "a" / "README.md").read_text()
     run = CliRunner().invoke(main, ["export", str(tiny_pipeline), "--diffusers", "-o", str(tmp_path / "b")])

@@ -35,7 +35,8 @@ class GaussianData:
     def gain(self, alpha: float, sigma: float) -> Tensor:
         """alpha C (alpha^2 C + sigma^2)^-1, (C, C): x_0 estimate = mean + gain (x_t - alpha mean)."""
         total = alpha**2 * self.covariance + sigma**2 * torch.eye(len(self.mean), dtype=torch.float64)
-        return alpha * self.covariance @ torch.linalg.inv(total)
+        gain: Tensor = alpha * self.covariance @ torch.linalg.inv(total)
+        return gain
 
     def __call__(self, x_t: Tensor, log_snr: Tensor) -> Tensor:
         """The best estimate of the noise."""

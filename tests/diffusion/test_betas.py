@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from diffcodec.config import ModelConfig, ScheduleConfig
+from diffcodec.config import ModelConfig, ScheduleConfig, ScheduleKind
 from diffcodec.diffusion.betas import betas, log_snrs
 from diffcodec.diffusion.schedule import NoiseSchedule
 from diffcodec.errors import ConfigError
@@ -19,7 +19,7 @@ from diffcodec.errors import ConfigError
 @st.composite
 def schedules(draw: st.DrawFn) -> ScheduleConfig:
     """Any schedule, but for those whose last levels have next to no signal."""
-    kind = draw(st.sampled_from(["linear", "scaled_linear", "cosine", "betas"]))
+    kind: ScheduleKind = draw(st.sampled_from(["linear", "scaled_linear", "cosine", "betas"]))
     steps = draw(st.integers(1, 60))
     ends = draw(st.lists(st.floats(1e-5, 0.3), min_size=2, max_size=2))
     given_betas = draw(st.lists(st.floats(1e-5, 0.9), min_size=steps, max_size=steps)) if kind == "betas" else ()

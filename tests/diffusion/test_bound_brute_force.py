@@ -151,7 +151,7 @@ def found_terms(prediction: PredictionKind, variance: VarianceKind, truth: Brute
     schedule = ScheduleConfig(STEPS, BETAS[0], BETAS[-1])
     config = ModelConfig(network, schedule, prediction, variance, data_std=DATA_STD)
     denoiser = Denoiser(config).requires_grad_(False)
-    denoiser.network = RawOutput(config)  # type: ignore[assignment]
+    denoiser.network = RawOutput(config)
     diffusion = GaussianDiffusion(denoiser.schedule, denoiser, variance=variance, clip_denoised=False)
     x_0 = torch.full((len(GRID), 1, 1, 1), truth.x_0, dtype=torch.float64)
     x_t = torch.from_numpy(GRID)[:, None, None, None]

@@ -15,13 +15,10 @@ from diffcodec.config import ModelConfig, PredictionKind, UNetConfig
 from diffcodec.diffusion import windows
 from diffcodec.diffusion.denoiser import Denoiser, alpha_sigma
 
-TINY = ModelConfig(
-    network=UNetConfig(
-        channels=16, multipliers=(1, 2), patch=2, full_resolution_channels=8, blocks=1, embedding_channels=32
-    ),
-    prediction="v",
-    data_std=0.5,
+NETWORK = UNetConfig(
+    channels=16, multipliers=(1, 2), patch=2, full_resolution_channels=8, blocks=1, embedding_channels=32
 )
+TINY = ModelConfig(network=NETWORK, prediction="v", data_std=0.5)
 LEVELS = torch.tensor([-8.0, -3.0, 0.0, 4.0, 9.0])
 
 
@@ -40,7 +37,7 @@ class Stub(nn.Module):
 
 def stubbed(config: ModelConfig, answer: Callable[[Tensor, Tensor], Tensor]) -> tuple[Denoiser, Stub]:
     denoiser, stub = Denoiser(config), Stub(answer)
-    denoiser.network = stub  # type: ignore[assignment]
+    denoiser.network = stub
     return denoiser, stub
 
 
@@ -121,7 +118,7 @@ def test_the_network_is_never_asked_about_a_level_outside_its_range() -> None:
 
 
 def test_a_network_of_the_paper_is_told_the_timestep_less_one() -> None:
-    config = replace(TINY, prediction="eps", network=replace(TINY.network, conditioning="timestep"))
+    config = replace(TINY, prediction="eps", network=replace(NETWORK, conditioning="timestep"))
     denoiser, stub = stubbed(config, lambda x, condition: torch.zeros_like(x))
     levels = torch.tensor([denoiser.schedule.level(t).log_snr for t in (1, 2, 500, 1000)])
     denoiser.predict_x_0(torch.randn(6, 3, 4, 4), torch.cat([levels, torch.tensor([20.0, -20.0])]))
@@ -134,7 +131,7 @@ def test_a_network_of_the_paper_is_told_the_timestep_less_one() -> None:
 @pytest.mark.parametrize(
     "network",
     [
-        replace(TINY.network, channels=8),
+        replace(NETWORK, channels=8),
         UNetConfig(channels=8, multipliers=(1, 1), blocks=1, embedding_channels=16),
         UNetConfig(channels=8, multipliers=(1,), blocks=1, patch=4, embedding_channels=16),
     ],
@@ -197,7 +194,7 @@ def test_a_photograph_is_cut_where_that_costs_least() -> None:
 
 
 def test_a_network_that_sees_everything_is_evaluated_as_a_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    denoiser = randomised(replace(TINY, network=replace(TINY.network, attention_scales=(1,))))
+    denoiser = randomised(replace(TINY, network=replace(NETWORK, attention_scales=(1,))))
     x_t = torch.randn(1, 3, 16, 16)
     monkeypatch.setattr(windows, "MAX_WINDOW_PIXELS", 0)
     found = windows.predict_x_0(denoiser, x_t, 0.0)

@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from diffcodec.config import ModelConfig, UNetConfig
 from diffcodec.diffusion import windows
-from diffcodec.diffusion.denoiser import Denoiser, alpha_sigma
+from diffcodec.diffusion.denoiser import Denoiser, Estimate, alpha_sigma
 from diffcodec.diffusion.pyramid import HALVING_GAIN, double, halve, padded
 from diffcodec.errors import ConfigError
 
@@ -26,7 +26,7 @@ def denoiser() -> Denoiser:
     made = Denoiser(CONFIG).eval()
     with torch.no_grad():
         for parameter in made.parameters():
-            parameter += 0.1 * torch.randn(parameter.shape, generator=generator)
+            parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
     return made
 
 
@@ -68,7 +68,12 @@ def test_a_coarse_level_asks_the_network_at_lower_resolution(
 ) -> None:
     asked: list[tuple[int, ...]] = []
     evaluate = denoiser.evaluate
-    monkeypatch.setattr(denoiser, "evaluate", lambda x, level: asked.append(tuple(x.shape[2:])) or evaluate(x, level))
+
+    def watched(x: Tensor, level: Tensor) -> Estimate:
+        asked.append(tuple(x.shape[2:]))
+        return evaluate(x, level)
+
+    monkeypatch.setattr(denoiser, "evaluate", watched)
     found = denoiser.predict_x_0(noise(1, 3, 64, 40), torch.tensor([log_snr]))
     assert found.shape == (1, 3, 64, 40)
     sides = [(64, 40), (32, 20), (16, 12), (8, 8), (4, 4)]  # 10 and then 6, mirrored to multiples of the stride

@@ -18,7 +18,7 @@ from diffcodec.diffusion.gaussian import GaussianDiffusion
 from diffcodec.diffusion.samplers import IMAGE, Noise, Sampler, Spacing, State, ancestral, flow, langevin, levels_below
 from diffcodec.diffusion.schedule import NoiseLevel, NoiseSchedule
 from diffcodec.errors import ConfigError
-from diffcodec.tables import LOG_SNR_SCALE
+from diffcodec.model.tables import LOG_SNR_SCALE
 from tests.diffusion.closed_forms import GaussianData, MixtureData, as_samples
 
 SCHEDULE = NoiseSchedule(ScheduleConfig())
@@ -129,10 +129,7 @@ SAMPLERS: dict[str, tuple[Callable[[list[NoiseLevel], Noise], Iterator[State]], 
         lambda levels, noise: ancestral(process("learned"), noise(), levels, noise),
         lambda levels: moments_of(levels, 1.0, "learned"),
     ),
-    "flow": (
-        lambda levels, noise: flow(process(), noise(), levels),
-        lambda levels: moments_of(levels, 0.0),
-    ),
+    "flow": (lambda levels, noise: flow(process(), noise(), levels), lambda levels: moments_of(levels, 0.0)),
     "half flow": (
         lambda levels, noise: flow(process(), noise(), levels, noise, eta=0.5),
         lambda levels: moments_of(levels, 0.5),
@@ -185,7 +182,7 @@ def test_random_walks_from_a_state_sample_what_the_state_leaves_open(name: str) 
     noise = noise_of((1, 3, SIDE, SIDE), 3)
     state = x_t[:, None, None].expand(1, 3, SIDE, SIDE)
     walk = ancestral if name == "fixedsmall" else flow
-    found = last(walk(process(), state, levels, noise, **({} if walk is ancestral else {"eta": 1.0})))  # type: ignore[operator]
+    found = last(walk(process(), state, levels, noise, **({} if walk is ancestral else {"eta": 1.0})))
     gain = DATA.gain(start.alpha, start.sigma)
     mean = DATA.mean + gain @ (x_t - start.alpha * DATA.mean)
     open_part = DATA.covariance - start.alpha * gain @ DATA.covariance
@@ -204,16 +201,14 @@ MIXTURE = MixtureData(
 
 
 @pytest.mark.parametrize(
-    "sampler",
-    [Sampler(), Sampler("flow", steps=500), Sampler("langevin", steps=200)],
-    ids=lambda sampler: sampler.kind,
+    "sampler", [Sampler(), Sampler("flow", steps=500), Sampler("langevin", steps=200)], ids=lambda sampler: sampler.kind
 )
 def test_modes_and_weights_of_a_mixture_are_found(sampler: Sampler) -> None:
     noise = noise_of((1, 2, 70, 70), 4)
     levels = sampler.levels(SCHEDULE)
     # Langevin dynamics finds the way from anywhere, here from a single point.
     start = noise() if sampler.kind != "langevin" else torch.full((1, 2, 70, 70), 0.5, dtype=torch.float64)
-    found = as_samples(last(sampler.walk(process(data=MIXTURE), start, levels, noise)))
+    found = as_samples(last(sampler.states(process(data=MIXTURE), start, levels, noise)))
     component = MIXTURE.component(found)
     shares = torch.bincount(component, minlength=3) / len(found)
     assert torch.allclose(shares.double(), MIXTURE.weights, atol=5 * 0.5 / math.sqrt(len(found)))
@@ -327,7 +322,7 @@ def test_states_are_told_on_the_way() -> None:
     levels = levels_below(SCHEDULE, START, 5)
     x_t = noise_of((2, 3, 4, 4), 10)()
     for kind in ("ancestral", "flow", "langevin"):
-        states = list(Sampler(kind).walk(process(), x_t, levels, noise_of(x_t.shape, 11)))  # type: ignore[arg-type]
+        states = list(Sampler(kind).states(process(), x_t, levels, noise_of(x_t.shape, 11)))
         assert [state.level for state in states] == levels
         assert torch.equal(states[0].x_t, x_t) == (kind != "langevin")
         for state in states[:-1]:
@@ -339,10 +334,10 @@ def test_states_are_told_on_the_way() -> None:
     [
         ({"kind": "euler"}, "ancestral, flow, langevin, found 'euler'"),
         ({"kind": "flow", "eta": 1.5}, "eta: expected 0 to 1"),
-        ({"eta": 0.5}, "only the sampler flow"),
-        ({"kind": "flow", "variance": "fixedlarge"}, "only the sampler ancestral"),
+        ({"eta": 0.5}, "only for the sampler flow"),
+        ({"kind": "flow", "variance": "fixedlarge"}, "only for the sampler ancestral"),
         ({"kind": "langevin", "updates": 0}, "updates: expected at least 1"),
-        ({"kind": "flow", "updates": 2}, "only the sampler langevin"),
+        ({"kind": "flow", "updates": 2}, "only for the sampler langevin"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(options: dict[str, object], words: str) -> None:

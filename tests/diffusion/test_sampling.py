@@ -10,16 +10,16 @@ from torch import Tensor
 
 from diffcodec.diffusion import windows
 from diffcodec.diffusion.denoiser import Denoiser
+from diffcodec.diffusion.interpolation import interpolate
 from diffcodec.diffusion.samplers import Sampler
 from diffcodec.diffusion.sampling import (
     ReverseProcess,
+    checked_pixels,
     common_noise,
-    interpolate,
     own_noise,
     sample_images,
     sample_progressively,
     sample_shared,
-    to_pixels,
 )
 from diffcodec.errors import CheckpointError, ConfigError
 from tests.conftest import make_tiny_checkpoint, smooth_pixels
@@ -110,14 +110,14 @@ def test_sizes_that_the_network_does_not_take_are_refused(denoiser: Denoiser) ->
 
 
 def test_pictures_of_other_channels_are_refused(denoiser: Denoiser) -> None:
-    with pytest.raises(ConfigError, match="expected a picture of the network's 3 channels, found 1"):
+    with pytest.raises(ConfigError, match="expected a picture with the network's 3 channels, found 1"):
         sample_shared(denoiser, FEW, picture()[:1], 100, 1)
-    with pytest.raises(ConfigError, match="expected a picture of the network's 3 channels, found 1"):
+    with pytest.raises(ConfigError, match="expected a picture with the network's 3 channels, found 1"):
         interpolate(denoiser, FEW, picture()[:1], picture()[:1], 100, [0.5])
 
 
 def test_learned_variances_are_asked_of_those_who_have_them(denoiser: Denoiser) -> None:
-    with pytest.raises(ConfigError, match="has not learned its variances"):
+    with pytest.raises(ConfigError, match="has no learned variances"):
         sample_progressively(denoiser, Sampler(variance="learned"), 1, size=(8, 8), frames=1)
     learned = Denoiser(replace(denoiser.config, variance="learned")).eval().requires_grad_(False)
     assert sample_images(learned, 2, size=8, steps=4).shape == (2, 3, 8, 8)
@@ -213,9 +213,9 @@ def test_pictures_of_two_sizes_are_not_mixed(denoiser: Denoiser) -> None:
 
 
 def test_what_are_not_numbers_is_blamed_on_the_weights() -> None:
-    with pytest.raises(CheckpointError, match="not numbers"):
-        to_pixels(torch.tensor([0.0, float("nan")]))
-    assert to_pixels(torch.tensor([-3.0, -1.0, 0.0, 1.0, 9.0])).tolist() == [0, 0, 128, 255, 255]
+    with pytest.raises(CheckpointError, match="returned NaN"):
+        checked_pixels(torch.tensor([0.0, float("nan")]))
+    assert checked_pixels(torch.tensor([-3.0, -1.0, 0.0, 1.0, 9.0])).tolist() == [0, 0, 128, 255, 255]
 
 
 def test_negative_seeds_are_refused(denoiser: Denoiser) -> None:

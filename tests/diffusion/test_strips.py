@@ -1,17 +1,17 @@
 """The fast way through the network against the plain one, and layers in strips against layers at one go."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from diffcodec.checkpoint import bundled_models, load_checkpoint
 from diffcodec.diffusion import strips, windows
 from diffcodec.diffusion.unet import ResidualBlock
-from tests.diffusion.test_unet import GROUPED, LOCAL, TINY, randomised
+from diffcodec.model.checkpoint import load_checkpoint
+from diffcodec.model.locations import bundled_models
+from tests.diffusion.networks import GROUPED, LOCAL, TINY, randomised
+from tests.other_machines import threads
 
 CONFIGS = {
     **LOCAL,
@@ -19,16 +19,6 @@ CONFIGS = {
     "attention": replace(TINY, attention_scales=(1,)),
     "dropout": replace(TINY, dropout=0.5),
 }
-
-
-@contextmanager
-def threads(count: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def evaluated_heights(monkeypatch: pytest.MonkeyPatch) -> list[int]:

@@ -7,40 +7,18 @@ import pytest
 import torch
 from torch import Tensor
 
-from diffcodec.config import UNetConfig, named_model
+from diffcodec.config import UNetConfig
 from diffcodec.diffusion.unet import Attention, Downsample, UNet
 from diffcodec.diffusion.windows import receptive_radius
-
-TINY = UNetConfig(channels=16, multipliers=(1, 2), patch=2, full_resolution_channels=8, blocks=1, embedding_channels=32)
-GROUPED = replace(TINY, channels=32, norm="group", full_resolution_channels=32)
-
-LOCAL = {
-    "cifar10-small": replace(
-        named_model("cifar10-small").network, channels=8, full_resolution_channels=8, embedding_channels=16
-    ),
-    "tiny": replace(TINY, channels=8),
-    "one scale": UNetConfig(channels=8, multipliers=(1,), blocks=1, embedding_channels=16),
-    "patched trunk": UNetConfig(channels=8, multipliers=(1, 1), blocks=1, patch=2, embedding_channels=16),
-    "three scales": UNetConfig(channels=8, multipliers=(1, 1, 1), blocks=1, embedding_channels=16, modulation="add"),
-    "patch 4": UNetConfig(
-        channels=8, multipliers=(1,), blocks=1, patch=4, full_resolution_channels=4, embedding_channels=16
-    ),
-}
-
-
-def randomised(config: UNetConfig) -> UNet:
-    """A network without a single weight at zero."""
-    torch.manual_seed(5)
-    network = UNet(config).eval()
-    with torch.no_grad():
-        for parameter in network.parameters():
-            parameter.normal_(0, parameter[0].numel() ** -0.5 if parameter.ndim > 1 else 0.1)
-    return network
+from diffcodec.training.recipes import named_model
+from tests.diffusion.networks import GROUPED, LOCAL, TINY, randomised
 
 
 def test_the_paper_s_network_has_35_7_million_parameters() -> None:
     with torch.device("meta"):
-        network = UNet(named_model("cifar10-ddpm").network)
+        config = named_model("cifar10-ddpm").network
+        assert isinstance(config, UNetConfig)
+        network = UNet(config)
     assert sum(parameter.numel() for parameter in network.parameters()) == 35_746_307
 
 
@@ -60,10 +38,20 @@ def test_the_output_has_the_shape_of_the_input(config: UNetConfig, side: int) ->
     assert randomised(config)(x, torch.zeros(2)).shape == x.shape
 
 
-@pytest.mark.parametrize("change", [
-    {"attention_head_channels": 8}, {"downsampling": "asymmetric"}, {"norm_groups": 8}, {"norm_eps": 0.1},
-    {"cosines_first": True}, {"frequency_shift": 0}, {"middle_attention": False}, {"attention_scales": (0, 1)},
-], ids=lambda change: next(iter(change)))  # fmt: skip
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"attention_head_channels": 8},
+        {"downsampling": "asymmetric"},
+        {"norm_groups": 8},
+        {"norm_eps": 0.1},
+        {"cosines_first": True},
+        {"frequency_shift": 0},
+        {"middle_attention": False},
+        {"attention_scales": (0, 1)},
+    ],
+    ids=lambda change: next(iter(change)),
+)
 def test_every_setting_matters(change: dict[str, Any]) -> None:
     config = replace(GROUPED, attention_scales=(1,), conditioning="timestep")
     generator = torch.Generator().manual_seed(9)
@@ -91,6 +79,7 @@ def test_asymmetric_padding_is_right_and_below() -> None:
     layer = Downsample(replace(TINY, downsampling="asymmetric"), 1)
     with torch.no_grad():
         layer.conv.weight.copy_(torch.arange(9.0).reshape(1, 1, 3, 3))
+        assert layer.conv.bias is not None
         layer.conv.bias.zero_()
     x = torch.zeros(1, 1, 4, 4)
     x[..., 2, 2] = 1
@@ -149,7 +138,8 @@ def perturbed_pixels(config: UNetConfig, side: int, row: int, column: int) -> Te
     with torch.no_grad():
         # One by one: the same operations in the same order, so that what does not matter changes no bit.
         before, after = (network(image, torch.zeros(1).double()) for image in (x, other))
-    return (before != after)[0].any(dim=0)
+    changed: Tensor = (before != after)[0].any(dim=0)
+    return changed
 
 
 @pytest.mark.parametrize("name", LOCAL)
@@ -175,5 +165,5 @@ def test_a_network_that_sees_everything_has_no_radius(change: dict[str, Any]) ->
     assert not perturbed_pixels(local, side, 0, 0)[-1, -1]
     config = replace(local, **change)
     assert perturbed_pixels(config, side, 0, 0)[-1, -1]
-    with pytest.raises(ValueError, match="sees the whole picture"):
+    with pytest.raises(ValueError, match="unbounded receptive field"):
         receptive_radius(config)

@@ -296,7 +296,7 @@ def test_settings_out_of_range_are_refused(baseline: Baseline) -> None:
     image = Image.new("RGB", (4, 4))
     low, high = baseline.parameters[0], baseline.parameters[-1]
     for wrong in (low - 1, high + 1, low + 0.5, float("nan")):
-        with pytest.raises(ConfigError, match="expected a whole number"):
+        with pytest.raises(ConfigError, match="expected an integer"):
             baseline.encode(image, wrong)
 
 

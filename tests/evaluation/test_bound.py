@@ -13,13 +13,13 @@ from scipy import integrate, stats
 from torch import Tensor
 from torch.distributions import Normal, kl_divergence
 
-from diffcodec.checkpoint import Checkpoint
 from diffcodec.config import ScheduleConfig
 from diffcodec.diffusion.denoiser import alpha_sigma
 from diffcodec.diffusion.schedule import NoiseSchedule
 from diffcodec.errors import ConfigError, ImageError
 from diffcodec.evaluation.bound import evaluation_levels, measure_bound
 from diffcodec.evaluation.bound_measurement import BoundMeasurement
+from diffcodec.model.checkpoint import Checkpoint
 from tests.conftest import smooth_pixels
 
 PAPER = NoiseSchedule(ScheduleConfig())

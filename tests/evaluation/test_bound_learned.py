@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from diffcodec.config import ModelConfig, ScheduleConfig, TrainingConfig, UNetConfig, VarianceKind
+from diffcodec.config import ModelConfig, ScheduleConfig, UNetConfig, VarianceKind
 from diffcodec.diffusion.denoiser import Denoiser, alpha_sigma
 from diffcodec.diffusion.gaussian import GaussianDiffusion
 from diffcodec.diffusion.schedule import NoiseLevel, NoiseSchedule, forward_std, posterior
@@ -15,6 +15,7 @@ from diffcodec.evaluation.bound import measure_bound
 from diffcodec.evaluation.bound_measurement import BoundMeasurement
 from diffcodec.evaluation.bound_results import join
 from diffcodec.evaluation.summary_table import bound_line
+from diffcodec.training.config import TrainingConfig
 from diffcodec.training.losses import training_loss
 
 SCHEDULE = ScheduleConfig(20, 1e-3, 0.3)

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-from diffcodec.checkpoint import Checkpoint
 from diffcodec.config import ScheduleConfig
 from diffcodec.diffusion.schedule import NoiseSchedule
 from diffcodec.evaluation.bound import measure_bound
@@ -16,6 +15,7 @@ from diffcodec.evaluation.bound_measurement import BoundMeasurement
 from diffcodec.evaluation.bound_results import attach_references, is_complete, join, wanted_steps, write_bound
 from diffcodec.evaluation.records import ResultFile
 from diffcodec.images import Picture
+from diffcodec.model.checkpoint import Checkpoint
 from tests.conftest import smooth_pixels
 
 SCHEDULE = NoiseSchedule(ScheduleConfig(steps=10, beta_start=0.01, beta_end=0.5))
@@ -57,9 +57,11 @@ def test_rows_become_references(measurement: BoundMeasurement, tmp_path: Path) -
 
     files = ResultFile(tmp_path / "files.json", {"codec": "diffcodec"}, {})
     for timestep in (7, 0):
-        files.put(f"t={timestep}", timestep, [
-            {"image": image, "timestep": timestep, "reference_bits": None} for image in (0, 1)
-        ])  # fmt: skip
+        files.put(
+            f"t={timestep}",
+            timestep,
+            [{"image": image, "timestep": timestep, "reference_bits": None} for image in (0, 1)],
+        )
     attach_references(files, again, PICTURES)
     for timestep in (7, 0):
         rows = ResultFile(tmp_path / "files.json", {"codec": "diffcodec"}, {}).points[f"t={timestep}"]["rows"]

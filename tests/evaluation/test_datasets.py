@@ -103,7 +103,7 @@ def test_opened_grid_is_the_loaded_one(grid: Path) -> None:
 def test_errors_say_what_to_pass(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no such file or folder"):
         load_dataset(str(tmp_path / "nothing"))
-    with pytest.raises(ConfigError, match="no pictures below"):
+    with pytest.raises(ConfigError, match="expected pictures below this folder"):
         load_dataset(str(tmp_path))
     Image.fromarray(smooth_pixels(33, 64)).save(tmp_path / "odd.png")
     with pytest.raises(ConfigError, match="grid of 32 x 32 tiles, found 64 x 33"):
@@ -154,8 +154,11 @@ def test_cifar10_finds_a_copy_anywhere_below_the_root(tmp_path: Path, monkeypatc
 
 def test_cifar10_without_a_copy_or_a_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     FakeTorchvision(monkeypatch)
-    with pytest.raises(ConfigError, match=r"cannot be downloaded.*--root"):
+    with pytest.raises(
+        ConfigError, match=r"cannot be downloaded.*name a folder that holds cifar-10-batches-py"
+    ) as error:
         load_dataset("cifar10", root=str(tmp_path / "nothing"))
+    assert error.value.parameters == ("root", "data")
 
 
 def test_cifar10_without_torchvision(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,5 +34,6 @@ def test_every_result_comes_with_its_place_from_a_process_of_one_thread() -> Non
 def test_errors_come_through_and_a_dead_process_is_one() -> None:
     with pytest.raises(ImageError, match="no picture"):
         list(run_jobs([Job(fail, {})], 1))
-    with pytest.raises(DiffCodecError, match="fewer --jobs"):
+    with pytest.raises(DiffCodecError, match="fewer processes") as error:
         list(run_jobs([Job(die, {})], 1))
+    assert error.value.parameters == ("jobs",)

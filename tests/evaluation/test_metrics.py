@@ -88,9 +88,22 @@ def test_ms_ssim_is_the_formula_with_renormalised_weights(size: int, scales: int
 
 @pytest.mark.parametrize(
     ("side", "scales"),
-    [(1, 0), (10, 0), (11, 1), (20, 1), (21, 2), (32, 2), (40, 2), (41, 3), (80, 3), (81, 4), (160, 4), (161, 5),
-     (5000, 5)],
-)  # fmt: skip
+    [
+        (1, 0),
+        (10, 0),
+        (11, 1),
+        (20, 1),
+        (21, 2),
+        (32, 2),
+        (40, 2),
+        (41, 3),
+        (80, 3),
+        (81, 4),
+        (160, 4),
+        (161, 5),
+        (5000, 5),
+    ],
+)
 def test_small_pictures_have_fewer_scales(side: int, scales: int) -> None:
     assert ms_ssim_scales(side, side + 100) == ms_ssim_scales(side + 100, side) == scales
 

@@ -10,12 +10,14 @@ import pytest
 import torch
 
 from diffcodec.channel import Groups, StreamKey
-from diffcodec.checkpoint import Checkpoint
 from diffcodec.codec import DiffusionCodec
+from diffcodec.coding.encoder import Encoder, last
+from diffcodec.coding.report import Stopwatch
 from diffcodec.evaluation.reference import measure_reference
 from diffcodec.evaluation.true_sampling import TrueSampling
 from diffcodec.images import Picture
-from diffcodec.tables import LOG_SNR_SCALE, MSE_SCALE, LevelList
+from diffcodec.model.checkpoint import Checkpoint
+from diffcodec.model.tables import LOG_SNR_SCALE, MSE_SCALE, LevelList
 from tests.conftest import smooth_pixels
 
 
@@ -55,15 +57,15 @@ def test_codec_at_its_own_levels_pays_no_less_than_the_reference(
     tables = replace(tables, variances=None, lists=(equal,), default_steps=0)
     codec = DiffusionCodec(tiny_checkpoint.with_tables(tables))
     pictures = [Picture(image.permute(1, 2, 0).numpy(), None) for image in images]
-    timestep = 30
-    log_snr = codec.tables.level(timestep).log_snr / LOG_SNR_SCALE
-    reference = measure_reference(codec.denoiser, images, [log_snr], levels=200).bits.mean()
-    sent = codec.transmit(pictures, timestep=timestep, channel=TrueSampling())
-    ideal = np.mean([message.ideal_bits for message in sent.messages])
-    delivered = np.mean([message.delivered_bits for message in sent.messages])
+    end = codec.tables.level(30)
+    reference = measure_reference(codec.denoiser, images, [end.log_snr / LOG_SNR_SCALE], levels=200).bits.mean()
+    encoder = Encoder(codec.context_for(pictures[0], TrueSampling()), Stopwatch())
+    payloads = last(encoder.send(pictures, end)).payloads
+    ideal = np.mean([payload.ideal_bits for payload in payloads])
+    delivered = np.mean([payload.delivered_bits for payload in payloads])
     assert reference < ideal < 2 * reference
     assert delivered == pytest.approx(ideal, rel=0.05)
-    assert all(message.path_bits == 0 for message in sent.messages)
+    assert all(payload.path_bits == 0 for payload in payloads)
 
 
 def test_true_samples_have_the_target_mean_and_std() -> None:

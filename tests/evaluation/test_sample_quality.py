@@ -97,9 +97,16 @@ def test_both_scores_are_those_of_the_library() -> None:
     register_feature_extractor("small", SmallNetwork)
     try:
         expected = calculate_metrics(
-            input1=AsDataset(OTHERS), input2=AsDataset(IMAGES), fid=True, isc=True, feature_extractor="small",
-            cuda=False, cache=False, verbose=False, save_cpu_ram=True,
-        )  # fmt: skip
+            input1=AsDataset(OTHERS),
+            input2=AsDataset(IMAGES),
+            fid=True,
+            isc=True,
+            feature_extractor="small",
+            cuda=False,
+            cache=False,
+            verbose=False,
+            save_cpu_ram=True,
+        )
     finally:
         del FEATURE_EXTRACTORS_REGISTRY["small"]
     real = statistics_of(torch.split(IMAGES, 7), small_extractor())
@@ -134,7 +141,7 @@ def test_few_pictures_are_told_of() -> None:
 
 def test_what_cannot_be_measured_is_refused() -> None:
     extractor = small_extractor()
-    with pytest.raises(ConfigError, match="expected as many pictures or more, found 9"):
+    with pytest.raises(ConfigError, match="Inception score of 10 parts: expected at least 10 pictures, found 9"):
         measure_quality([IMAGES[:9]], extractor)
-    with pytest.raises(ConfigError, match="expected 12 features, found 3: they are of another network"):
+    with pytest.raises(ConfigError, match="expected 12 features, found 3: they are from another network"):
         measure_quality([IMAGES], extractor, reference=FeatureStatistics(np.zeros(3), np.eye(3)))

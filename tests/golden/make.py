@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from diffcodec import DiffusionCodec, Picture, read_picture, write_picture
-from diffcodec.checkpoint import DEFAULT_MODEL
-from diffcodec.metadata import Metadata
+from diffcodec.images.metadata import Metadata
+from diffcodec.model.locations import DEFAULT_MODEL
 
 HERE = Path(__file__).parent
 DATA = HERE.parent.parent / "benchmarks" / "data"
@@ -57,7 +57,7 @@ def keep(name: str, codec: DiffusionCodec, data: bytes) -> None:
     """Write a file, and what it restores to."""
     with (HERE / f"{name}.dfc").open("xb") as file:
         file.write(data)
-    write_picture(replace(codec.decompress(data), metadata=Metadata()), HERE / f"{name}.png")
+    write_picture(replace(codec.decompress(data).picture, metadata=Metadata()), HERE / f"{name}.png")
     print(f"{name}.dfc: {len(data)} bytes")
 
 

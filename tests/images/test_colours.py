@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
 from diffcodec.errors import ImageError
-from diffcodec.images import Picture, picture_from_pil, picture_to_pil, read_picture
+from diffcodec.images import Keep, Picture, picture_from_pil, picture_to_pil, read_picture
 from tests.conftest import smooth_pixels
 
 SMOOTH = Image.fromarray(smooth_pixels(9, 14))
@@ -57,7 +57,9 @@ def test_conversions_are_said(mode: str, colour: tuple[int, ...], restored: tupl
     pixel = bytes(value ^ 128 if mode == "LAB" and place else value for place, value in enumerate(colour))
     if mode == "La":
         image = Image.new("LA", (3, 2), colour).convert("La")
-        restored = Image.new("LA", (1, 1), colour).getpixel((0, 0))
+        shown = Image.new("LA", (1, 1), colour).getpixel((0, 0))
+        assert isinstance(shown, tuple)
+        restored = shown
     else:
         image = Image.frombytes(mode, (3, 2), pixel * 6)
     picture = read_picture(image)
@@ -98,7 +100,7 @@ def test_unknown_modes_are_named() -> None:
     class Odd(Image.Image):
         mode = "BGR;24"
 
-    with pytest.raises(ImageError, match="the picture has mode BGR;24: reduce it to RGB or L"):
+    with pytest.raises(ImageError, match="the picture has mode BGR;24: convert it to RGB or L"):
         picture_from_pil(Odd())
 
 
@@ -157,17 +159,20 @@ def test_colours_are_converted_to_srgb_unless_they_are_kept(image: Image.Image) 
     rgb = np.asarray(image.convert("RGB")) / 255
     expected = 255 * np.where(rgb <= 0.0031308, 12.92 * rgb, 1.055 * rgb ** (1 / 2.4) - 0.055)
     assert np.abs(converted.pixels - expected).max() < 2
-    for keep in ("meaning", "metadata"):
+    kept_kinds: list[Keep] = ["meaning", "metadata"]
+    for keep in kept_kinds:
         kept = read_picture(saved(image, linear), keep=keep)
         assert kept.notes == ()
         assert kept.metadata.icc_profile == linear
         assert np.array_equal(kept.pixels, np.asarray(image.convert("RGB")))
     if image.mode == "RGBA":
+        assert converted.alpha is not None
         assert np.array_equal(converted.alpha, np.asarray(ALPHA))
 
 
 def test_a_profile_that_says_srgb_is_not_needed() -> None:
-    for keep, expected in (("nothing", None), ("meaning", None), ("metadata", SRGB)):
+    kinds: list[tuple[Keep, bytes | None]] = [("nothing", None), ("meaning", None), ("metadata", SRGB)]
+    for keep, expected in kinds:
         picture = read_picture(saved(SMOOTH, SRGB), keep=keep)
         assert np.array_equal(picture.pixels, np.asarray(SMOOTH))
         assert (picture.metadata.icc_profile, picture.notes) == (expected, ())

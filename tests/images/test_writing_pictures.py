@@ -9,7 +9,7 @@ from PIL import ExifTags, Image, ImageCms
 
 from diffcodec.errors import ImageError
 from diffcodec.images import Picture, metadata_left_out, read_picture, write_picture
-from diffcodec.metadata import Metadata
+from diffcodec.images.metadata import Metadata
 from tests.conftest import assert_same_picture
 
 RNG = np.random.default_rng(0)
@@ -55,15 +55,15 @@ def test_binary_files(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("a.gif", r"not written as '\.gif'; use one of"),
+        ("a.gif", r"cannot be written as '\.gif'; use one of"),
         ("a", "its name has no suffix; use one of"),
-        ("no/a.png", "No such"),
+        ("no/a.png", "does not exist; create it first"),
     ],
 )
 def test_unwritable_targets(name: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(ImageError, match=message):
         write_picture(PICTURES[0], tmp_path / name)
-    with pytest.raises(ImageError, match="not written as GIF"):
+    with pytest.raises(ImageError, match="cannot be written as GIF"):
         write_picture(PICTURES[0], tmp_path / "a.png", "GIF")
 
 

@@ -8,9 +8,9 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from diffcodec.fitting import shape_table
+from diffcodec.calibration.lossless_fit import shape_table
 from diffcodec.lossless.context import LATTICES, Pass, passes_for
-from diffcodec.tables import PassFit, ResidualFit
+from diffcodec.lossless.tables import PassFit, ResidualFit
 
 SHAPE = shape_table((0.1, 2.0))
 

@@ -36,9 +36,17 @@ def test_what_was_written_is_read(payload: LosslessPayload) -> None:
 
 @pytest.mark.parametrize(
     ("steps", "beginning"),
-    [(1, "02"), (2, "03"), (126, "7f"), (127, "8001"), (128, "8101"), (16382, "ff7f"), (16383, "808001"),
-     (MAX_STEPS, "ffff7f")],
-)  # fmt: skip
+    [
+        (1, "02"),
+        (2, "03"),
+        (126, "7f"),
+        (127, "8001"),
+        (128, "8101"),
+        (16382, "ff7f"),
+        (16383, "808001"),
+        (MAX_STEPS, "ffff7f"),
+    ],
+)
 def test_the_number_of_steps_is_written_as_the_format_says(steps: int, beginning: str) -> None:
     data = LosslessPayload(steps, None, 0x01020304, b"body").to_bytes()
     assert data.hex() == beginning + "01020304" + b"body".hex()
@@ -61,9 +69,7 @@ def test_every_cut_is_truncated_up_to_the_body_and_a_shorter_body_after_it(paylo
                 LosslessPayload.from_bytes(data[:end])
         else:
             found = LosslessPayload.from_bytes(data[:end])
-            assert (found.steps, found.checksum, found.body) == (
-                payload.steps, payload.checksum, payload.body[:body],
-            )  # fmt: skip
+            assert (found.steps, found.checksum, found.body) == (payload.steps, payload.checksum, payload.body[:body])
 
 
 @pytest.mark.parametrize("number", ["8000", "8100", "ff00", "808000", "818000", "828100"])

@@ -33,12 +33,13 @@ def value_arrays(draw: st.DrawFn) -> Floats:
     if kind == "boundaries":
         return rng.integers(0, int(WHITE) + 1, count).astype(float)
     if kind == "beside":
-        return np.clip(rng.integers(0, int(WHITE) + 1, count) + rng.choice([-1e-9, 1e-9], count), 0, WHITE)
+        beside: NDArray[np.float64] = rng.integers(0, int(WHITE) + 1, count) + rng.choice([-1e-9, 1e-9], count)
+        return beside.clip(0, WHITE)
     if kind == "ends":
         return rng.choice([0.0, WHITE], count)
     if kind == "marching":
         step = draw(st.integers(-5, 5)) * 2 * GUARD
-        return (draw(st.floats(0, WHITE)) + step * np.arange(count)) % WHITE
+        return np.asarray((draw(st.floats(0, WHITE)) + step * np.arange(count)) % WHITE, np.float64)
     if kind == "narrow":
         return draw(st.floats(0, WHITE - 40)) + rng.uniform(0, 40, count)
     return rng.uniform(0, WHITE, count)
@@ -179,14 +180,14 @@ def test_a_message_of_nothing_but_refusals_is_corrupt() -> None:
     while width <= MAX_SPACING:
         out.write_symbols(np.array([PATTERNS]), rounding._weights(width))
         width *= 2
-    with pytest.raises(CorruptStreamError, match="no pattern"):
+    with pytest.raises(CorruptStreamError, match="no valid rounding pattern"):
         received(np.zeros(3), 4, out.getvalue())
 
 
 def test_the_widest_spacing_rounds_and_is_not_doubled() -> None:
     out = SymbolWriter()
     out.write_symbols(np.array([PATTERNS]), rounding._weights(MAX_SPACING))
-    with pytest.raises(CorruptStreamError, match="no pattern"):
+    with pytest.raises(CorruptStreamError, match="no valid rounding pattern"):
         received(np.zeros(3), MAX_SPACING, out.getvalue())
     values = np.linspace(0, WHITE, 300)
     expected, writer = rounded(values, MAX_SPACING)

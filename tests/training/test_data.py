@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
+from diffcodec.diffusion.units import to_unit
 from diffcodec.errors import ConfigError, ImageError
-from diffcodec.training.data import Batches, load_images, to_unit
+from diffcodec.training.data import Batches, load_images
 
 
 def noise(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
@@ -114,7 +115,7 @@ def test_cifar10_without_a_network_says_what_to_do(error: Exception, monkeypatch
         raise error
 
     use_torchvision(monkeypatch, SimpleNamespace(CIFAR10=fail))
-    with pytest.raises(ConfigError, match=r"CIFAR-10 is not below 'here' .* pass a local copy with --root"):
+    with pytest.raises(ConfigError, match=r"CIFAR-10 is not in 'here' .* name the folder of a local copy"):
         load_images("cifar10", root="here")
 
 
@@ -130,7 +131,7 @@ def test_cifar10_is_torchvision_s_training_set(monkeypatch: pytest.MonkeyPatch) 
     found = load_images("cifar10", root="here")
     assert np.array_equal(found.permute(0, 2, 3, 1).numpy(), data)
     assert asked == [("here", True)]
-    with pytest.raises(ConfigError, match="cifar10: its images are 32 x 32, found --size 256: pass a folder"):
+    with pytest.raises(ConfigError, match="cifar10: its images are 32 x 32, found size 256: name a folder"):
         load_images("cifar10", size=256)
 
 
@@ -208,3 +209,37 @@ def test_half_of_the_images_are_mirrored_and_only_left_to_right() -> None:
     assert 150 < count < 250
     batch = next(Batches(image.expand(400, -1, -1, -1), 400, flips=False, seed=0))
     assert all(torch.equal(found, straight) for found in batch)
+
+
+def test_random_crops_of_tiles_are_turned_and_mirrored() -> None:
+    """Every training image is one of the eight symmetries of a crop, and all eight occur."""
+    tile = torch.arange(3 * 6 * 6, dtype=torch.uint8).reshape(1, 3, 6, 6)
+    batches = Batches(tile, 1, flips=True, rotations=True, size=4, seed=5)
+    crops = {
+        tuple(crop.flatten().tolist()): kind
+        for top in range(3)
+        for left in range(3)
+        for kind, crop in enumerate(symmetries(tile[0, :, top : top + 4, left : left + 4]))
+    }
+    seen = set()
+    for _ in range(400):
+        image = ((next(batches)[0] + 1) * 127.5).round().to(torch.uint8)
+        seen.add(crops[tuple(image.flatten().tolist())])
+    assert seen == set(range(8))
+
+
+def symmetries(image: torch.Tensor) -> list[torch.Tensor]:
+    turned = [image.rot90(turn, (1, 2)) for turn in range(4)]
+    return [*turned, *(each.flip(2) for each in turned)]
+
+
+def test_arrays_of_tiles_are_taken_as_they_are(tmp_path: Path) -> None:
+    array = np.random.default_rng(1).integers(0, 256, (5, 8, 8, 3), np.uint8)
+    np.save(tmp_path / "tiles.npy", array)
+    images = load_images(str(tmp_path / "tiles.npy"), size=8)
+    assert np.array_equal(images.permute(0, 2, 3, 1).numpy(), array)
+    with pytest.raises(ConfigError, match=r"tiles\.npy: expected uint8 of shape \(N, 4, 4, 3\)"):
+        load_images(str(tmp_path / "tiles.npy"), size=4)
+    np.save(tmp_path / "objects.npy", np.array([{}], object))
+    with pytest.raises(ConfigError, match=r"objects\.npy: cannot be read as an array"):
+        load_images(str(tmp_path / "objects.npy"), size=4)

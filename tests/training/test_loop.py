@@ -13,10 +13,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from diffcodec.config import LossKind, ModelConfig, OptimizerKind, TrainingConfig, UNetConfig
+from diffcodec.config import ModelConfig, UNetConfig
 from diffcodec.diffusion.denoiser import Denoiser
 from diffcodec.errors import CheckpointError, ConfigError
 from diffcodec.training import loop
+from diffcodec.training.config import LossKind, OptimizerKind, TrainingConfig
 from diffcodec.training.log import Progress
 from diffcodec.training.loop import Trainer
 from diffcodec.training.losses import training_loss
@@ -123,9 +124,7 @@ def test_an_image_s_noise_does_not_depend_on_who_trains_on_it(monkeypatch: pytes
 
 
 def test_every_image_and_every_part_of_a_batch_draw_something_else(monkeypatch: pytest.MonkeyPatch) -> None:
-    parts = [
-        part for rank in range(2) for part in draws(monkeypatch, processes=Processes(rank, 2), accumulate=2)
-    ]  # fmt: skip
+    parts = [part for rank in range(2) for part in draws(monkeypatch, processes=Processes(rank, 2), accumulate=2)]
     noise = torch.cat([eps for _, _, eps, _ in parts]).flatten(1)
     assert len(noise) == 24
     assert (torch.corrcoef(noise) - torch.eye(24)).abs().max() < 6 / noise.shape[1] ** 0.5
@@ -149,7 +148,7 @@ def test_a_batch_in_parts_trains_as_a_whole_one() -> None:
 
 
 def test_parts_are_equal() -> None:
-    with pytest.raises(ConfigError, match="accumulate: 4 images a process cannot be taken in 3 equal parts"):
+    with pytest.raises(ConfigError, match="accumulate: 4 images per process cannot be divided into 3 equal parts"):
         Trainer(MODEL, TRAINING, pictures(), processes=Processes(1, 2), accumulate=3)
 
 
@@ -215,27 +214,27 @@ def test_the_averaged_weights_lag_behind() -> None:
 def test_a_time_limit_ends_the_run() -> None:
     trainer = Trainer(MODEL, TRAINING, pictures())
     lines: list[Progress] = []
-    trainer.run(max_seconds=0.2, report=lines.append)
+    trainer.run(max_s=0.2, report=lines.append)
     assert trainer.seconds >= 0.2
     assert trainer.batches.drawn >= 8
     assert lines[-1].fraction == 1
     assert lines[-1].seconds == trainer.seconds
     before = trainer.batches.drawn
-    trainer.run(max_seconds=0.2)
+    trainer.run(max_s=0.2)
     assert trainer.batches.drawn == before
 
 
 def test_the_first_limit_reached_ends_the_run() -> None:
     trainer = Trainer(MODEL, TRAINING, pictures())
-    trainer.run(max_images=20, max_seconds=3600)
+    trainer.run(max_images=20, max_s=3600)
     assert trainer.batches.drawn == 24  # whole batches
     trainer = Trainer(MODEL, TRAINING, pictures())
-    trainer.run(max_images=1 << 40, max_seconds=1e-9)
+    trainer.run(max_images=1 << 40, max_s=1e-9)
     assert trainer.batches.drawn == 8
 
 
 def test_a_run_without_an_end_is_an_error() -> None:
-    with pytest.raises(ConfigError, match="training needs an end"):
+    with pytest.raises(ConfigError, match="training needs a number of images or a time limit"):
         Trainer(MODEL, TRAINING, pictures()).run()
 
 
@@ -305,19 +304,19 @@ def test_a_weight_of_coarse_levels_changes_training_but_not_the_reported_loss() 
 def test_settings_that_do_not_fit_are_errors() -> None:
     with pytest.raises(ConfigError, match="precision: expected fp32 or bf16, found 'fp16'"):
         Trainer(MODEL, TRAINING, pictures(), precision="fp16")
-    with pytest.raises(ConfigError, match="sides must be multiples of 4, found 8 x 6: pass another --size"):
+    with pytest.raises(ConfigError, match="expected sides that are multiples of 4, found 8 x 6"):
         Trainer(MODEL, TRAINING, pictures()[:, :, :, :6])
     grey = replace(MODEL, network=replace(MODEL.network, image_channels=1))
-    with pytest.raises(ConfigError, match="image_channels: training images have 3, found 1"):
+    with pytest.raises(ConfigError, match="image_channels: expected 3, as in the training images, found 1"):
         Trainer(grey, TRAINING, pictures())
-    with pytest.raises(ConfigError, match="batch_size: 8 cannot be shared by 3 processes"):
+    with pytest.raises(ConfigError, match="batch_size: expected a multiple of 3, the number of processes, found 8"):
         Trainer(MODEL, TRAINING, pictures(), processes=Processes(0, 3))
 
 
 def test_states_that_cannot_be_resumed_from_are_named(tmp_path: Path) -> None:
     path = tmp_path / "state.pt"
     trainer = Trainer(MODEL, TRAINING, pictures())
-    with pytest.raises(CheckpointError, match=r"state\.pt does not exist: start the run without --resume"):
+    with pytest.raises(CheckpointError, match=r"state\.pt does not exist: there is no run to resume"):
         trainer.load_state(path)
     trainer.save_state(path)
     data = path.read_bytes()
@@ -365,7 +364,9 @@ def test_a_full_disk_is_one_line_and_the_old_state_stays(tmp_path: Path, monkeyp
         return Full(file)
 
     monkeypatch.setattr(os, "fdopen", full)
-    with pytest.raises(ConfigError, match=r"state\.pt cannot be written \(.*No space left on device\): make room"):
+    with pytest.raises(
+        ConfigError, match=r"state\.pt cannot be written \(.*No space left on device\): free some disk space"
+    ):
         trainer.save_state(path)
     assert path.read_bytes() == before
     assert [file.name for file in tmp_path.iterdir()] == ["state.pt"]
@@ -375,5 +376,5 @@ def test_weights_to_start_from_mean_the_same_in_the_model() -> None:
     config = replace(TRAINING, time="discrete")
     other = Trainer(replace(MODEL, prediction="eps", variance="fixedlarge"), config, pictures())
     other.load_weights(replace(other.model, variance="fixedsmall"), weights(other))
-    with pytest.raises(CheckpointError, match="predict v, and the model that is trained eps: pass the --model"):
+    with pytest.raises(CheckpointError, match="predict v, but the model to train predicts eps: train the model"):
         other.load_weights(MODEL, weights(other))

@@ -5,11 +5,13 @@ from typing import Any
 
 import pytest
 import torch
+from torch._subclasses import FakeTensorMode
 
-from diffcodec.config import ModelConfig, OptimizerKind, TrainingConfig, UNetConfig
+from diffcodec.config import ModelConfig, UNetConfig
 from diffcodec.diffusion.denoiser import Denoiser
 from diffcodec.errors import ConfigError
 from diffcodec.training import memory
+from diffcodec.training.config import OptimizerKind, TrainingConfig
 from diffcodec.training.dry_run import measure_steps
 from diffcodec.training.loop import Trainer
 from diffcodec.training.losses import training_loss
@@ -22,15 +24,20 @@ from diffcodec.training.memory import (
     peak_bytes,
     recompute_activations,
     step_memory,
-)  # fmt: skip
+)
 
 CPU = torch.device("cpu")
 MODEL = ModelConfig(
     network=UNetConfig(
-        channels=32, multipliers=(1, 2), blocks=1, attention_scales=(1,), norm="group", embedding_channels=32,
+        channels=32,
+        multipliers=(1, 2),
+        blocks=1,
+        attention_scales=(1,),
+        norm="group",
+        embedding_channels=32,
         dropout=0.3,
     )
-)  # fmt: skip
+)
 LOCAL = ModelConfig(
     network=UNetConfig(channels=16, multipliers=(1, 2), patch=2, full_resolution_channels=8, dropout=0.3, blocks=1)
 )
@@ -64,8 +71,11 @@ def test_checkpointing_changes_no_gradient_and_saves_memory(model: ModelConfig) 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("recompute", [False, True])
-def test_the_estimate_is_what_a_step_takes(precision: str, recompute: bool) -> None:
-    """Counted once on tensors without data, once on real ones."""
+def test_the_estimate_is_near_what_a_step_takes(precision: str, recompute: bool) -> None:
+    """Counted on tensors without data, and on real ones, whose convolutions and attention depend on the processor.
+
+    They differ by a third between two x86-64 processors, so that only the order of magnitude holds everywhere.
+    """
     estimate = step_memory(
         MODEL, TrainingConfig(), (4, 3, 32, 32), device=CPU, precision=precision, gradient_checkpointing=recompute
     )
@@ -78,11 +88,30 @@ def test_the_estimate_is_what_a_step_takes(precision: str, recompute: bool) -> N
         with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
             error = denoiser.predict_x_0(x_t, log_snr)
         error.pow(2).mean().backward()
-    assert estimate.passes == pytest.approx(meter.peak, rel=0.1)
+    assert 0.5 * estimate.passes < meter.peak < 2 * estimate.passes
     assert estimate.weights == pytest.approx(4 * numbers, rel=1e-3)
     assert estimate.average == 4 * numbers
     assert estimate.optimizers == 8 * numbers
     assert estimate.total == estimate.weights + estimate.average + estimate.optimizers + estimate.passes
+
+
+def test_the_peak_of_simple_operations_is_known() -> None:
+    """A chain of elementwise operations keeps what its backward pass needs, on any processor, with data or without."""
+    numbers = 1 << 16
+
+    def run() -> int:
+        x = torch.ones(numbers, requires_grad=True)
+        with AllocationMeter() as meter:
+            y = x.exp()  # kept for its gradient
+            y = y.sin()  # needs its input, which is kept already
+            y.sum().backward()
+        return meter.peak
+
+    with FakeTensorMode():
+        without_data = run()
+    assert without_data == run()
+    # Two results, the gradient of each, and a few numbers.
+    assert 2 * 4 * numbers <= without_data <= 5 * 4 * numbers + 1000
 
 
 def test_what_makes_a_step_smaller() -> None:
@@ -103,7 +132,7 @@ def test_a_step_that_does_not_fit_is_an_error_before_the_first(monkeypatch: pyte
     trainer.check_memory()
     monkeypatch.setattr(memory, "free_bytes", lambda device: 1_000_000)
     with pytest.raises(
-        ConfigError, match=r"takes 0\.\d GB more and 0\.0 GB are free on cpu: .*--gradient-checkpointing"
+        ConfigError, match=r"needs 0\.\d GB more, but 0\.0 GB are free on cpu: .* recompute activations"
     ):
         trainer.check_memory()
     monkeypatch.setattr(memory, "free_bytes", lambda device: None)
@@ -115,7 +144,10 @@ def test_full_memory_is_told_from_other_errors() -> None:
         "CUDA out of memory. Tried to allocate 2 GiB",
         "DefaultCPUAllocator: can't allocate memory: you tried",
     ):
-        with pytest.raises(ConfigError, match=r"does not fit into the memory: .*--accumulate N"), advice_when_full():
+        with (
+            pytest.raises(ConfigError, match=r"does not fit into memory: accumulate gradients over parts of a batch"),
+            advice_when_full(),
+        ):
             raise RuntimeError(text)
     with pytest.raises(RuntimeError, match="shapes differ"), advice_when_full():
         raise RuntimeError("shapes differ")
@@ -142,4 +174,4 @@ def test_a_dry_run_says_what_a_step_takes() -> None:
     text = "\n".join(cost.lines())
     assert f"parameters          {cost.parameters / 1e6:.1f} million" in text
     assert f"memory, estimated   {cost.estimate.total / 1e9:.2f} GB" in text
-    assert f"a step of 4 images: {4 / cost.seconds:.3g} images a second" in text
+    assert f"per step of 4 images: {4 / cost.seconds:.3g} images per second" in text

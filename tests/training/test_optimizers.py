@@ -9,10 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from diffcodec.config import ModelConfig, TrainingConfig, UNetConfig, named_model
+from diffcodec.config import ModelConfig, UNetConfig
 from diffcodec.diffusion.denoiser import Denoiser
+from diffcodec.training.config import TrainingConfig
 from diffcodec.training.ema import ExponentialMovingAverage
 from diffcodec.training.optimizers import Muon, make_optimizers, orthogonalise
+from diffcodec.training.recipes import named_model
 
 TINY = ModelConfig(
     network=UNetConfig(
@@ -135,10 +137,6 @@ def test_the_average_is_another_tensor_than_the_weights() -> None:
     module = scalar(3.0)
     ema = ExponentialMovingAverage(module, 0.9)
     nn.init.constant_(module.weight, 5.0)  # type: ignore[arg-type]
-    assert ema.average["weight"].item() == 3.0
-    ema.copy_to(module)
-    assert module.weight.item() == 3.0  # type: ignore[operator]
-    nn.init.constant_(module.weight, 7.0)  # type: ignore[arg-type]
     assert ema.average["weight"].item() == 3.0
 
 

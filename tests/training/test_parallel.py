@@ -15,8 +15,9 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from diffcodec.config import ModelConfig, TrainingConfig, UNetConfig
+from diffcodec.config import ModelConfig, UNetConfig
 from diffcodec.errors import CheckpointError, ConfigError
+from diffcodec.training.config import TrainingConfig
 from diffcodec.training.log import Progress
 from diffcodec.training.loop import Trainer
 from diffcodec.training.parallel import Processes
@@ -125,8 +126,11 @@ def test_the_command_shares_the_work_and_goes_on_with_another_number(tmp_path: P
     assert not any(name.startswith("module.") for name in torch.load(tmp_path / "out" / "state.pt")["weights"])
     result = subprocess.run(
         [sys.executable, *commanded(tmp_path, "--images", "64", "--resume")],
-        env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert result.returncode == 0, result.stderr
     assert torch.load(tmp_path / "out" / "state.pt")["drawn"] == 64
 
@@ -169,7 +173,7 @@ def test_nobody_waits_for_a_process_that_has_failed(how: str, tmp_path: Path) ->
     ]
     said = [process.communicate(timeout=90)[1] for process in started]
     assert started[0].returncode == 1
-    assert "process 0: another process has gone" in said[0]
+    assert "process 0: another process has ended" in said[0]
     assert "Traceback" not in said[0] + said[1]
     assert how == "dies" or "cat.jpg: is damaged" in said[1]
 
@@ -208,7 +212,7 @@ def test_a_rank_that_another_tool_has_left_behind_is_none(monkeypatch: pytest.Mo
     ],
 )
 def test_a_process_that_is_left_alone_says_so(error: str) -> None:
-    with pytest.raises(ConfigError, match="process 1: another process has gone"), Processes(1, 2):
+    with pytest.raises(ConfigError, match="process 1: another process has ended"), Processes(1, 2):
         raise RuntimeError(error)
 
 
@@ -216,7 +220,7 @@ def test_others_that_cannot_be_met_are_an_error(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", "0")
     monkeypatch.delenv("MASTER_ADDR", raising=False)
-    with pytest.raises(ConfigError, match=r"the other processes cannot be met .*start all of them by torchrun"):
+    with pytest.raises(ConfigError, match=r"the other processes cannot be reached .*start all of them with torchrun"):
         Processes.from_environment()
 
 
@@ -229,7 +233,7 @@ def test_every_process_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> 
     assert Processes(3, 4, 1, 2).device("cuda:0") == torch.device("cuda", 0)
     assert Processes(3, 4, 1, 2).device("cpu") == torch.device("cpu")
     assert Processes().device("cuda") == torch.device("cuda")
-    with pytest.raises(ConfigError, match=r"4 processes on a machine with 2 GPUs: .* --nproc-per-node 2"):
+    with pytest.raises(ConfigError, match=r"4 processes on a machine with 2 GPUs: start 2 processes"):
         Processes(2, 4, 2, 4).device("cuda")
 
 
@@ -243,7 +247,9 @@ def test_a_state_of_another_place_than_the_first_process_s_is_refused(
     monkeypatch.setattr(Processes, "joined", lambda self, module: module)
     monkeypatch.setattr(Processes, "agree", lambda self, value: 24.0)
     second = Trainer(MODEL, TRAINING, pictures(), processes=Processes(1, 2))
-    with pytest.raises(CheckpointError, match="after 16 images in process 1 and after 24 in process 0: all machines"):
+    with pytest.raises(
+        CheckpointError, match="process 1 found a state after 16 images, process 0 after 24: all machines"
+    ):
         second.load_state(tmp_path / "state.pt")
 
 

@@ -130,7 +130,9 @@ def test_shares_are_the_whole_batch(folder: Path) -> None:
 
 def test_pictures_that_are_too_small_or_damaged_are_named_before_training(folder: Path) -> None:
     save(folder / "small.png", noise(30, 7))
-    with pytest.raises(ImageError, match=r"small\.png: expected at least 8 x 8 pixels, found 7 x 30: .*--resize"):
+    with pytest.raises(
+        ImageError, match=r"small\.png: expected at least 8 x 8 pixels, found 7 x 30: .*or resize pictures"
+    ):
         open_images(str(folder), size=8, crop="random")
     assert len(open_images(str(folder), size=8, crop="random", resize=8)) == 6
     (folder / "small.png").write_bytes(b"no picture")
@@ -143,7 +145,9 @@ def test_a_picture_that_is_cut_off_is_named_when_it_is_used(workers: int, tmp_pa
     path = save(tmp_path / "cut.png", noise(64, 64))
     path.write_bytes(path.read_bytes()[:4000])
     batches = Batches(open_images(str(tmp_path), size=8, crop="random"), 2, flips=True, seed=0, workers=workers)
-    with pytest.raises(ImageError, match=r"cut\.png: cannot be read as a picture \(.*\): mend or remove it$") as found:
+    with pytest.raises(
+        ImageError, match=r"cut\.png: cannot be read as a picture \(.*\): repair or remove it$"
+    ) as found:
         next(batches)
     assert str(found.value).startswith(str(tmp_path))
 
@@ -151,9 +155,9 @@ def test_a_picture_that_is_cut_off_is_named_when_it_is_used(workers: int, tmp_pa
 def test_options_that_do_not_fit_together_are_errors(folder: Path) -> None:
     with pytest.raises(ConfigError, match="resize: expected at least the size of a crop, 8, found 7"):
         open_images(str(folder), size=8, crop="random", resize=7)
-    with pytest.raises(ConfigError, match="resize: tiles are cut from pictures as they are"):
+    with pytest.raises(ConfigError, match="resize: tiles are cut from unscaled pictures"):
         open_images(str(folder), size=8, resize=16)
-    with pytest.raises(ConfigError, match="crop: cifar10 is not cropped"):
+    with pytest.raises(ConfigError, match="crop: cifar10 cannot be cropped"):
         open_images("cifar10", crop="centre")
     (folder / "empty").mkdir()
     with pytest.raises(ConfigError, match="empty: no picture found"):
@@ -178,7 +182,11 @@ def test_whatever_pillow_raises_names_the_file(tmp_path: Path) -> None:
     place = data.rindex(b"IDAT")
     data[place : place + 4] = b"\0\1\2\3"
     path.write_bytes(data)
-    with pytest.raises(ImageError, match=r"a\.png: cannot be read as a picture \(broken PNG file.*mend or remove it$"):
+    with pytest.raises(
+        ImageError, match=r"a\.png: cannot be read as a picture \(broken PNG file.*repair or remove it$"
+    ):
         Photographs([path], size=8, crop="random").take(torch.tensor([0]), torch.zeros(1, 2))
-    with pytest.raises(ImageError, match=r"a\.png: cannot be read as a picture \(broken PNG file.*mend or remove it$"):
+    with pytest.raises(
+        ImageError, match=r"a\.png: cannot be read as a picture \(broken PNG file.*repair or remove it$"
+    ):
         open_images(str(path), size=8)

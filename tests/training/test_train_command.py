@@ -16,13 +16,15 @@ import torch
 from click.testing import CliRunner, Result
 from PIL import Image
 
-from diffcodec.checkpoint import load_checkpoint
 from diffcodec.cli import main
-from diffcodec.cli.train import parse_duration, parse_setting
-from diffcodec.config import ModelConfig, TrainingConfig, UNetConfig, named_recipe
+from diffcodec.cli.commands.train import parse_duration, parse_setting
+from diffcodec.config import ModelConfig, UNetConfig
 from diffcodec.errors import ConfigError
+from diffcodec.model.checkpoint import load_checkpoint
+from diffcodec.training.config import TrainingConfig
 from diffcodec.training.loop import Trainer
 from diffcodec.training.parallel import Processes
+from diffcodec.training.recipes import named_recipe
 
 ROOT = Path(__file__).parents[2]
 MODEL = ModelConfig(
@@ -120,15 +122,18 @@ def test_a_time_limit_ends_the_command(place: Path) -> None:
     ("more", "message"),
     [
         ((), "training needs an end"),
-        (("--images", "8", "--resume"), "state.pt does not exist: start the run without --resume"),
+        (("--images", "8", "--resume"), "state.pt does not exist: there is no run to resume (--resume)"),
         (("--images", "8", "--set", "momentum=0.9"), "TrainingConfig: unknown key 'momentum'"),
         (("--images", "8", "--set", "batch_size=many"), "TrainingConfig.batch_size: expected int, found 'many'"),
         (("--images", "8", "--set", "batch_size"), "--set batch_size: expected KEY=VALUE"),
-        (("--images", "8", "--size", "10"), "sides must be multiples of 4, found 10 x 10"),
+        (("--images", "8", "--size", "10"), "expected sides that are multiples of 4, found 10 x 10 (--size)"),
         (("--images", "8", "--size", "64"), "no picture of at least 64 x 64 pixels found"),
         (("--images", "8", "--data", "missing.webp"), "missing.webp: no such file or folder"),
-        (("--images", "8", "--resize", "16"), "resize: tiles are cut from pictures as they are"),
-        (("--images", "8", "--accumulate", "5"), "accumulate: 64 images a process cannot be taken in 5 equal parts"),
+        (("--images", "8", "--resize", "16"), "resize: tiles are cut from unscaled pictures"),
+        (
+            ("--images", "8", "--accumulate", "5"),
+            "accumulate: 64 images per process cannot be divided into 5 equal parts",
+        ),
     ],
 )
 def test_what_makes_no_sense_is_one_line(place: Path, more: tuple[str, ...], message: str) -> None:
@@ -137,7 +142,7 @@ def test_what_makes_no_sense_is_one_line(place: Path, more: tuple[str, ...], mes
 
 
 def test_configurations_are_named_or_files(place: Path) -> None:
-    assert_one_line_error(train(place, "--images", "8", model="cifar10-huge"), "there are cifar10-small, photo-small")
+    assert_one_line_error(train(place, "--images", "8", model="cifar10-huge"), "expected one of cifar10-small, photo")
     missing = str(place / "missing.json")
     assert_one_line_error(train(place, "--images", "8", model=missing), "missing.json: cannot be read as JSON")
     (place / "tiny.json").write_text("{")
@@ -195,7 +200,7 @@ def test_a_dry_run_writes_nothing_and_needs_no_folder(place: Path) -> None:
     assert result.exit_code == 0, result.output
     for start in ("parameters  ", "memory, estimated  ", "memory, measured  ", "time  "):
         assert f"\n{start}" in "\n" + result.output
-    assert "a step of 4 images" in result.output
+    assert "per step of 4 images" in result.output
     assert {path.name for path in place.iterdir()} == before
     for more in (["--images", "8"], ["--dry-run", "--resume"]):
         result = CliRunner().invoke(main, [*arguments, *more])
@@ -205,7 +210,7 @@ def test_a_dry_run_writes_nothing_and_needs_no_folder(place: Path) -> None:
 
 def test_a_dry_run_fails_where_the_run_would(place: Path) -> None:
     options = ["--dry-run", "--set", "batch_size=4"]
-    assert_one_line_error(train(place, *options, "--from", "missing"), "missing: neither a model file")
+    assert_one_line_error(train(place, *options, "--from", "missing"), "missing: expected a model file")
     assert_one_line_error(train(place, *options, "--resume"), "state.pt does not exist")
     assert not (place / "out").exists()
 
@@ -220,7 +225,7 @@ def test_a_loss_that_is_no_rate_is_not_shown_as_one(place: Path, loss: str, show
 def test_memory_is_checked_before_training(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("diffcodec.training.memory.free_bytes", lambda device: 1000)
     assert_one_line_error(
-        train(place, "--images", "8"), "GB are free on cpu: take a batch in parts with --accumulate N"
+        train(place, "--images", "8"), "GB are free on cpu: accumulate gradients over parts of a batch"
     )
     assert not (place / "out").exists()
 
@@ -236,8 +241,9 @@ def test_a_killed_process_is_resumed_to_the_same_weights(place: Path) -> None:
     environment = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": str(torch.get_num_threads())}
     process = subprocess.Popen(
         [sys.executable, "-m", "diffcodec", *arguments, *options, "--out", str(place / "out"), "--save-every", "0.01s"],
-        env=os.environ | environment, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+        env=os.environ | environment,
+        stderr=subprocess.DEVNULL,
+    )
     deadline = time.monotonic() + 60
     while not state.exists() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -313,6 +319,6 @@ def test_starts_from_the_weights_of_another_model(place: Path) -> None:
 
 
 def test_does_not_start_from_a_model_of_another_shape(place: Path) -> None:
-    result = train(place, "--images", "16", "--from", "cifar10-small-v1")
-    assert_one_line_error(result, "do not fit the model that is trained")
+    result = train(place, "--images", "16", "--from", "photo-small-v1")
+    assert_one_line_error(result, "do not fit the configuration of the model")
     assert not (place / "out").exists()

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from diffcodec.cli import main
-from diffcodec.config import TrainingConfig, named_recipe
+from diffcodec.training.config import TrainingConfig
+from diffcodec.training.recipes import named_recipe
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "training.md").read_text(encoding="utf-8")
 CONSOLE = "".join(re.findall(r"^```console\n(.*?)^```", DOCUMENT, re.DOTALL | re.MULTILINE))

@@ -12,10 +12,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from diffcodec.codec import DiffusionCodec
+from diffcodec.coding.report import Bitstream
 from diffcodec.images import Picture, read_picture
-from diffcodec.results import Bitstream
-from diffcodec.view import make_page
-from tests.view.conftest import Canvas, Viewer
+from tests.view.pages import Viewer, page_of
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 
@@ -23,7 +22,7 @@ Pixels = NDArray[np.uint8]
 Show = Callable[..., Viewer]
 
 
-def enlarged_on(canvas: Canvas, height: int, width: int) -> tuple[Pixels, int]:
+def enlarged_on(canvas: Pixels, height: int, width: int) -> tuple[Pixels, int]:
     """The picture that a canvas shows fitted, centred and alone, as it is there, and how much it is enlarged."""
     scale = min(canvas.shape[0] // height, canvas.shape[1] // width)
     assert scale > 1
@@ -34,7 +33,7 @@ def enlarged_on(canvas: Canvas, height: int, width: int) -> tuple[Pixels, int]:
     return enlarged[..., :3], scale
 
 
-def picture_on(canvas: Canvas, height: int, width: int) -> Pixels:
+def picture_on(canvas: Pixels, height: int, width: int) -> Pixels:
     """The picture that a canvas shows fitted, centred and alone: each pixel is a square of one colour."""
     enlarged, scale = enlarged_on(canvas, height, width)
     found = enlarged[::scale, ::scale]
@@ -149,9 +148,9 @@ def test_wipe_moves_with_pointer_and_keys(viewer: Viewer, viewed: Picture, resto
     assert viewer.text("figure-step").startswith("1 of")  # the handle's keys do not move the slider
 
 
-def halves(canvas: Canvas) -> tuple[Canvas, Canvas]:
+def halves(canvas: Pixels) -> tuple[Pixels, Pixels]:
     """Panes beside each other, or one above the other."""
-    rows, columns = canvas.any(axis=(1, 2)), canvas.any(axis=(0, 2))
+    rows, columns = (np.asarray(canvas.any(axis=axis)) for axis in ((1, 2), (0, 2)))
     middle_y, middle_x = canvas.shape[0] // 2, canvas.shape[1] // 2
     if not columns[middle_x - 1 : middle_x + 1].any():
         side = (canvas.shape[1] - 2) // 2
@@ -170,7 +169,7 @@ def test_side_by_side(viewer: Viewer, viewed: Picture, restored: list[Pixels]) -
 
 def test_panes_side_by_side_are_linked(show: Show, codec: DiffusionCodec, viewed: Picture) -> None:
     """With a lossless stream both must show the same at every zoom and place."""
-    viewer = show(make_page(codec, codec.compress(viewed, timestep=0), original=viewed))
+    viewer = show(page_of(codec, codec.compress(viewed, timestep=0), original=viewed))
     viewer.press("3")
     before, _ = halves(viewer.canvas())
     box = viewer.box
@@ -198,7 +197,7 @@ def test_panes_are_stacked_where_that_leaves_them_larger(show: Show, page_with_o
 
 
 def test_zoom_keys_stop_at_the_largest_and_return(show: Show, codec: DiffusionCodec, viewed: Picture) -> None:
-    viewer = show(make_page(codec, codec.compress(viewed, timestep=0), original=viewed), width=400, height=500)
+    viewer = show(page_of(codec, codec.compress(viewed, timestep=0), original=viewed), width=400, height=500)
     viewer.press("1")
     fitted = viewer.text("zoom-value")
     viewer.press(*["+"] * 8)
@@ -278,7 +277,7 @@ def test_keys_are_explained(viewer: Viewer) -> None:
 def test_without_original_there_is_nothing_to_compare(
     show: Show, codec: DiffusionCodec, viewed_stream: Bitstream, restored: list[Pixels]
 ) -> None:
-    viewer = show(make_page(codec, viewed_stream))
+    viewer = show(page_of(codec, viewed_stream))
     for name in ("Wipe", "Difference", "×4", "Original (hold)"):
         assert viewer.tab.get_by_role("button", name=name).count() == 0
     viewer.press("d", "o", "Home")
@@ -324,7 +323,7 @@ def bundled() -> DiffusionCodec:
 @pytest.mark.parametrize("name", ["one-pixel-t10", "grey-alpha-t0", "stored-t0", "rgb-t200-rows", "rgb-t0"])
 def test_odd_files(show: Show, bundled: DiffusionCodec, name: str) -> None:
     picture = read_picture(GOLDEN / f"v3-{name}.png")
-    page = make_page(bundled, (GOLDEN / f"v3-{name}.dfc").read_bytes(), original=picture, name=name)
+    page = page_of(bundled, (GOLDEN / f"v3-{name}.dfc").read_bytes(), original=picture, name=name)
     viewer = show(page, width=400, height=600)
     assert viewer.text("figure-psnr") == "exact"
     viewer.press("1")
@@ -339,7 +338,7 @@ def test_transparent_pixels_show_a_checkerboard(show: Show, codec: DiffusionCode
     alpha = np.zeros((24, 40), np.uint8)
     alpha[:, 20:] = 255
     stream = codec.compress(Picture(viewed.pixels, alpha), timestep=0)
-    viewer = show(make_page(codec, stream))
+    viewer = show(page_of(codec, stream))
     enlarged, scale = enlarged_on(viewer.canvas(), 24, 40)
     left, right = enlarged[:, : 20 * scale], enlarged[:, 20 * scale :]
     assert set(left.flat) == {0xCC, 0xFF}
@@ -348,7 +347,7 @@ def test_transparent_pixels_show_a_checkerboard(show: Show, codec: DiffusionCode
 
 def test_panorama(show: Show, codec: DiffusionCodec) -> None:
     picture = Picture(np.arange(12 * 36 * 3, dtype=np.uint16).astype(np.uint8).reshape(12, 36, 3))
-    viewer = show(make_page(codec, codec.compress(picture, timestep=0), original=picture))
+    viewer = show(page_of(codec, codec.compress(picture, timestep=0), original=picture))
     viewer.press("3")
     for pane in halves(viewer.canvas()):
         assert np.array_equal(picture_on(pane, 12, 36), picture.pixels)
@@ -356,8 +355,8 @@ def test_panorama(show: Show, codec: DiffusionCodec) -> None:
 
 def test_cut_files_show_what_there_is(show: Show, codec: DiffusionCodec, viewed_stream: Bitstream) -> None:
     cut = viewed_stream.data[: len(viewed_stream.data) // 2]
-    viewer = show(make_page(codec, cut, partial=True))
-    expected = codec.restore(cut, partial=True)
+    viewer = show(page_of(codec, cut, partial=True))
+    expected = codec.decompress(cut, partial=True)
     assert np.array_equal(picture_on(viewer.canvas(), 24, 40), expected.picture.pixels)
     assert viewer.text("figure-step") == f"{expected.step} of 8"
     assert f"The file {expected.problem}." in viewer.tab.locator(".notes").text_content()
@@ -365,7 +364,7 @@ def test_cut_files_show_what_there_is(show: Show, codec: DiffusionCodec, viewed_
 
 def test_names_are_only_shown(show: Show, codec: DiffusionCodec, viewed_stream: Bitstream) -> None:
     name = "<script>alert(1)</script>\"'&amp;<img src=x onerror=alert(2)>.dfc"
-    viewer = show(make_page(codec, viewed_stream, name=name))
+    viewer = show(page_of(codec, viewed_stream, name=name))
     shown = "script>" + name.split("/script>")[1]
     assert viewer.tab.locator("h1").text_content() == shown
     assert viewer.tab.title() == shown

@@ -15,9 +15,10 @@ from PIL import Image
 
 from diffcodec.bitstream.container import read_header
 from diffcodec.codec import DiffusionCodec
+from diffcodec.coding.report import Bitstream
 from diffcodec.errors import ImageError
 from diffcodec.images import Picture, picture_to_pil
-from diffcodec.results import Bitstream
+from diffcodec.lossless.stored import MAX_WEBP_SIDE
 from diffcodec.view import frames
 from diffcodec.view.frames import Inlining, collect_views
 from tests.conftest import smooth_pixels
@@ -40,9 +41,9 @@ def test_frames_are_the_steps(codec: DiffusionCodec, viewed: Picture, viewed_str
     assert [frame.step for frame in views.frames] == list(range(1, 9))
     assert views.original is not None
     assert np.array_equal(np.asarray(decoded(views.original)), viewed.pixels)
-    for frame, preview in zip(views.frames, codec.progressive(viewed_stream), strict=True):
-        assert np.array_equal(np.asarray(decoded(frame.source)), preview.picture.pixels)
-        assert frame.timestep == preview.timestep
+    for frame, restored in zip(views.frames, codec.progressive(viewed_stream), strict=True):
+        assert np.array_equal(np.asarray(decoded(frame.source)), restored.pixels)
+        assert frame.timestep == restored.timestep
     assert views.frames[-1].psnr_db == pytest.approx(viewed_stream.report.psnr_db, abs=1e-3)
 
 
@@ -96,9 +97,7 @@ def test_pictures_too_long_for_webp_are_png() -> None:
     assert inlining.lossless
 
 
-@given(
-    st.integers(1, frames.MAX_WEBP_SIDE), st.integers(1, frames.MAX_WEBP_SIDE), st.integers(1, 65), st.booleans()
-)  # fmt: skip
+@given(st.integers(1, MAX_WEBP_SIDE), st.integers(1, MAX_WEBP_SIDE), st.integers(1, 65), st.booleans())
 def test_pages_stay_small(width: int, height: int, steps: int, with_original: bool) -> None:
     inlining = Inlining.of(width, height, steps, with_original=with_original)
     chosen = inlining.steps(steps)
@@ -120,19 +119,19 @@ def test_of_a_large_picture_some_steps_are_shown(
     views = collect_views(codec.progressive(viewed_stream), read_header(viewed_stream.data), viewed)
     assert [frame.step for frame in views.frames] == [2, 3, 5, 6, 8]
     assert not views.inlining.lossless
-    restored = {preview.step: preview.picture for preview in codec.progressive(viewed_stream)}
+    restored = {each.step: each.picture for each in codec.progressive(viewed_stream)}
     for frame in views.frames:
         assert frame.source == frames.data_uri(restored[frame.step], "WEBP", quality=95)
     cut = viewed_stream.data[: len(viewed_stream.data) // 2]
     views = collect_views(codec.progressive(cut, partial=True), read_header(cut), viewed)
-    assert views.frames[-1].step == codec.restore(cut, partial=True).step
+    assert views.frames[-1].step == codec.decompress(cut, partial=True).step
     assert not views.verified
 
 
 def test_colour_profiles_go_along() -> None:
     from PIL import ImageCms
 
-    from diffcodec.metadata import Metadata
+    from diffcodec.images.metadata import Metadata
 
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     picture = dataclasses.replace(Picture(smooth_pixels(8, 8)), metadata=Metadata(icc_profile=profile))
@@ -143,5 +142,7 @@ def test_colour_profiles_go_along() -> None:
 @pytest.mark.parametrize("shape", [(40, 24, 3), (24, 40), (24, 41, 3)])
 def test_another_picture_is_no_original(viewed_stream: Bitstream, shape: tuple[int, ...]) -> None:
     other = Picture(np.zeros(shape, np.uint8))
-    with pytest.raises(ImageError, match=r"other\.png: expected 40 x 24 RGB, .* of a\.dfc, found .*: pass the picture"):
+    with pytest.raises(
+        ImageError, match=r"other\.png: expected 40 x 24 RGB, .* of a\.dfc, found .*: pass the original"
+    ):
         frames.check_original(other, read_header(viewed_stream.data), name="a.dfc", original_name="other.png")

@@ -14,15 +14,15 @@ import pytest
 from PIL import Image
 
 from diffcodec.bitstream.container import read_header
-from diffcodec.checkpoint import Checkpoint
 from diffcodec.codec import DiffusionCodec
+from diffcodec.coding.report import Bitstream
 from diffcodec.errors import TruncatedStreamError
 from diffcodec.images import Picture
-from diffcodec.results import Bitstream
-from diffcodec.view import make_page
+from diffcodec.model.checkpoint import Checkpoint
 from diffcodec.view.page import policy_hash
-from tests.test_cli import fails, run
-from tests.test_cli_metadata import LINEAR
+from tests.commands import fails, run
+from tests.images.profiles import LINEAR
+from tests.view.pages import page_of
 
 
 def data_of(page: str) -> dict[str, object]:
@@ -31,14 +31,24 @@ def data_of(page: str) -> dict[str, object]:
     return data
 
 
+def frames_of(data: dict[str, object]) -> list[dict[str, object]]:
+    frames = data["frames"]
+    assert isinstance(frames, list)
+    return frames
+
+
 def test_the_policy_allows_what_is_in_the_page_and_nothing_else(page_with_original: str) -> None:
     (policy,) = re.findall(r'http-equiv="Content-Security-Policy" content="([^"]*)"', page_with_original)
     (style,) = re.findall(r"<style>(.*?)</style>", page_with_original, re.DOTALL)
     (script,) = re.findall(r'<script type="module">(.*?)</script>', page_with_original, re.DOTALL)
     assert policy.split("; ") == [
-        "default-src 'none'", "img-src data:", f"style-src '{policy_hash(style)}'",
-        f"script-src '{policy_hash(script)}'", "base-uri 'none'", "form-action 'none'",
-    ]  # fmt: skip
+        "default-src 'none'",
+        "img-src data:",
+        f"style-src '{policy_hash(style)}'",
+        f"script-src '{policy_hash(script)}'",
+        "base-uri 'none'",
+        "form-action 'none'",
+    ]
     assert page_with_original.index("Content-Security-Policy") < page_with_original.index("<style>")
 
 
@@ -50,31 +60,32 @@ def test_nothing_points_outside(page_with_original: str) -> None:
 
 def test_names_cannot_become_html(codec: DiffusionCodec, viewed_stream: Bitstream) -> None:
     name = 'a<script>alert("1")</b>&amp;$title.dfc'
-    page = make_page(codec, viewed_stream, name=f"folder/{name.replace('/', '-')}")
+    page = page_of(codec, viewed_stream, name=f"folder/{name.replace('/', '-')}")
     assert page.count(html.escape(name.replace("/", "-"))) == 2
     assert page.count("<script") == 2
-    assert make_page(codec, viewed_stream, name="\udcff.dfc").encode().count(b"<h1>?.dfc</h1>") == 1
+    assert page_of(codec, viewed_stream, name="\udcff.dfc").encode().count(b"<h1>?.dfc</h1>") == 1
 
 
 def test_the_model_name_cannot_become_html(tiny_checkpoint: Checkpoint) -> None:
     named = DiffusionCodec(replace(tiny_checkpoint, card=replace(tiny_checkpoint.card, name="<img src=x>")))
-    page = make_page(named, named.compress(Picture(np.zeros((4, 4, 3), np.uint8)), timestep=200))
+    page = page_of(named, named.compress(Picture(np.zeros((4, 4, 3), np.uint8)), timestep=200))
     assert "<img" not in page
     assert html.escape("<img src=x>") in page
 
 
 def test_cut_files_are_refused_unless_asked_for(codec: DiffusionCodec, viewed_stream: Bitstream) -> None:
     cut = viewed_stream.data[:-1]
-    with pytest.raises(TruncatedStreamError, match="--partial"):
-        make_page(codec, cut)
-    assert "The file is cut: it has " in make_page(codec, cut, partial=True)
+    with pytest.raises(TruncatedStreamError, match="is cut") as caught:
+        page_of(codec, cut)
+    assert caught.value.parameters == ("partial",)
+    assert "The file is cut: it has " in page_of(codec, cut, partial=True)
 
 
 def test_a_file_without_a_whole_step_shows_what_the_model_makes_of_noise(
     codec: DiffusionCodec, viewed_stream: Bitstream
 ) -> None:
-    data = data_of(make_page(codec, viewed_stream.data[: read_header(viewed_stream.data).header_bytes], partial=True))
-    (frame,) = data["frames"]  # type: ignore[misc]
+    data = data_of(page_of(codec, viewed_stream.data[: read_header(viewed_stream.data).header_bytes], partial=True))
+    (frame,) = frames_of(data)
     assert (frame["step"], frame["timestep"]) == (0, 1000)
 
 
@@ -133,8 +144,8 @@ def test_the_original_is_compared_in_the_colours_of_the_file(options: list[str],
         image.save(photo, icc_profile=LINEAR)
     assert run("compress", photo, "--model", tiny_model, *options).exit_code == 0
     assert run("view", photo.with_suffix(".dfc"), "--original", photo, "--model", tiny_model).exit_code == 0
-    frames = data_of(photo.with_suffix(".html").read_text(encoding="utf-8"))["frames"]
-    assert frames[-1]["psnr"] is None  # type: ignore[index]
+    frames = frames_of(data_of(photo.with_suffix(".html").read_text(encoding="utf-8")))
+    assert frames[-1]["psnr"] is None
 
 
 def test_an_animation_is_compared_by_its_first_frame(photo: Path, tiny_model: Path) -> None:
@@ -142,8 +153,8 @@ def test_an_animation_is_compared_by_its_first_frame(photo: Path, tiny_model: Pa
         image.save(photo, save_all=True, append_images=[Image.new("RGB", image.size)])
     assert run("compress", photo, "--model", tiny_model, "-t", "0", "--first-frame").exit_code == 0
     assert run("view", photo.with_suffix(".dfc"), "--original", photo, "--model", tiny_model).exit_code == 0
-    frames = data_of(photo.with_suffix(".html").read_text(encoding="utf-8"))["frames"]
-    assert frames[-1]["psnr"] is None  # type: ignore[index]
+    frames = frames_of(data_of(photo.with_suffix(".html").read_text(encoding="utf-8")))
+    assert frames[-1]["psnr"] is None
 
 
 @pytest.mark.parametrize(
@@ -171,8 +182,13 @@ def test_damaged_files(made: Path, tiny_model: Path) -> None:
 @pytest.mark.parametrize("has_browser", [True, False])
 def test_open(made: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch, has_browser: bool) -> None:
     opened: list[str] = []
-    monkeypatch.setattr(webbrowser, "open", lambda url: opened.append(url) or has_browser)
+
+    def open_page(url: str) -> bool:
+        opened.append(url)
+        return has_browser
+
+    monkeypatch.setattr(webbrowser, "open", open_page)
     result = run("view", made, "--model", tiny_model, "--open")
     assert result.exit_code == 0
     assert opened == [made.with_suffix(".html").as_uri()]
-    assert ("no web browser" in result.stderr) == (not has_browser)
+    assert ("could not start a web browser" in result.stderr) == (not has_browser)

@@ -1,0 +1,148 @@
+"""Measures a model and makes its integer tables."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from diffcodec.bitstream.lengths import DEFAULT_WEIGHTS, fit_weights
+from diffcodec.calibration.error_curve import make_variances, mean_colour, measure_error_curve
+from diffcodec.calibration.level_lists import END_WEIGHTS, STEPS, list_lengths, make_level, make_level_lists
+from diffcodec.calibration.lossless_fit import FIT_TIMESTEPS, fit_lossless
+from diffcodec.channel import TrellisChannel
+from diffcodec.codec import DiffusionCodec
+from diffcodec.coding.encoder import Encoder, last
+from diffcodec.coding.matching import check_channels
+from diffcodec.coding.report import Stopwatch
+from diffcodec.coding.step_coding import OutgoingPayload
+from diffcodec.errors import ConfigError
+from diffcodec.images import Picture
+from diffcodec.model.checkpoint import Checkpoint
+from diffcodec.model.tables import CodecTables
+
+PHOTO_END_WEIGHTS = {1: 0.3, 5: 0.3, 20: 1.0, 50: 1.0, 100: 1.0, 200: 0.6, 400: 0.3}
+"""END_WEIGHTS for photographs, which are rarely stored losslessly."""
+
+FIT_PICTURES = 400
+"""Number of pictures to which the lossless model is fitted."""
+
+LENGTH_TIMESTEPS = (1, 50, 150, 300)
+"""End timesteps of the files to whose step lengths the code is fitted."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Planning parameters for a kind of pictures.
+
+    Args:
+        steps: number of levels of the default list.
+        weights: timesteps at which files may end, and the weight of their length.
+        longest_step: largest increase of the log SNR in a step, in nats. The tiles of a large picture differ, and the
+            table's variances are averages: atypical tiles waste bits in large steps.
+        tile_side: see `CodecTables`.
+    """
+
+    steps: int
+    weights: Mapping[int, float]
+    longest_step: float = math.inf
+    tile_side: int = 0
+
+
+PLAN = Plan(16, END_WEIGHTS)
+PHOTO_PLAN = Plan(24, PHOTO_END_WEIGHTS, longest_step=1.5, tile_side=512)
+
+
+def calibrate(
+    checkpoint: Checkpoint,
+    images: Tensor,
+    *,
+    default_steps: int | None = None,
+    points: int = 96,
+    length_pictures: int = 48,
+    effort: int = 12,
+    device: str | torch.device = "cpu",
+    progress: Callable[[str], None] = lambda stage: None,
+) -> Checkpoint:
+    """The checkpoint with tables measured on images.
+
+    Args:
+        checkpoint: the model; existing tables are replaced.
+        images: (N, 3, H, W), uint8, pictures like those to be compressed, but not those of a benchmark.
+        default_steps: number of levels of the default list, one of STEPS; by default that of `PLAN`, or of
+            `PHOTO_PLAN` for a model with lower resolutions.
+        points: number of points of the error curve, see `measure_error_curve`.
+        length_pictures: number of pictures to compress for fitting the code of step lengths.
+        effort: of the trellis for which the lists are planned.
+        device: where the network runs.
+        progress: called with the name of each stage.
+
+    Raises:
+        ConfigError: if there are no images, their size does not fit the network, or there is no list of default_steps.
+        CheckpointError: if the model is not for colour pictures.
+    """
+    check_channels(checkpoint.config, checkpoint.card.name)
+    if len(images) == 0:
+        raise ConfigError("calibration needs pictures")
+    if any(side % (stride := checkpoint.config.network.stride) for side in images.shape[2:]):
+        raise ConfigError(f"size: expected a multiple of {stride}, found {' x '.join(map(str, images.shape[2:]))}")
+    plan = PLAN if checkpoint.config.half_resolution_below is None else PHOTO_PLAN
+    default_steps = plan.steps if default_steps is None else default_steps
+    if default_steps not in STEPS:
+        raise ConfigError(f"steps: expected one of {', '.join(map(str, STEPS))}, found {default_steps}")
+    denoiser = checkpoint.denoiser(device)
+    schedule = denoiser.schedule
+    between = checkpoint.config.network.conditioning == "log_snr"
+    lengths_of_lists = list_lengths(schedule, between=between)
+    if default_steps not in lengths_of_lists:
+        known = ", ".join(map(str, lengths_of_lists))
+        raise ConfigError(f"steps: the model's schedule allows lists of {known} levels, found {default_steps}")
+    progress("error curve")
+    curve = measure_error_curve(denoiser, images, points=points)
+    progress("level lists")
+    lists = make_level_lists(
+        curve, schedule, between=between, effort=effort, weights=plan.weights, longest_step=plan.longest_step
+    )
+    if default_steps not in {len(levels.levels) for levels in lists}:
+        known = ", ".join(str(len(levels.levels)) for levels in lists if levels.max_pixels == 0)
+        raise ConfigError(f"steps: the model allows lists of {known} levels, found {default_steps}")
+    timesteps = tuple(make_level(float(value)) for value in schedule.log_snr[1:])
+    progress("lossless model")
+    fit_timesteps = [t for t in FIT_TIMESTEPS if t <= schedule.steps]
+    lossless = fit_lossless(denoiser, images[:FIT_PICTURES], timesteps=fit_timesteps)
+    tables = CodecTables(
+        timesteps,
+        lists,
+        DEFAULT_WEIGHTS,
+        mean_colour(images),
+        lossless,
+        make_variances(curve),
+        default_steps,
+        plan.tile_side,
+    )
+    progress("step lengths")
+    codec = DiffusionCodec(checkpoint.with_tables(tables), denoiser=denoiser)
+    pictures = [Picture(image.permute(1, 2, 0).numpy(), None) for image in images[:length_pictures]]
+    channel = TrellisChannel(effort)
+    # With few steps and with many, because lengths vary more with few.
+    counts = [
+        payload.lengths.counts
+        for steps in (8, default_steps, 32)
+        if steps in {len(levels.levels) for levels in lists}
+        for timestep in LENGTH_TIMESTEPS
+        if timestep <= schedule.steps
+        for payload in _sent(codec, pictures, timestep, channel, steps)
+    ]
+    return checkpoint.with_tables(replace(tables, length_weights=fit_weights(np.sum(counts, axis=0))))
+
+
+def _sent(
+    codec: DiffusionCodec, pictures: Sequence[Picture], timestep: int, channel: TrellisChannel, steps: int
+) -> list[OutgoingPayload]:
+    """Payloads of pictures, sent down to a timestep."""
+    encoder = Encoder(codec.context_for(pictures[0], channel, steps=steps), Stopwatch())
+    return last(encoder.send(pictures, codec.tables.level(timestep))).payloads

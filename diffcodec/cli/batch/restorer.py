@@ -1,0 +1,178 @@
+"""The worker of `diffcodec decompress`."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from diffcodec.bitstream.container import read_header
+from diffcodec.bitstream.layout import MAX_HEADER_BYTES
+from diffcodec.cli.batch.inputs import STANDARD, beginning, label
+from diffcodec.cli.batch.outputs import write_output
+from diffcodec.cli.batch.work import Done, ExistingOutput, Item, Task, find_existing
+from diffcodec.cli.streams import codec_for, parse_input
+from diffcodec.errors import ImageError, StreamError
+
+if TYPE_CHECKING:
+    from diffcodec.codec import DiffusionCodec
+    from diffcodec.coding.reconstruction import Reconstruction
+    from diffcodec.coding.report import Restoration
+    from diffcodec.coding.stream import ParsedStream
+
+
+@dataclass(frozen=True)
+class DecompressSettings:
+    """How pictures are restored: the options of the command.
+
+    Args:
+        reconstruction: makes pictures from noisy states.
+        named_output: the output given on the command line; its folder is not created.
+    """
+
+    timestep: int | None
+    reconstruction: Reconstruction
+    partial: bool
+    model: str | None
+    allow_pickle: bool
+    max_pixels: int
+    device: str
+    force: bool
+    resume: bool
+    named_output: str | None
+
+    def load(self) -> Restorer:
+        """The worker, without a model: files determine which ones it needs."""
+        if self.device != "cpu":  # the check needs torch; files of unknown models are refused without it
+            from diffcodec.devices import check_device
+
+            check_device(self.device)
+        return Restorer(self)
+
+    def peek(self, source: str) -> tuple[Hashable, int]:
+        """Batch key and number of pixels of a file's picture, from its header; None and 0 if that cannot be read."""
+        try:
+            header = read_header(beginning(source, MAX_HEADER_BYTES)).header
+        except StreamError:  # `read` reports it
+            return None, 0
+        return None if self.partial else header, header.pixels
+
+
+@dataclass(frozen=True)
+class Restorer:
+    """The worker of `diffcodec decompress`.
+
+    Args:
+        settings: options of the command.
+        codecs: loaded codecs, by the fingerprints of their models.
+        warning: see `Worker`.
+    """
+
+    settings: DecompressSettings
+    codecs: dict[bytes, DiffusionCodec] = field(default_factory=dict)
+    warning: str = ""
+
+    def existing_output(self, task: Task) -> ExistingOutput:
+        """Whether the picture already exists, and may be replaced."""
+        settings = self.settings
+        return find_existing(task, force=settings.force, resume=settings.resume, difference=self.difference)
+
+    def difference(self, task: Task, newer: bool) -> str | None:
+        """How an existing picture differs from the one to make, as far as can be seen without restoring."""
+        from diffcodec.images import read_picture
+
+        try:
+            picture = read_picture(task.target, max_pixels=self.settings.max_pixels)
+        except ImageError:
+            return "cannot be read as a picture"
+        if newer and task.pixels not in (0, picture.width * picture.height):
+            return "is a picture of a different size"
+        # Its origin is unknown: it may be the original.
+        return None if newer else f"is older than {task.source}"
+
+    def read(self, task: Task) -> Item[ParsedStream]:
+        """Read a .dfc file, and check that its picture can be written."""
+        from diffcodec.images import check_mode
+
+        settings = self.settings
+        file_format = format_of(task.target)
+        stream = parse_input(task.source, partial=settings.partial, max_pixels=settings.max_pixels)
+        header = stream.header
+        mode = header.colour.name + ("A" if stream.container.alpha is not None else "")
+        check_mode(mode, file_format, task.target)
+        return Item(task, stream, None if settings.partial else header, header.pixels)
+
+    def work(self, items: Sequence[Item[ParsedStream]]) -> list[Restoration]:
+        """Restore pictures of one batch key."""
+        settings = self.settings
+        streams = [item.content for item in items]
+        codec = self.codec_for(streams[0])
+        return codec.decompress_batch(streams, timestep=settings.timestep, reconstruction=settings.reconstruction)
+
+    def codec_for(self, stream: ParsedStream) -> DiffusionCodec:
+        """The codec with the named model, or else with the one that made the file."""
+        settings = self.settings
+        fingerprint = b"" if settings.model else stream.header.fingerprint
+        if fingerprint not in self.codecs:
+            self.codecs[fingerprint] = codec_for(
+                stream, settings.model, device=settings.device, allow_pickle=settings.allow_pickle
+            )
+        return self.codecs[fingerprint]
+
+    def write(self, item: Item[ParsedStream], restored: Restoration, overwrite: bool) -> Done:
+        """Write a picture."""
+        from diffcodec.images import metadata_left_out, write_picture
+
+        source, target, picture = item.task.source, item.task.target, restored.picture
+        length = write_output(
+            target,
+            overwrite,
+            lambda file: write_picture(picture, file, format_of(target), name=target),
+            make_folder=target != self.settings.named_output,
+        )
+        warning = ""
+        if restored.problem is not None:
+            lost = item.content.reading.info.alpha_bytes is not None and picture.alpha is None
+            made = "the picture" if target == STANDARD else target
+            warning = (
+                f"{label(source)} {restored.problem}; {made} is step {restored.step} of {restored.steps} "
+                f"(t = {restored.timestep:g}){', without the alpha plane' if lost else ''}"
+                f"{'' if restored.verified else ', and unverified'}"
+            )
+        elif not restored.step and self.settings.timestep is not None:
+            warning = (
+                f"{label(source)} has no step as coarse as t = {self.settings.timestep}: this picture is made from "
+                "pure noise; a smaller -t shows more"
+            )
+        lacking = metadata_left_out(picture.metadata, format_of(target))
+        how = f"t = {restored.timestep:g}"
+        how += f", {restored.reconstruction} decoder" if restored.reconstruction not in ("mean", "exact") else ""
+        line = f"{source} -> {target}: {picture.width} x {picture.height} {picture.mode}, {how}"
+        values = {
+            "width": picture.width,
+            "height": picture.height,
+            "mode": picture.mode,
+            "timestep": restored.timestep,
+            "decoder": restored.reconstruction,
+            "step": restored.step,
+            "steps": restored.steps,
+            "verified": restored.verified,
+        }
+        read = item.content.file_bytes
+        return Done(
+            line if target != STANDARD else "",
+            values,
+            read,
+            length,
+            item.pixels,
+            8 * read / item.pixels,
+            warning=warning,
+            notes=(f"{target}: {lacking}",) if lacking else (),
+        )
+
+
+def format_of(target: str) -> str:
+    """The format in which a picture is written."""
+    from diffcodec.images import picture_format
+
+    return "PNG" if target == STANDARD else picture_format(target)

@@ -1,0 +1,119 @@
+"""Runs a command on one or more inputs: in batches, in processes, resuming where an earlier run stopped."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Generator, Hashable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any, Protocol
+
+import click
+
+from diffcodec.cli.batch.inputs import STANDARD, Inputs
+from diffcodec.cli.batch.report import RunReport
+from diffcodec.cli.batch.work import Outcome, Task, Worker, batches, finish
+from diffcodec.cli.failures import warn
+from diffcodec.errors import ConfigError
+from diffcodec.files import remove_unfinished
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """The values of `folder_options`.
+
+    Args:
+        jobs: number of processes; 0 for one per core.
+        resume: whether to skip inputs with finished results.
+        as_json, quiet, progress: see `RunReport`.
+    """
+
+    jobs: int
+    resume: bool
+    as_json: bool
+    quiet: bool
+    progress: bool | None
+
+
+class Settings(Protocol):
+    """The options of a command. Picklable, so that they can be sent to another process."""
+
+    def load(self) -> Worker[Any, Any]:
+        """The worker, with its model."""
+
+    def peek(self, source: str) -> tuple[Hashable, int]:
+        """Batch key and number of pixels of an input, from its first bytes; None and 0 if they are unknown."""
+
+
+def run_batch(settings: Settings, inputs: Inputs, targets: Sequence[str], options: RunOptions) -> None:
+    """Process all inputs; an input that fails is reported, and the others continue.
+
+    Args:
+        settings: of the command.
+        inputs: to process.
+        targets: names of the results.
+        options: of the run.
+
+    Raises:
+        click.exceptions.Exit: with code 1 if any input failed.
+        SystemExit: if the run was stopped; no partly written files remain.
+    """
+    if options.as_json and STANDARD in targets:
+        raise ConfigError("--json and the result cannot both go to standard output: pass -o FILE")
+    if options.resume:
+        for folder in {os.path.dirname(os.path.realpath(target)) for target in targets if target != STANDARD}:
+            remove_unfinished(Path(folder))
+    worker = settings.load()  # even if other processes do the work: problems of a model are reported once
+    if worker.warning:
+        warn(worker.warning)
+    tasks = [
+        Task(place, source, target, *settings.peek(source))
+        for place, (source, target) in enumerate(zip(inputs.paths, targets, strict=True))
+    ]
+    report = RunReport(inputs, tasks, as_json=options.as_json, quiet=options.quiet, progress=options.progress)
+    with stopped_by_signals(), report, closing(outcomes(settings, worker, tasks, options.jobs)) as found:
+        try:
+            for task, outcome in found:
+                report.add(task, outcome)
+        except (KeyboardInterrupt, SystemExit) as stop:
+            report.stopped()
+            raise SystemExit(130 if isinstance(stop, KeyboardInterrupt) else stop.code) from None
+        report.finish()
+    if report.failures:
+        raise click.exceptions.Exit(1)
+
+
+def outcomes(
+    settings: Settings, worker: Worker[Any, Any], tasks: Sequence[Task], jobs: int
+) -> Generator[tuple[Task, Outcome], None, None]:
+    """The outcomes of the tasks, processed here or in at most one process per batch."""
+    from diffcodec.cli.batch.processes import cores, finish_in_processes
+
+    together = list(batches(tasks))
+    processes = min(jobs or cores(), len(together))
+    if processes > 1:
+        yield from finish_in_processes(settings.load, together, processes)
+    else:
+        for batch in together:
+            yield from finish(worker, batch)
+
+
+@contextmanager
+def stopped_by_signals() -> Iterator[None]:
+    """Turn SIGTERM into SystemExit, so that temporary files are removed on the way out."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,1 @@
+"""The commands, one file each: options in, one call of the library, results out."""

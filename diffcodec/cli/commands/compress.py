@@ -1,0 +1,147 @@
+"""`diffcodec compress`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from diffcodec.cli.batch.compressor import CompressSettings
+from diffcodec.cli.batch.inputs import PICTURE_SUFFIXES, expand
+from diffcodec.cli.batch.outputs import check_suffix, outputs
+from diffcodec.cli.batch.run import RunOptions, run_batch
+from diffcodec.cli.options import (
+    allow_pickle_option,
+    channel_option,
+    complete_file,
+    device_option,
+    effort_option,
+    folder_options,
+    model_option,
+    recursive_option,
+)
+from diffcodec.coding.targets import DEFAULT_TIMESTEP, Target
+
+
+@click.command("compress")
+@click.argument("images", nargs=-1, required=True, shell_complete=complete_file)
+@click.option(
+    "-t",
+    "--timestep",
+    type=click.IntRange(0),
+    help="Noise level at which to stop: 1 is the finest, the model's last (1000) the coarsest; 0 is lossless.  "
+    f"[default: {DEFAULT_TIMESTEP}]",
+)
+@click.option(
+    "--bytes",
+    "max_bytes",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Instead of -t: the finest file of at most N bytes.",
+)
+@click.option(
+    "--bpp",
+    "max_bpp",
+    type=click.FloatRange(0, min_open=True),
+    metavar="X",
+    help="Instead of -t: the finest file of at most X bits per pixel.",
+)
+@click.option(
+    "--psnr", "min_psnr", type=float, metavar="DB", help="Instead of -t: the coarsest file with a PSNR of at least DB."
+)
+@click.option(
+    "-o",
+    "--out",
+    shell_complete=complete_file,
+    help="Output file; a folder for several inputs; - for standard output.  [default: beside the input, as .dfc]",
+)
+@model_option("the bundled one for pictures of that size")
+@allow_pickle_option
+@channel_option
+@effort_option
+@click.option(
+    "--steps",
+    type=click.IntRange(1),
+    metavar="K",
+    help="Noise levels from pure noise to t = 1, one network evaluation each: 4, 8, 12, 16, 24, 32 or 64. "
+    "Fewer are faster, more are smaller.  [default: the model's]",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(0, 2**64 - 1),
+    default=0,
+    show_default=True,
+    help="Seed of the shared randomness. A seed other than 0 adds 8 bytes.",
+)
+@click.option("--first-frame", is_flag=True, help="Use the first frame of animations, and the first page of documents.")
+@click.option(
+    "--keep-metadata",
+    is_flag=True,
+    help="Keep the colour profile and EXIF, which may include where a photo was taken.  "
+    "[default: convert colours to sRGB; t = 0 keeps them, and their profile]",
+)
+@device_option
+@click.option("--force", is_flag=True, help="Overwrite existing files.")
+@recursive_option
+@folder_options
+def command(
+    images: tuple[str, ...],
+    timestep: int | None,
+    max_bytes: int | None,
+    max_bpp: float | None,
+    min_psnr: float | None,
+    out: str | None,
+    model: str | None,
+    allow_pickle: bool,
+    channel: str,
+    effort: int,
+    steps: int | None,
+    seed: int,
+    first_frame: bool,
+    keep_metadata: bool,
+    device: str,
+    force: bool,
+    recursive: bool,
+    **run: Any,
+) -> None:
+    """Compress pictures to .dfc files.
+
+    IMAGES are picture files, folders of pictures, patterns such as 'photos/**/*.jpg', or - for standard input. Set
+    quality with one of -t, --bytes, --bpp and --psnr.
+    """
+    if [timestep, max_bytes, max_bpp, min_psnr].count(None) < 3:
+        raise click.UsageError("Pass only one of -t, --bytes, --bpp and --psnr.")
+    goal = make_target(max_bytes, max_bpp, min_psnr)
+    if timestep is None and goal is None:
+        timestep = DEFAULT_TIMESTEP
+    options = RunOptions(**run)
+    inputs = expand(images, PICTURE_SUFFIXES, recursive=recursive)
+    targets = outputs(inputs.files, out, ".dfc", inputs.many)
+    if out is not None and out in targets:
+        check_suffix(out, "a .dfc file", ".dfc")
+    settings = CompressSettings(
+        timestep=timestep,
+        goal=goal,
+        model=model,
+        allow_pickle=allow_pickle,
+        channel=channel,
+        effort=effort,
+        steps=steps,
+        seed=seed,
+        first_frame=first_frame,
+        keep_metadata=keep_metadata,
+        device=device,
+        force=force,
+        resume=options.resume,
+        named_output=out,
+    )
+    run_batch(settings, inputs, targets, options)
+
+
+def make_target(max_bytes: int | None, max_bpp: float | None, min_psnr: float | None) -> Target | None:
+    """The target that was given, if any."""
+    if max_bytes is not None:
+        return Target.bytes(max_bytes)
+    if max_bpp is not None:
+        return Target.bpp(max_bpp)
+    return None if min_psnr is None else Target.psnr(min_psnr)

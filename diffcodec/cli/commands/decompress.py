@@ -1,0 +1,103 @@
+"""`diffcodec decompress`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from diffcodec.cli.batch.inputs import expand
+from diffcodec.cli.batch.outputs import outputs
+from diffcodec.cli.batch.restorer import DecompressSettings
+from diffcodec.cli.batch.run import RunOptions, run_batch
+from diffcodec.cli.options import (
+    allow_pickle_option,
+    complete_file,
+    device_option,
+    folder_options,
+    max_pixels_option,
+    model_option,
+    recursive_option,
+)
+from diffcodec.coding.reconstruction import RECONSTRUCTIONS, Reconstruction, ReconstructionKind
+
+
+@click.command("decompress")
+@click.argument("files", nargs=-1, required=True, shell_complete=complete_file)
+@click.option(
+    "-o",
+    "--out",
+    shell_complete=complete_file,
+    help="Output picture, its format by its name; a folder for several inputs; - for standard "
+    "output (PNG).  [default: beside the input, as .png]",
+)
+@click.option(
+    "-t",
+    "--timestep",
+    type=click.IntRange(0),
+    help="Restore a coarser version: the last level of the file that is not finer than this.",
+)
+@click.option(
+    "--decoder",
+    type=click.Choice(RECONSTRUCTIONS),
+    default="mean",
+    show_default=True,
+    help="How to make a picture from the noisy state at the file's end: mean has the least error, the others look "
+    "more natural.",
+)
+@click.option(
+    "--decoder-steps",
+    type=click.IntRange(1),
+    metavar="K",
+    help="Noise levels of flow and ancestral from pure noise to t = 1; those below the file's end are visited.  "
+    "[default: 100 for flow, 250 for ancestral]",
+)
+@click.option(
+    "--decoder-seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the decoder ancestral."
+)
+@click.option("--partial", is_flag=True, help="Restore cut or damaged files up to the last intact step.")
+@model_option("the bundled one that made the file")
+@allow_pickle_option
+@max_pixels_option
+@device_option
+@click.option("--force", is_flag=True, help="Overwrite existing files.")
+@recursive_option
+@folder_options
+def command(
+    files: tuple[str, ...],
+    out: str | None,
+    timestep: int | None,
+    decoder: ReconstructionKind,
+    decoder_steps: int | None,
+    decoder_seed: int,
+    partial: bool,
+    model: str | None,
+    allow_pickle: bool,
+    max_pixels: int,
+    device: str,
+    force: bool,
+    recursive: bool,
+    **run: Any,
+) -> None:
+    """Restore pictures from .dfc files.
+
+    FILES are .dfc files, folders of them, patterns such as 'photos/**/*.dfc', or - for standard input. Lossless files
+    (t = 0) restore the exact pixels with any decoder.
+    """
+    options = RunOptions(**run)
+    inputs = expand(files, [".dfc"], recursive=recursive)
+    targets = outputs(inputs.files, out, ".png", inputs.many)
+
+    settings = DecompressSettings(
+        timestep=timestep,
+        reconstruction=Reconstruction(decoder, decoder_steps, decoder_seed),
+        partial=partial,
+        model=model,
+        allow_pickle=allow_pickle,
+        max_pixels=max_pixels,
+        device=device,
+        force=force,
+        resume=options.resume,
+        named_output=out,
+    )
+    run_batch(settings, inputs, targets, options)

@@ -1,0 +1,86 @@
+"""`diffcodec evaluate rd`."""
+
+from __future__ import annotations
+
+import os
+
+import click
+
+from diffcodec.cli.commands.evaluate.options import check_report, data_options, report, report_options
+from diffcodec.cli.options import allow_pickle_option, channel_option, device_option, effort_option, model_option
+
+
+@click.command("rd")
+@data_options
+@click.option(
+    "-t",
+    "--timesteps",
+    default="500,300,200,100,50,20,10,5,1",
+    show_default=True,
+    help="Noise levels at which files end, separated by commas; 0 is lossless.",
+)
+@model_option("cifar10-small-v3")
+@channel_option
+@effort_option
+@click.option(
+    "--seed", type=click.IntRange(0, 2**64 - 1), default=0, show_default=True, help="Seed of the shared randomness."
+)
+@allow_pickle_option
+@device_option
+@click.option(
+    "--jobs",
+    type=click.IntRange(1),
+    default=os.cpu_count() or 1,
+    show_default="number of cores",
+    help="Number of processes, of one thread each; affects only the times.",
+)
+@report_options
+def command(
+    data: str,
+    root: str,
+    limit: int | None,
+    timesteps: str,
+    model: str | None,
+    channel: str,
+    effort: int,
+    seed: int,
+    allow_pickle: bool,
+    device: str,
+    jobs: int,
+    json_file: str | None,
+    force: bool,
+) -> None:
+    """Rate and distortion of real files: pictures are compressed, restored from the files, and compared.
+
+    `benchmarks/rate_distortion.py` also measures ideal rates and other codecs.
+    """
+    check_report(json_file, force)
+
+    from tqdm import tqdm
+
+    from diffcodec.devices import check_device
+    from diffcodec.evaluation.datasets import load_dataset
+    from diffcodec.evaluation.file_curve import measure_curve
+    from diffcodec.evaluation.points import ModelSource, timesteps_from
+    from diffcodec.evaluation.summary_table import codec_table
+
+    check_device(device)
+    source = ModelSource(model, device, allow_pickle)
+    codec = source.load()
+    chosen = timesteps_from(timesteps, codec, option="--timesteps", lossless=True)
+    dataset = load_dataset(data, root=root, limit=limit)
+    for note in dataset.notes:
+        click.echo(f"Note: {note}", err=True)
+    with tqdm(total=1.0, bar_format="{percentage:3.0f}% |{bar}| {elapsed}, {remaining} left", disable=None) as bar:
+        results = measure_curve(
+            codec,
+            dataset,
+            chosen,
+            channel=channel,
+            effort=effort,
+            seed=seed,
+            source=source,
+            processes=jobs,
+            progress=bar.update,
+        ).document
+    report(json_file, force, results, codec_table([results]))

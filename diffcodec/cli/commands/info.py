@@ -1,0 +1,71 @@
+"""`diffcodec info`."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from diffcodec.cli.batch.inputs import expand, label, read_input
+from diffcodec.cli.failures import Failure, attempt, printable, report
+from diffcodec.cli.options import complete_file, recursive_option
+
+
+@click.command("info")
+@click.argument("files", nargs=-1, required=True, shell_complete=complete_file)
+@recursive_option
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per file.")
+def command(files: tuple[str, ...], recursive: bool, as_json: bool) -> None:
+    """Show the headers of .dfc files, without loading a model."""
+    from diffcodec.bitstream.container import read_header, what_is_wrong
+    from diffcodec.channel.base import ChannelId
+
+    def show(source: str) -> None:
+        data = read_input(source)
+        info = read_header(data, name=label(source))
+        header = info.header
+        known = header.channel in tuple(ChannelId)
+        alpha = info.alpha_bytes is not None
+        values = {
+            "file": source,
+            "width": header.width,
+            "height": header.height,
+            "mode": header.colour.name + ("A" if alpha else ""),
+            "timestep": header.timestep,
+            "cut_from_timestep": None if header.cut is None else header.cut.timestep,
+            "cut_to_steps": None if header.cut is None else header.cut.steps,
+            "model": header.fingerprint.hex(),
+            "channel": ChannelId(header.channel).name.lower() if known else f"unknown ({header.channel})",
+            "effort": header.effort,
+            "level_list": header.level_list,
+            "seed": header.seed,
+            "file_bytes": len(data),
+            "declared_bytes": info.total_bytes,
+            "header_bytes": info.header_bytes,
+            "check_bytes": info.check_bytes,
+            "payload_bytes": info.payload_bytes,
+            "alpha_bytes": info.alpha_bytes or 0,
+            "metadata_bytes": info.metadata_bytes or 0,
+            "bpp": 8 * info.total_bytes / header.pixels,
+            "complete": len(data) == info.total_bytes,
+            "problem": what_is_wrong(data),
+        }
+        if as_json:
+            click.echo(json.dumps(values))
+            return
+        for key, value in values.items():
+            if value is not None:
+                shown = f"{value:.4f}" if key == "bpp" else value
+                click.echo(printable(f"{key.replace('_', ' '):>17}  {shown}"))
+
+    inputs = expand(files, [".dfc"], recursive=recursive)
+    failures = list(inputs.failures)
+    for failure in failures:
+        report(failure)
+    for source in inputs.paths:
+        outcome = attempt(source, show, source)
+        if isinstance(outcome, Failure):
+            report(outcome)
+            failures.append(outcome)
+    if failures:
+        raise click.exceptions.Exit(1)

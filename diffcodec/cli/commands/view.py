@@ -1,0 +1,87 @@
+"""`diffcodec view`."""
+
+from __future__ import annotations
+
+import os
+import webbrowser
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from diffcodec.cli.batch.inputs import STANDARD, Input
+from diffcodec.cli.batch.outputs import check_folder, check_suffix, check_writable, outputs, write_output
+from diffcodec.cli.failures import printable, warn
+from diffcodec.cli.options import allow_pickle_option, complete_file, device_option, max_pixels_option, model_option
+from diffcodec.cli.streams import codec_for, parse_input
+
+if TYPE_CHECKING:
+    from diffcodec.images import Keep
+
+
+@click.command("view")
+@click.argument("file", shell_complete=complete_file)
+@click.option(
+    "-o",
+    "--out",
+    shell_complete=complete_file,
+    help="Output page; - for standard output.  [default: beside the input, as .html]",
+)
+@click.option("--original", metavar="IMAGE", shell_complete=complete_file, help="The original picture, for comparison.")
+@click.option("--open", "open_page", is_flag=True, help="Open the page in the web browser.")
+@click.option("--partial", is_flag=True, help="Accept a cut or damaged file, and show its intact steps.")
+@model_option("the bundled one that made the file")
+@allow_pickle_option
+@max_pixels_option
+@device_option
+@click.option("--force", is_flag=True, help="Overwrite an existing page.")
+def command(
+    file: str,
+    out: str | None,
+    original: str | None,
+    open_page: bool,
+    partial: bool,
+    model: str | None,
+    allow_pickle: bool,
+    max_pixels: int,
+    device: str,
+    force: bool,
+) -> None:
+    """Make a web page that shows a .dfc file.
+
+    It shows the restoration of every prefix of FILE, beside the original if one is given, with zoom, difference and
+    rate-distortion curve. The page is a single file that loads nothing from the internet. FILE may be - for standard
+    input.
+    """
+    (target,) = outputs([Input(file, os.path.basename(file))], out, ".html", many=False)
+    if open_page and target == STANDARD:
+        raise click.UsageError("--open needs the page in a file: pass -o FILE.")
+    check_suffix(target, "a web page", ".html")
+    for source in (file, original or STANDARD):
+        check_writable(target, force, source)
+    check_folder(target)
+
+    stream = parse_input(file, partial=partial, max_pixels=max_pixels)
+
+    from tqdm import tqdm
+
+    from diffcodec.images import read_picture
+    from diffcodec.view import make_page
+
+    # In the colour space of the file's pixels. Only the first frame can have been compressed.
+    keep: Keep = "nothing" if stream.container.metadata is None else "meaning"
+    picture = None if original is None else read_picture(original, max_pixels=max_pixels, first_frame=True, keep=keep)
+    codec = codec_for(stream, model, device=device, allow_pickle=allow_pickle)
+    with tqdm(unit="step", leave=False, disable=None) as bar:
+
+        def progress(done: int, steps: int) -> None:
+            bar.total = steps
+            bar.update(done - bar.n)
+
+        page = make_page(codec, stream, original=picture, original_name=original or "", progress=progress)
+    write_output(target, force, lambda opened: opened.write(page.encode()))
+    if target == STANDARD:
+        return
+    click.echo(printable(f"{file} -> {target}: {len(page.encode()):,} bytes"))
+    if open_page and not webbrowser.open(Path(target).resolve().as_uri()):
+        warn(f"could not start a web browser: open {target} in one")

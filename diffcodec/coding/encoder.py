@@ -1,0 +1,273 @@
+"""The encoder: makes files from pictures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from diffcodec.bitstream.container import Container, Header, write_container
+from diffcodec.bitstream.lengths import LengthCoder
+from diffcodec.channel import ChannelId
+from diffcodec.coding.report import Bitstream, Report, Stopwatch
+from diffcodec.coding.step_coding import OutgoingPayload
+from diffcodec.coding.trajectory import CodecContext, Trajectory
+from diffcodec.diffusion.schedule import NoiseLevel
+from diffcodec.images import Picture, encode_alpha
+from diffcodec.images.error import psnr_db, squared_error
+from diffcodec.lossless.coder import LosslessCoder
+from diffcodec.lossless.payload import LosslessPayload, pixel_checksum
+from diffcodec.lossless.stored import store
+from diffcodec.model.tables import Level
+
+
+@dataclass(frozen=True)
+class EncodedPicture:
+    """One encoded picture of a batch.
+
+    Args:
+        container: content of the file.
+        payload: with its costs; None for a stored picture.
+        steps: number of steps taken.
+        restored: what the decoder will restore, (H, W, 3) or (H, W).
+        residual_bits: information of the last step to t = 0.
+    """
+
+    container: Container
+    payload: OutgoingPayload | None
+    steps: int
+    restored: NDArray[np.uint8]
+    residual_bits: float = 0.0
+
+    @cached_property
+    def data(self) -> bytes:
+        """The file."""
+        return write_container(self.container)
+
+    def bitstream(self, picture: Picture, watch: Stopwatch) -> Bitstream:
+        """The file with its report.
+
+        Args:
+            picture: the original.
+            watch: the picture's share of the times.
+        """
+        with watch.coding():
+            data = self.data
+        header, payload = self.container.header, self.payload or OutgoingPayload(LengthCoder())
+        error = squared_error(picture.pixels, self.restored)
+        alpha_bytes, metadata_bytes = len(self.container.alpha or b""), len(self.container.metadata or b"")
+        report = Report(
+            width=picture.width,
+            height=picture.height,
+            mode=picture.mode,
+            timestep=header.timestep,
+            steps=self.steps,
+            channel=ChannelId(header.channel).name.lower(),
+            effort=header.effort,
+            file_bytes=len(data),
+            header_bytes=len(data) - len(self.container.payload) - alpha_bytes - metadata_bytes,
+            alpha_bytes=alpha_bytes,
+            metadata_bytes=metadata_bytes,
+            side_bits=payload.side_bits,
+            path_bits=payload.path_bits,
+            ideal_bits=payload.ideal_bits,
+            delivered_bits=payload.delivered_bits,
+            residual_bits=self.residual_bits,
+            bpd=8 * len(data) / picture.pixels.size,
+            bpp=8 * len(data) / header.pixels,
+            psnr_db=psnr_db(error),
+            rmse=math.sqrt(error),
+            network_s=watch.network_s,
+            coding_s=watch.coding_s,
+        )
+        return Bitstream(data, report)
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A batch of pictures, sent down to the trajectory's current level.
+
+    Args:
+        payloads: one per picture.
+        trajectory: advanced in place by the next step, so that states of large pictures are in memory only once.
+        steps: number of steps taken.
+    """
+
+    payloads: list[OutgoingPayload]
+    trajectory: Trajectory
+    steps: int
+
+    @property
+    def x_t(self) -> Tensor:
+        """The state, (N, C, H, W)."""
+        return self.trajectory.x_t
+
+    @property
+    def level(self) -> NoiseLevel:
+        """Its noise level."""
+        return self.trajectory.level
+
+    @property
+    def estimate(self) -> Tensor:
+        """The x_0 estimate at this level, (N, C, H, W), as the decoder shows it. May evaluate the network."""
+        return self.trajectory.estimate()
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """Encodes pictures of one size and colour mode.
+
+    Args:
+        context: network, tables, geometry, channel.
+        watch: measures the times.
+    """
+
+    context: CodecContext
+    watch: Stopwatch
+
+    def start(self, pictures: Sequence[Picture], end: Level) -> tuple[Trajectory, Tensor]:
+        """The trajectory to a level, at its start, and x_0 of the pictures, (N, C, H, W)."""
+        trajectory = Trajectory(self.context, end, len(pictures), self.watch)
+        signal, canvas = self.context.signal, self.context.canvas
+        x_0 = torch.stack([signal.from_pixels(picture.pixels, canvas) for picture in pictures])
+        return trajectory, x_0.to(trajectory.device)
+
+    def new_payload(self) -> OutgoingPayload:
+        """A payload of no steps."""
+        return OutgoingPayload(LengthCoder(self.context.tables.length_weights))
+
+    def send(self, pictures: Sequence[Picture], end: Level) -> Iterator[Sent]:
+        """Send pictures down to a level; yields after every step, always the same payloads and trajectory."""
+        trajectory, x_0 = self.start(pictures, end)
+        payloads = [self.new_payload() for _ in pictures]
+        for step, stop in trajectory.steps():
+            self.send_step(trajectory, step, stop, x_0, payloads)
+            yield Sent(payloads, trajectory, step + 1)
+
+    def send_step(
+        self, trajectory: Trajectory, step: int, stop: Level, x_0: Tensor, payloads: Sequence[OutgoingPayload]
+    ) -> None:
+        """Send one step of pictures, x_0 (N, C, H, W), and move the trajectory."""
+        estimate = trajectory.estimate()
+        with self.watch.coding():
+            errors = self.context.signal.coded(x_0 - estimate, self.context.canvas)
+            displacement = self.context.steps.send(step, stop, errors, payloads)
+            trajectory.advance(step, stop, displacement)
+
+    def encode(self, pictures: Sequence[Picture], header: Header) -> list[EncodedPicture]:
+        """Files that end at the header's timestep, which is not 0."""
+        sent = last(self.send(pictures, self.context.tables.level(header.timestep)))
+        estimate = sent.estimate
+        with self.watch.coding():
+            return [
+                EncodedPicture(
+                    Container(header, payload.writer.getvalue(), *encoded_packets(picture)),
+                    payload,
+                    sent.steps,
+                    self.context.signal.to_pixels(x_0, self.context.canvas),
+                )
+                for picture, x_0, payload in zip(pictures, estimate, sent.payloads, strict=True)
+            ]
+
+    def encode_exactly(
+        self, pictures: Sequence[Picture], header: Header, *, may_store: bool = True
+    ) -> list[EncodedPicture]:
+        """Files for t = 0: each picture from the state, or in the stored form, that makes its file the shortest.
+
+        Args:
+            pictures: of one size and colour mode.
+            header: of the files.
+            may_store: whether the stored form is tried.
+        """
+        coder = lossless_coder(self.context)
+        with self.watch.coding():
+            packets = [encoded_packets(picture) for picture in pictures]
+            best = [
+                _stored(picture, header, own.metadata) if may_store else None
+                for picture, own in zip(pictures, packets, strict=True)
+            ]
+        starts = coder.starts()
+        for sent in self.send(pictures, self.context.levels.levels[-1]):
+            if sent.steps in starts:
+                estimate = sent.estimate
+                with self.watch.coding():
+                    coded = [
+                        self._exact(picture, header, own, coder, sent.steps, x_0, payload.copy())
+                        for picture, own, x_0, payload in zip(pictures, packets, estimate, sent.payloads, strict=True)
+                    ]
+                    best = [_shorter(*pair) for pair in zip(coded, best, strict=True)]
+            # Once the steps alone cost more than the best file, no later step can give a shorter one.
+            spent = [payload.writer.information_bits / 8 for payload in sent.payloads]
+            if all(each is not None and cost > len(each.data) for cost, each in zip(spent, best, strict=True)):
+                break
+        return [each for each in best if each is not None]
+
+    def _exact(
+        self,
+        picture: Picture,
+        header: Header,
+        packets: Packets,
+        coder: LosslessCoder,
+        steps: int,
+        x_0: Tensor,
+        payload: OutgoingPayload,
+    ) -> EncodedPicture:
+        """The lossless file of a picture, from its estimate (C, H, W) after `steps` steps. Extends the payload."""
+        before = payload.writer.information_bits
+        levels = self.context.signal.grey_levels(x_0, self.context.canvas)
+        coder.write(picture.pixels, levels, steps, payload.writer)
+        content = LosslessPayload(steps, None, pixel_checksum(picture.pixels), payload.writer.getvalue())
+        bits = payload.writer.information_bits - before
+        return EncodedPicture(Container(header, content.to_bytes(), *packets), payload, steps, picture.pixels, bits)
+
+
+def lossless_coder(context: CodecContext) -> LosslessCoder:
+    """The coder of the last step to t = 0, for a model with lossless tables."""
+    assert context.tables.lossless is not None
+    is_grey = context.canvas.kind.coded_channels == 1
+    return LosslessCoder(context.tables.lossless, is_grey, context.levels)
+
+
+def last(sent: Iterator[Sent]) -> Sent:
+    """The last item: the state at the end of the trajectory."""
+    for each in sent:
+        reached = each
+    return reached
+
+
+class Packets(NamedTuple):
+    """A file's content besides the payload: encoded alpha plane and metadata; None where there is none."""
+
+    alpha: bytes | None
+    metadata: bytes | None
+
+
+def encoded_packets(picture: Picture) -> Packets:
+    """The alpha and metadata packets of a picture.
+
+    Raises:
+        ImageError: if its metadata is too long.
+    """
+    alpha = None if picture.alpha is None else encode_alpha(picture.alpha)
+    return Packets(alpha, picture.metadata.to_bytes() if picture.metadata else None)
+
+
+def _shorter(coded: EncodedPicture, best: EncodedPicture | None) -> EncodedPicture:
+    return coded if best is None else min(coded, best, key=lambda each: len(each.data))
+
+
+def _stored(picture: Picture, header: Header, metadata: bytes | None) -> EncodedPicture:
+    """The stored form. An empty alpha packet marks that it includes an alpha plane. It has no noise, so no seed."""
+    kind, body = store(picture)
+    header = replace(header, seed=0)
+    container = Container(
+        header, LosslessPayload(0, kind, 0, body).to_bytes(), None if picture.alpha is None else b"", metadata
+    )
+    return EncodedPicture(container, None, 0, picture.pixels, 8.0 * len(body))

@@ -1,0 +1,93 @@
+"""Checks that a model made a stream, and makes the context of its steps. Torch-free."""
+
+from __future__ import annotations
+
+import math
+
+from diffcodec.bitstream.container import ColourMode, Header
+from diffcodec.channel import ChannelId, make_channel
+from diffcodec.coding.canvas import KINDS, RGB, Canvas
+from diffcodec.coding.context import StreamContext
+from diffcodec.coding.stream import ParsedStream
+from diffcodec.config import MAX_EFFORT, MIN_EFFORT, ModelConfig
+from diffcodec.errors import (
+    CheckpointError,
+    CorruptStreamError,
+    ImageTooLargeError,
+    ModelMismatchError,
+    UnsupportedVersionError,
+)
+from diffcodec.images import Picture
+from diffcodec.model.description import ModelDescription
+
+FREE_PADDING = 1 << 20
+"""Pixels that padding to the network's grid may add to any picture; more are allowed up to a quarter of max_pixels."""
+
+
+def stream_context(model: ModelDescription, stream: ParsedStream) -> StreamContext:
+    """The context of a stream's steps.
+
+    Raises:
+        ModelMismatchError: if another model made the stream.
+        StreamError: if its header needs something that the model or this release does not have.
+    """
+    header, name = stream.header, stream.name
+    check_header(model, header, name)
+    canvas = canvas_of(model, header)
+    area = math.prod(canvas.shape[1:])
+    if area - header.pixels > max(stream.max_pixels // 4, FREE_PADDING):
+        raise ImageTooLargeError(
+            f"{name}: the picture of {header.width} x {header.height} pixels is so thin that the network must pad it "
+            f"to {area} pixels, too many for the limit of {stream.max_pixels}: raise the limit if you trust the file",
+            parameters=["max_pixels"],
+        )
+    channel = make_channel(ChannelId(header.channel), header.effort)
+    return StreamContext(model.tables, canvas, channel, header.seed, header.level_list)
+
+
+def colour_of(picture: Picture) -> ColourMode:
+    """The colour mode in which a picture is coded."""
+    return ColourMode.L if picture.pixels.ndim == 2 else ColourMode.RGB
+
+
+def canvas_of(model: ModelDescription, header: Header) -> Canvas:
+    """Geometry of the pictures of a header."""
+    stride, tile_side = model.config.network.stride, model.tables.tile_side
+    return Canvas(KINDS[header.colour], header.width, header.height, stride, tile_side)
+
+
+def check_header(model: ModelDescription, header: Header, name: str) -> None:
+    """Check that a model can have written a header.
+
+    Raises:
+        ModelMismatchError, StreamError: as `stream_context`.
+    """
+    if header.fingerprint != model.fingerprint:
+        raise ModelMismatchError(header.fingerprint.hex(), [model.fingerprint.hex()], name)
+    if header.channel not in tuple(ChannelId):
+        raise UnsupportedVersionError(f"{name}: channel {header.channel} is unknown to this release")
+    if not MIN_EFFORT <= header.effort <= MAX_EFFORT:
+        raise UnsupportedVersionError(f"{name}: effort {header.effort} is unknown to this release")
+    tables = model.tables
+    if header.timestep == 0 and tables.lossless is None:
+        raise CorruptStreamError(f"{name} is lossless (t = 0), but its model has no tables for lossless files")
+    if header.level_list >= len(tables.lists) or not 0 <= header.timestep <= len(tables.timesteps):
+        raise CorruptStreamError(f"{name}: level list {header.level_list}, timestep {header.timestep} do not exist")
+    if header.cut is not None:
+        levels = tables.lists[header.level_list].levels[: header.cut.steps]
+        if len(levels) < header.cut.steps or tables.timestep_at(levels[-1]) != header.timestep:
+            raise CorruptStreamError(f"{name}: {header.cut.steps} steps do not lead to timestep {header.timestep}")
+
+
+def check_channels(config: ModelConfig, name: str) -> None:
+    """Check that a model is for colour pictures.
+
+    Args:
+        config: of the model.
+        name: of the model, for messages.
+
+    Raises:
+        CheckpointError: if it is not.
+    """
+    if (channels := config.network.image_channels) != RGB.channels:
+        raise CheckpointError(f"{name}: expected a model with {RGB.channels} channels (RGB), found {channels}")

@@ -1,0 +1,130 @@
+"""Options of the codec's methods: each is declared, documented and checked here, once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from operator import index
+from typing import Any, TypedDict
+
+from diffcodec.channel import ChannelId
+from diffcodec.coding.reconstruction import Reconstruction, ReconstructionKind
+from diffcodec.coding.targets import DEFAULT_TIMESTEP, Target
+from diffcodec.config import DEFAULT_EFFORT, DEFAULT_MAX_PIXELS, MAX_EFFORT, MIN_EFFORT
+from diffcodec.errors import ConfigError
+
+CHANNELS = tuple(channel.name.lower() for channel in ChannelId)
+"""Names of the channels."""
+
+
+class CompressOptions(TypedDict, total=False):
+    """Options of `compress` and `compress_batch`, described in `CompressionSettings`."""
+
+    timestep: int | None
+    target: Target | None
+    channel: str
+    effort: int
+    seed: int
+    steps: int | None
+    may_store: bool
+
+
+class DecompressOptions(TypedDict, total=False):
+    """Options of `decompress`, `decompress_batch` and `progressive`, described in `DecompressionSettings`."""
+
+    timestep: int | None
+    reconstruction: Reconstruction | ReconstructionKind
+    partial: bool
+    max_pixels: int
+
+
+@dataclass(frozen=True)
+class CompressionSettings:
+    """How pictures are compressed.
+
+    Args:
+        timestep: noise level t at which to stop, 1 (finest) to T (almost pure noise), or 0 for lossless;
+            DEFAULT_TIMESTEP if neither it nor a target is given.
+        target: a size, rate or PSNR to meet, instead of a timestep, see `Target`. Such a file is never lossless.
+        channel: `trellis` or `poisson`.
+        effort: 8 to 16; the trellis has 2^effort states.
+        seed: of the shared randomness, below 2^64. A seed other than 0 adds 8 bytes.
+        steps: length of the level list, from pure noise to t = 1: fewer are faster, more give smaller files. The
+            model has lists of several lengths, and a default (None).
+        may_store: whether a lossless file may store a plain lossless format where that is shorter.
+
+    Raises:
+        ConfigError: if a value is out of range.
+    """
+
+    timestep: int | None = None
+    target: Target | None = None
+    channel: str = "trellis"
+    effort: int = DEFAULT_EFFORT
+    seed: int = 0
+    steps: int | None = None
+    may_store: bool = True
+
+    def __post_init__(self) -> None:
+        if self.target is not None and self.timestep is not None:
+            raise ConfigError("expected a timestep or a target, not both")
+        for name in ("timestep", "effort", "seed", "steps"):
+            if (value := getattr(self, name)) is not None:
+                object.__setattr__(self, name, as_integer(name, value))
+        if self.channel not in CHANNELS:
+            raise ConfigError(f"channel: expected one of {', '.join(CHANNELS)}, found {self.channel!r}")
+        if not MIN_EFFORT <= self.effort <= MAX_EFFORT:
+            raise ConfigError(f"effort: expected {MIN_EFFORT} to {MAX_EFFORT}, found {self.effort}")
+        if not 0 <= self.seed < 2**64:
+            raise ConfigError(f"seed: expected 0 to 2^64 - 1, found {self.seed}")
+
+    @property
+    def end(self) -> int:
+        """The timestep, or the default if none was given."""
+        return DEFAULT_TIMESTEP if self.timestep is None else self.timestep
+
+    @property
+    def channel_id(self) -> ChannelId:
+        """The channel's number."""
+        return ChannelId[self.channel.upper()]
+
+
+@dataclass(frozen=True)
+class DecompressionSettings:
+    """How streams are restored.
+
+    Args:
+        timestep: restore a coarser version: the last level of the stream that is not finer than this. If it is coarser
+            than the first level, the picture is made from pure noise. A stored picture (t = 0) has no coarser version.
+        reconstruction: how to make a picture from the noisy state x_t at the stream's end: `mean` is the network's
+            estimate of x_0, with the least error; `flow` (deterministic) and `ancestral` (random) denoise x_t level by
+            level, which looks more natural. A `Reconstruction` also sets steps and seed. Exact pixels (t = 0) do not
+            depend on it.
+        partial: if the stream is cut or damaged, restore its last complete step instead of raising. Damaged streams
+            need more than a few KiB for this: only those have a checksum for every block.
+        max_pixels: refuse to decode larger pictures.
+
+    Raises:
+        ConfigError: if a value is out of range.
+    """
+
+    timestep: int | None = None
+    reconstruction: Reconstruction | ReconstructionKind = "mean"
+    partial: bool = False
+    max_pixels: int = DEFAULT_MAX_PIXELS
+
+    def __post_init__(self) -> None:
+        if self.timestep is not None:
+            object.__setattr__(self, "timestep", as_integer("timestep", self.timestep))
+        object.__setattr__(self, "reconstruction", Reconstruction.of(self.reconstruction))
+
+
+def as_integer(name: str, value: Any) -> int:
+    """The value, of any integer type, as a Python integer.
+
+    Raises:
+        ConfigError: if it is not an integer.
+    """
+    try:
+        return index(value)
+    except TypeError as error:
+        raise ConfigError(f"{name}: expected an integer, found {value!r}") from error

@@ -1,0 +1,55 @@
+"""How pictures are made of the noisy state at which a stream ends: kinds and options. Torch-free."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from operator import index
+from typing import Literal, cast, get_args
+
+from diffcodec.errors import ConfigError
+
+ReconstructionKind = Literal["mean", "flow", "ancestral"]
+
+RECONSTRUCTIONS: tuple[ReconstructionKind, ...] = get_args(ReconstructionKind)
+"""All kinds; docs/sampling.md compares them. `coding.restoring` implements each."""
+
+# With 100 of 1000 steps ancestral pictures are still too smooth, flow pictures are not: benchmarks/decoders.py.
+DEFAULT_STEPS: dict[ReconstructionKind, int] = {"flow": 100, "ancestral": 250}
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """How the decoder makes pictures from x_t.
+
+    Args:
+        kind: `mean` is the network's x_0 estimate, which has the least error; `flow` follows the probability flow down
+            to the image; `ancestral` draws a sample of p(x_0 | x_t).
+        steps: noise levels from pure noise to t = 1, of which those below x_t's are visited; by default 100 for flow
+            and 250 for ancestral.
+        seed: of `ancestral`, at least 0.
+
+    Raises:
+        ConfigError: if a value is invalid.
+    """
+
+    kind: ReconstructionKind = "mean"
+    steps: int | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.kind not in RECONSTRUCTIONS:
+            raise ConfigError(f"reconstruction: expected one of {', '.join(RECONSTRUCTIONS)}, found {self.kind!r}")
+        if self.kind == "mean" and self.steps is not None:
+            raise ConfigError("reconstruction steps: `mean` has no steps; choose flow or ancestral")
+        for name, value in (("steps", self.steps or 0), ("seed", self.seed)):
+            try:
+                index(value)
+            except TypeError as error:
+                raise ConfigError(f"reconstruction {name}: expected an integer, found {value!r}") from error
+        if self.seed < 0:
+            raise ConfigError(f"reconstruction seed: expected at least 0, found {self.seed}")
+
+    @classmethod
+    def of(cls, reconstruction: Reconstruction | ReconstructionKind) -> Reconstruction:
+        """The reconstruction itself, or the one of that kind with default steps and seed."""
+        return reconstruction if isinstance(reconstruction, cls) else cls(cast(ReconstructionKind, reconstruction))

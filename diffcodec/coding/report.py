@@ -1,0 +1,131 @@
+"""What the codec returns: bitstreams with their reports, restorations, times."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diffcodec.files import atomic_write
+from diffcodec.images import Picture
+
+
+@dataclass
+class Stopwatch:
+    """Seconds spent in the network and in everything else."""
+
+    network_s: float = 0.0
+    coding_s: float = 0.0
+
+    @contextmanager
+    def network(self) -> Iterator[None]:
+        """Adds the time spent inside to `network_s`."""
+        start = time.perf_counter()
+        yield
+        self.network_s += time.perf_counter() - start
+
+    @contextmanager
+    def coding(self) -> Iterator[None]:
+        """Adds the time spent inside to `coding_s`."""
+        start = time.perf_counter()
+        yield
+        self.coding_s += time.perf_counter() - start
+
+    def share(self, pictures: int) -> Stopwatch:
+        """The times divided by the number of pictures of a batch."""
+        return Stopwatch(self.network_s / pictures, self.coding_s / pictures)
+
+
+@dataclass(frozen=True)
+class Report:
+    """Size, distortion and cost of one compressed picture.
+
+    Rates count the whole file: `bpd` per subpixel, `bpp` per pixel. `ideal_bits` is the sum of the KL divergences at
+    the states visited, `delivered_bits` the information that arrived (log2 q/p at the samples sent), `path_bits` and
+    `side_bits` the cost of samples and of step lengths, `residual_bits` the cost of the exact pixels at t = 0 (for a
+    stored picture, which has no steps, of everything). `header_bytes` includes the checksums, so that header, payload,
+    alpha plane and metadata add up to the file. Times are the picture's share of its batch's.
+    """
+
+    width: int
+    height: int
+    mode: str
+    timestep: int
+    steps: int
+    channel: str
+    effort: int
+    file_bytes: int
+    header_bytes: int
+    alpha_bytes: int
+    side_bits: float
+    path_bits: float
+    ideal_bits: float
+    delivered_bits: float
+    residual_bits: float
+    bpd: float
+    bpp: float
+    psnr_db: float
+    rmse: float
+    network_s: float
+    coding_s: float
+    metadata_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Bitstream:
+    """A compressed picture: the bytes of a .dfc file, and the encoder's report on it."""
+
+    data: bytes = field(repr=False)
+    report: Report
+
+    def __bytes__(self) -> bytes:
+        return self.data
+
+    def save(self, path: str | Path, *, overwrite: bool = True) -> None:
+        """Write the file atomically.
+
+        Raises:
+            ConfigError: if it exists and `overwrite` is false, or cannot be written.
+        """
+        with atomic_write(Path(path), overwrite=overwrite) as file:
+            file.write(self.data)
+
+
+@dataclass(frozen=True)
+class Restoration:
+    """A picture restored from a stream or a prefix of it.
+
+    Args:
+        picture: the restored picture.
+        step: number of steps received.
+        steps: number of steps in the stream.
+        timestep: the timestep reached; may be fractional.
+        payload_bits: information received so far.
+        verified: whether checksums cover all data that the picture is made from.
+        reconstruction: how the picture was made from the noisy state: `mean`, `flow` or `ancestral`; `exact` if the
+            stream holds the exact pixels (t = 0).
+        problem: what is wrong with the stream, to follow its name, such as `is cut: ...`; None if nothing is.
+        network_s, coding_s: the picture's share of the seconds that its batch has spent so far in the network and in
+            everything else.
+    """
+
+    picture: Picture
+    step: int
+    steps: int
+    timestep: float
+    payload_bits: float
+    verified: bool = True
+    reconstruction: str = "mean"
+    problem: str | None = None
+    network_s: float = 0.0
+    coding_s: float = 0.0
+
+    @property
+    def pixels(self) -> NDArray[np.uint8]:
+        """Pixels of the picture, uint8, (H, W, 3) or (H, W)."""
+        return self.picture.pixels

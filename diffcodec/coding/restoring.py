@@ -1,0 +1,54 @@
+"""Estimates the signal from the noisy state at which a stream ends."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from diffcodec.coding.reconstruction import DEFAULT_STEPS, Reconstruction
+from diffcodec.coding.trajectory import Trajectory
+from diffcodec.devices import full_precision
+from diffcodec.diffusion.samplers import Sampler
+from diffcodec.diffusion.sampling import ReverseProcess, own_noise
+from diffcodec.diffusion.windows import check_numbers
+
+
+@torch.no_grad()
+def restore(reconstruction: Reconstruction, trajectory: Trajectory, names: Sequence[int]) -> Tensor:
+    """Estimates of x_0 from the current state of a trajectory, (N, C, H, W).
+
+    Args:
+        reconstruction: method.
+        trajectory: gives state, level and network.
+        names: a number per picture, which keys its noise: the noise does not depend on the rest of the batch, and
+            pictures of a folder do not share it.
+
+    Raises:
+        ConfigError: if the model has fewer steps than wanted.
+        CheckpointError: if the network returns values that are not finite.
+    """
+    match reconstruction.kind:
+        case "mean":
+            return trajectory.estimate()
+        case "flow" | "ancestral":
+            return _sample(reconstruction, trajectory, names)
+
+
+def _sample(reconstruction: Reconstruction, trajectory: Trajectory, names: Sequence[int]) -> Tensor:
+    """Denoise the state level by level; every intermediate estimate is restricted to valid signals."""
+    kind, context = reconstruction.kind, trajectory.context
+    assert kind != "mean"
+    process = ReverseProcess(context.denoiser, restrict=context.signal.restrict)
+    schedule = context.denoiser.schedule
+    steps = min(DEFAULT_STEPS[kind], schedule.steps) if reconstruction.steps is None else reconstruction.steps
+    sampler = Sampler(kind, steps=steps)
+    # A trajectory starts at pure noise; t = T is practically the same, and has a finite log SNR.
+    start = max(trajectory.level, schedule.level(schedule.steps), key=lambda level: level.log_snr)
+    noise = own_noise(reconstruction.seed, names, context.canvas.shape, trajectory.device)
+    with trajectory.watch.network(), full_precision(trajectory.device):
+        for state in sampler.states(process, trajectory.x_t, sampler.levels(schedule, start), noise):
+            x_0 = state.x_t
+    check_numbers(x_0)
+    return x_0

@@ -1,0 +1,164 @@
+"""A parsed .dfc file: its header, its content as far as it is intact, and its steps. Torch-free."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diffcodec.bitstream.container import Container, Header, Reading, read_partial
+from diffcodec.bitstream.entropy import PrefixReader, SymbolReader
+from diffcodec.bitstream.lengths import LengthCoder
+from diffcodec.coding.step_coding import IncomingPayload
+from diffcodec.config import DEFAULT_MAX_PIXELS
+from diffcodec.errors import ConfigError, CorruptStreamError, TruncatedStreamError, naming_stream
+from diffcodec.images import decode_alpha
+from diffcodec.images.metadata import Metadata
+from diffcodec.lossless.payload import LosslessPayload
+from diffcodec.model.tables import CodecTables, Level
+
+
+@dataclass(frozen=True)
+class ParsedStream:
+    """A .dfc file, read once, with its checksums checked.
+
+    Args:
+        reading: content of the file, as far as it is intact.
+        name: of the stream, for messages.
+        max_pixels: limit with which it was read.
+        file_bytes: length of the file.
+    """
+
+    reading: Reading
+    name: str
+    max_pixels: int
+    file_bytes: int
+
+    @classmethod
+    def parse(
+        cls, data: bytes, *, partial: bool = False, max_pixels: int = DEFAULT_MAX_PIXELS, name: str = "the stream"
+    ) -> ParsedStream:
+        """Read a file.
+
+        Args:
+            data: its bytes.
+            partial: accept a file that is cut or damaged, as far as it is intact.
+            max_pixels: refuse larger pictures.
+            name: of the file, for messages.
+
+        Raises:
+            StreamError: if it is not a .dfc file, or damaged or cut (without `partial`, or inside its header).
+        """
+        reading = read_partial(data, max_pixels=max_pixels, name=name)
+        if not partial:
+            reading.check(name)
+        return cls(reading, name, max_pixels, len(data))
+
+    @property
+    def container(self) -> Container:
+        """The file's content."""
+        return self.reading.container
+
+    @property
+    def header(self) -> Header:
+        """The file's header."""
+        return self.container.header
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the whole payload is there."""
+        return self.reading.complete
+
+    @cached_property
+    def lossless(self) -> LosslessPayload | None:
+        """The parsed payload of a stream for t = 0; None for other streams.
+
+        Raises:
+            StreamError: if it is malformed.
+        """
+        if self.header.timestep != 0:
+            return None
+        with naming_stream(self.name):
+            try:
+                return LosslessPayload.from_bytes(self.container.payload)
+            except TruncatedStreamError as error:
+                if self.is_complete:  # nothing is missing from the file, so it was written too short
+                    raise CorruptStreamError(str(error)) from error
+                raise
+
+    @property
+    def is_stored(self) -> bool:
+        """Whether the payload is a picture in a plain lossless format, without steps."""
+        return self.lossless is not None and self.lossless.stored is not None
+
+    @property
+    def batch_key(self) -> Hashable:
+        """Streams with equal keys visit the same levels with the same shared noise, and can be restored together."""
+        lossless = self.lossless
+        return self.header, lossless and (lossless.steps, lossless.stored)
+
+    @property
+    def alpha(self) -> NDArray[np.uint8] | None:
+        """The alpha plane, (H, W).
+
+        Raises:
+            StreamError: if it is malformed.
+        """
+        if self.container.alpha is None:
+            return None
+        with naming_stream(self.name):
+            return decode_alpha(self.container.alpha, self.header.width, self.header.height)
+
+    @property
+    def metadata(self) -> Metadata:
+        """Colour profile and EXIF.
+
+        Raises:
+            StreamError: if they are malformed.
+        """
+        if self.container.metadata is None:
+            return Metadata()
+        with naming_stream(self.name):
+            return Metadata.from_bytes(self.container.metadata)
+
+    def open_payload(self, tables: CodecTables) -> IncomingPayload:
+        """A reader at the start of the entropy-coded part of the payload."""
+        body = self.container.payload if self.lossless is None else self.lossless.body
+        reader = SymbolReader(body) if self.is_complete else PrefixReader(body)
+        return IncomingPayload(self.name, LengthCoder(tables.length_weights), reader)
+
+    def stops(self, tables: CodecTables) -> list[Level]:
+        """The levels that the stream visits.
+
+        Raises:
+            CorruptStreamError: if the model's list has fewer.
+        """
+        levels = tables.lists[self.header.level_list]
+        if self.header.cut is not None:
+            steps = self.header.cut.steps
+        elif self.lossless is not None:
+            steps = self.lossless.steps
+        else:
+            return levels.steps_to(tables.level(self.header.timestep))
+        if steps > len(levels.levels):
+            raise CorruptStreamError(f"{self.name} is damaged: it claims {steps} steps")
+        return list(levels.levels[:steps])
+
+    def steps_until(self, timestep: int | None, tables: CodecTables) -> int | None:
+        """Number of steps up to the last level that is not finer than a timestep; None for the stream's own end.
+
+        Raises:
+            ConfigError: if the stream ends before the timestep, or stores its picture as a whole.
+        """
+        if timestep is None or (timestep == self.header.timestep and self.header.cut is None):
+            return None
+        if self.is_stored:
+            raise ConfigError(f"{self.name} stores its picture without the model: it has no coarser version")
+        finest = self.header.timestep
+        if 0 <= timestep < finest:
+            raise ConfigError(f"timestep {timestep} is finer than {self.name}, which ends at {finest}")
+        wanted = tables.level(timestep)
+        return sum(level.log_snr <= wanted.log_snr for level in self.stops(tables))

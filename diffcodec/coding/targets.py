@@ -1,0 +1,93 @@
+"""Targets that a file must meet, instead of a timestep: a size, a rate, or a PSNR."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from diffcodec.errors import ConfigError
+
+DEFAULT_TIMESTEP = 50
+"""The timestep at which a file ends if neither a timestep nor a target is given."""
+
+
+class Measured(Protocol):
+    """A file's figures, as in its `Report`, each computed only when it is read."""
+
+    @property
+    def file_bytes(self) -> int: ...  # noqa: D102
+    @property
+    def bpp(self) -> float: ...  # noqa: D102
+    @property
+    def psnr_db(self) -> float: ...  # noqa: D102
+
+
+@dataclass(frozen=True)
+class Target:
+    """A bound that a file must meet, made by `Target.bytes`, `Target.bpp` or `Target.psnr`.
+
+    Args:
+        quantity: name of the figure in the file's `Report`.
+        value: upper bound of a size or rate, lower bound of a PSNR.
+
+    Raises:
+        ConfigError: if the value is not a finite number above 0.
+    """
+
+    quantity: Literal["file_bytes", "bpp", "psnr_db"]
+    value: float
+
+    def __post_init__(self) -> None:
+        try:
+            makes_sense = 0 < self.value < math.inf
+        except TypeError:
+            makes_sense = False
+        if not makes_sense:
+            names = {"file_bytes": "number of bytes", "bpp": "number of bits per pixel", "psnr_db": "PSNR in dB"}
+            raise ConfigError(f"target: expected a finite {names[self.quantity]} above 0, found {self.value!r}")
+
+    @classmethod
+    def bytes(cls, most: int) -> Target:
+        """The finest file of at most `most` bytes, including header, alpha plane and checksums."""
+        return cls("file_bytes", most)
+
+    @classmethod
+    def bpp(cls, most: float) -> Target:
+        """The finest file of at most `most` bits per pixel, including header, alpha plane and checksums."""
+        return cls("bpp", most)
+
+    @classmethod
+    def psnr(cls, least_db: float) -> Target:
+        """The coarsest file whose picture, restored in 8 bits, has at least this PSNR; alpha is exact."""
+        return cls("psnr_db", least_db)
+
+    @property
+    def is_limit(self) -> bool:
+        """Whether the value is an upper bound, which coarse files meet."""
+        return self.quantity != "psnr_db"
+
+    def is_met_by(self, file: Measured) -> bool:
+        """Whether a file meets the target."""
+        found = getattr(file, self.quantity)
+        return bool(found <= self.value if self.is_limit else found >= self.value)
+
+    def explain_miss(self, nearest: Measured, timestep: int) -> str:
+        """Message for a target that no file meets.
+
+        Args:
+            nearest: the coarsest file if the target is a limit, else the finest one.
+            timestep: where it ends.
+        """
+        # Rounded in the direction that makes the printed value a target that can be met.
+        if self.quantity == "file_bytes":
+            wanted, found = f"file of at most {self.value} bytes", f"takes {nearest.file_bytes} bytes"
+        elif self.quantity == "bpp":
+            bpp = math.ceil(1000 * nearest.bpp) / 1000
+            wanted, found = f"file of at most {self.value:g} bpp", f"takes {bpp:.3f} bpp"
+        else:
+            psnr_db = math.floor(100 * nearest.psnr_db) / 100
+            wanted, found = f"PSNR of {self.value:g} dB", f"gives {psnr_db:.2f} dB"
+        if self.is_limit:
+            return f"no {wanted}: the coarsest, at t = {timestep}, {found}"
+        return f"no {wanted}: the finest noisy state, t = {timestep}, {found}; t = 0 is lossless"

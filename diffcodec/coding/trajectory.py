@@ -1,0 +1,126 @@
+"""The trajectory from noise to signal that encoder and decoder follow together."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from copy import copy
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from diffcodec.channel import StreamKey, shared_normals
+from diffcodec.coding.context import StreamContext
+from diffcodec.coding.report import Stopwatch
+from diffcodec.coding.signals import ColourPictures
+from diffcodec.coding.step_coding import StepCoder
+from diffcodec.config import GREY_LEVELS_PER_UNIT
+from diffcodec.devices import device_of, full_precision
+from diffcodec.diffusion.denoiser import Denoiser
+from diffcodec.diffusion.schedule import NoiseLevel, posterior
+from diffcodec.diffusion.windows import check_numbers, predict_x_0
+from diffcodec.lossless.rounding import UNIT
+from diffcodec.model.tables import LOG_SNR_SCALE, Level
+
+# Shared normals outside of the channel use step numbers that no step has.
+START_NOISE_STEP = 1 << 32
+REST_NOISE_STEP = 1 << 33
+
+
+@dataclass(frozen=True)
+class CodecContext(StreamContext):
+    """What encoder and decoder of one kind of stream depend on.
+
+    Args:
+        denoiser: the network.
+        signal: converts between pictures and states.
+    """
+
+    denoiser: Denoiser
+    signal: ColourPictures
+
+    @property
+    def steps(self) -> StepCoder:
+        """Codes the steps."""
+        return StepCoder(self)
+
+
+class Trajectory:
+    """The state that encoder and decoder share, moved from level to level.
+
+    Args:
+        context: network, tables, geometry, shared randomness.
+        end: where the trajectory ends.
+        count: signals in the batch.
+        watch: measures the network's time.
+    """
+
+    def __init__(self, context: CodecContext, end: Level, count: int, watch: Stopwatch) -> None:
+        self.context, self.watch = context, watch
+        self.stops = context.levels.steps_to(end)
+        self.device = device_of(context.denoiser)
+        self.level = NoiseLevel(-math.inf)
+        self.x_t = torch.from_numpy(self._shared_noise(START_NOISE_STEP)).repeat(count, 1, 1, 1).to(self.device)
+        self._estimate: Tensor | None = None  # at the current state, once computed
+        if context.tables.start is not None:
+            start = (
+                torch.tensor(context.tables.start, dtype=torch.float32, device=self.device)
+                / (UNIT * GREY_LEVELS_PER_UNIT)
+                - 1
+            )
+            self._estimate = context.signal.restrict(start[None, :, None, None].expand_as(self.x_t))
+
+    def fork(self, end: Level) -> Trajectory:
+        """An independent trajectory from the current state to another end."""
+        self.estimate()  # computed once for all forks
+        other = copy(self)
+        other.stops = self.context.levels.steps_to(end)
+        return other
+
+    def steps(self) -> Iterator[tuple[int, Level]]:
+        """Running number and end level of every step."""
+        yield from enumerate(self.stops)
+
+    @torch.no_grad()
+    def estimate(self) -> Tensor:
+        """The x_0 estimate at the current state, (N, C, H, W), restricted to valid signals.
+
+        Raises:
+            CheckpointError: if the network returns values that are not finite.
+        """
+        if self._estimate is not None:
+            return self._estimate
+        denoiser = self.context.denoiser
+        with self.watch.network(), full_precision(self.device):
+            # Pure noise has no finite log SNR; the network takes the noisiest level that it was trained on.
+            log_snr = max(self.level.log_snr, denoiser.config.log_snr_min)
+            estimate = self.context.signal.restrict(predict_x_0(denoiser, self.x_t, log_snr))
+        check_numbers(estimate)
+        self._estimate = estimate
+        return estimate
+
+    def advance(self, step: int, end: Level, displacement: NDArray[np.float32]) -> None:
+        """Move to the end of a step: x_s = mean of p + std of q * displacement; shared noise where nothing is coded.
+
+        Args:
+            step: running number.
+            end: the level that it leads to.
+            displacement: (N, *canvas.coded_shape).
+        """
+        estimate, level = self.estimate(), NoiseLevel(end.log_snr / LOG_SNR_SCALE)
+        coefficients = posterior(self.level, level)
+        canvas = self.context.canvas
+        rest = None if canvas.is_all_coded else self._shared_noise(REST_NOISE_STEP + step)
+        y = self.context.signal.with_coded(rest, displacement, canvas).to(self.device)
+        x_s = coefficients.of_x_0 * estimate  # a new tensor: forks may share x_t
+        x_s += coefficients.of_x_t * self.x_t
+        x_s += coefficients.std * y
+        self.x_t, self.level, self._estimate = x_s, level, None
+
+    def _shared_noise(self, step: int) -> NDArray[np.float32]:
+        """Standard normals for a whole canvas, (C, H, W)."""
+        shape = self.context.canvas.shape
+        return shared_normals(StreamKey(self.context.seed, step), 0, math.prod(shape)).reshape(shape)

@@ -1,0 +1,103 @@
+"""Frozen dataclasses with a strict JSON form."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
+
+from diffcodec.errors import ConfigError
+
+
+class JsonConfig:
+    """Mixin for frozen dataclasses: `to_dict` and a `from_dict` that rejects unknown keys."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The configuration as dictionaries, lists, strings and numbers, for `json.dumps`."""
+        return dataclasses.asdict(self)  # type: ignore[call-overload, no-any-return]
+
+    def essence(self) -> dict[str, Any]:
+        """`to_dict` without fields that have their default value, so that it does not change when fields are added."""
+        kept = {}
+        for field in dataclasses.fields(self):  # type: ignore[arg-type]
+            if (value := getattr(self, field.name)) != field.default:
+                kept[field.name] = _essence(value)
+        return kept
+
+    @classmethod
+    def from_dict(cls, data: Any) -> Self:
+        """Build the configuration from the result of `to_dict`.
+
+        Raises:
+            ConfigError: for a key that does not exist, a missing key without a default, or a wrong type.
+        """
+        if not isinstance(data, dict):
+            raise ConfigError(f"{cls.__name__}: expected an object, found {type(data).__name__}")
+        hints = get_type_hints(cls)
+        fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+        if unknown := sorted(set(data) - set(fields)):
+            raise ConfigError(f"{cls.__name__}: unknown key {unknown[0]!r}; expected {', '.join(fields)}")
+        missing = [
+            name
+            for name, field in fields.items()
+            if name not in data
+            and field.default is dataclasses.MISSING
+            and field.default_factory is dataclasses.MISSING
+        ]
+        if missing:
+            raise ConfigError(f"{cls.__name__}: missing key {missing[0]!r}")
+        return cls(**{key: _convert(value, hints[key], f"{cls.__name__}.{key}") for key, value in data.items()})
+
+
+def _essence(value: Any) -> Any:
+    """A value of a configuration, with nested configurations reduced to their `essence`."""
+    if isinstance(value, tuple):
+        return tuple(map(_essence, value))
+    return value.essence() if isinstance(value, JsonConfig) else value
+
+
+def _convert(value: Any, hint: Any, where: str) -> Any:
+    """`value` from JSON converted to the annotated type; JSON's arrays become tuples."""
+    origin = get_origin(hint)
+    if origin is Literal:
+        if value not in get_args(hint):
+            raise ConfigError(f"{where}: expected one of {', '.join(map(repr, get_args(hint)))}, found {value!r}")
+        return value
+    if origin is tuple:
+        if not isinstance(value, list | tuple):
+            raise ConfigError(f"{where}: expected a list, found {value!r}")
+        return tuple(_convert(item, get_args(hint)[0], where) for item in value)
+    if origin in (types.UnionType, typing.Union):
+        if value is None and types.NoneType in get_args(hint):
+            return None
+        return _convert(value, _choice(value, get_args(hint), where), where)
+    if isinstance(hint, type) and issubclass(hint, JsonConfig):
+        return hint.from_dict(value)
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        try:
+            return float(value)
+        except OverflowError as error:
+            raise ConfigError(f"{where}: the number is too large") from error
+    if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
+        raise ConfigError(f"{where}: expected {hint.__name__}, found {value!r}")
+    return value
+
+
+def _choice(value: Any, hints: tuple[Any, ...], where: str) -> Any:
+    """The type in a union that matches a value: configurations differ by `kind`, which the first one lacks."""
+    kinds = [hint for hint in hints if hint is not types.NoneType]
+    if len(kinds) == 1 or not isinstance(value, dict) or "kind" not in value:
+        return kinds[0]
+    for hint in kinds[1:]:
+        if value["kind"] == hint.kind:
+            return hint
+    raise ConfigError(
+        f"{where}.kind: expected one of {', '.join(hint.kind for hint in kinds[1:])}, found {value['kind']!r}"
+    )
+
+
+def require(condition: bool, message: str) -> None:
+    """Raises a ConfigError with the message unless the condition holds."""
+    if not condition:
+        raise ConfigError(message)

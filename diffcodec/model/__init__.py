@@ -1,0 +1,1 @@
+"""Trained models: configuration, integer tables, weights, fingerprint."""

@@ -1,0 +1,190 @@
+"""Models with their weights: loads files and folders, and makes networks of them.
+
+Model files are safetensors, never pickle.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import save
+from torch import Tensor
+
+from diffcodec.config import ModelConfig
+from diffcodec.diffusers_format import hub
+from diffcodec.diffusers_format.reading import read_pipeline
+from diffcodec.diffusion.denoiser import Denoiser
+from diffcodec.errors import CheckpointError
+from diffcodec.model.default_tables import default_tables
+from diffcodec.model.description import ModelDescription
+from diffcodec.model.locations import find_model
+from diffcodec.model.model_file import (
+    METADATA_KEY,
+    ModelCard,
+    StoredTensor,
+    fingerprint_of,
+    read_model_file,
+    understood,
+)
+from diffcodec.model.tables import CodecTables
+
+TORCH_TYPES = {"F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32}
+"""Types of weights, by their names in safetensors."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A stored model.
+
+    Args:
+        config: network, schedule, parametrisation.
+        card: description for people.
+        weights: tensors by parameter name, of types in TORCH_TYPES: float16 from our own training, imported ones
+            unchanged. They are the model: every computation starts from these values, widened to float32.
+        tables: integer tables that the codec's bitstreams depend on; None before calibration.
+        written: configuration and tables exactly as in the model file. A later release may know more fields than the
+            file; the fingerprint must not change with that. For a model that is not from a diffcodec file: the
+            configuration without fields that have their default value.
+    """
+
+    config: ModelConfig
+    card: ModelCard
+    weights: Mapping[str, Tensor] = field(repr=False)
+    tables: CodecTables | None = field(default=None, repr=False)
+    written: Mapping[str, Any] | None = field(default=None, repr=False, compare=False)
+
+    @cached_property
+    def fingerprint(self) -> bytes:
+        """4 bytes of the SHA-256 of weights, configuration and tables."""
+        return fingerprint_of(self._description(), (_stored(*item) for item in self.weights.items()))
+
+    @cached_property
+    def description(self) -> ModelDescription:
+        """The model without its weights, with the tables that files use."""
+        ready = self.ready()
+        assert ready.tables is not None
+        return ModelDescription(ready.config, ready.card, ready.tables, ready.fingerprint, self.tables is not None)
+
+    def _description(self) -> Mapping[str, Any]:
+        """Configuration and tables in their JSON form."""
+        # Round trip: an integer in place of a float would be written differently before and after reading.
+        config = ModelConfig.from_dict(self.config.to_dict()).to_dict()
+        tables = self.tables.to_dict() if self.tables else None
+        if self.written is not None:
+            written_config, written_tables = understood(self.written)
+            config = self.written["config"] if written_config == self.config else config
+            tables = self.written["tables"] if written_tables == self.tables else tables
+        return {"config": config, "tables": tables}
+
+    def denoiser(self, device: str | torch.device = "cpu") -> Denoiser:
+        """The network with these weights, in float32 and evaluation mode.
+
+        Raises:
+            CheckpointError: if the weights do not fit the configuration.
+        """
+        weights = {name: value.float() for name, value in self.weights.items()}
+        try:
+            # First on the meta device: a file may claim a network that would not fit into memory.
+            with torch.device("meta"):
+                Denoiser(self.config).load_state_dict(
+                    {name: torch.empty_like(value, device="meta") for name, value in weights.items()}
+                )
+            model = Denoiser(self.config)
+            model.load_state_dict(weights)
+        except (RuntimeError, ValueError, ArithmeticError) as error:
+            reason = str(error).splitlines()[:2][-1].strip()  # torch's message has a heading before the reasons
+            raise CheckpointError(f"{self.card.name}: the weights do not fit the configuration ({reason})") from error
+        model = model.eval().requires_grad_(False)
+        return model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+    def with_tables(self, tables: CodecTables) -> Checkpoint:
+        """The same model with other tables, and so another fingerprint."""
+        return replace(self, tables=tables)
+
+    def ready(self) -> Checkpoint:
+        """The model with the tables that files use: its own, or generic ones."""
+        if self.tables:
+            return self
+        tables = default_tables(self.config.schedule)
+        # Generic tables are in no file: hash only fields without defaults, so that later fields change nothing.
+        written = {"config": self._description()["config"], "tables": tables.essence()}
+        return replace(self, tables=tables, written=written)
+
+    def to_bytes(self) -> bytes:
+        """The safetensors file, whose metadata holds configuration, card and tables as JSON."""
+        metadata = {**self._description(), "card": self.card.to_dict()}
+        weights = {name: value.detach().cpu().contiguous() for name, value in self.weights.items()}
+        return save(weights, {METADATA_KEY: json.dumps(metadata)})
+
+
+def _stored(name: str, weight: Tensor) -> StoredTensor:
+    """A weight as stored in files."""
+    values = weight.detach().cpu().contiguous()
+    kind = {dtype: name for name, dtype in TORCH_TYPES.items()}[values.dtype]
+    if values.dtype == torch.bfloat16:  # numpy has no such type
+        values = values.view(torch.int16)
+    array = values.numpy()
+    return StoredTensor(
+        name, kind, list(values.shape), array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
+    )
+
+
+def _loaded(tensor: StoredTensor) -> Tensor:
+    """Undoes `_stored`."""
+    values = np.frombuffer(bytearray(tensor.data), "<i2" if TORCH_TYPES[tensor.type].itemsize == 2 else "<i4")
+    native = torch.from_numpy(values.astype(values.dtype.newbyteorder("="), copy=False))
+    return native.view(TORCH_TYPES[tensor.type]).reshape(tensor.shape)
+
+
+def load_checkpoint(source: str | Path, *, allow_pickle: bool = False) -> Checkpoint:
+    """Load a model.
+
+    Args:
+        source: name of a bundled model, path of a model file or of a diffusers pipeline folder, or `hf:NAME` or
+            `hf:NAME@REVISION` for a pipeline on the Hugging Face Hub.
+        allow_pickle: whether a pipeline's weights may be unpickled if there are no safetensors.
+
+    Raises:
+        CheckpointError: if there is no such model, or it is damaged or of an unsupported kind.
+    """
+    path = find_model(source, allow_pickle=allow_pickle)
+    if path.is_dir():
+        name = str(source).removeprefix(hub.PREFIX) if str(source).startswith(hub.PREFIX) else path.resolve().name
+        return _from_pipeline(path, name, allow_pickle)
+    return _from_file(path)
+
+
+def _from_pipeline(folder: Path, name: str, allow_pickle: bool) -> Checkpoint:
+    pipeline = read_pipeline(folder, allow_pickle=allow_pickle)
+    # Without defaults, so that fields added later do not change the fingerprint: see `Checkpoint.written`.
+    written = {"config": pipeline.config.essence(), "tables": None}
+    card = ModelCard(name, recipe="a diffusers pipeline", licence="that of the pipeline")
+    return Checkpoint(pipeline.config, card, pipeline.weights, written=written)
+
+
+def _from_file(path: Path) -> Checkpoint:
+    file = read_model_file(path)
+    weights = {tensor.name: _loaded(tensor) for tensor in file.tensors}
+    for name, value in weights.items():
+        if not torch.isfinite(value).all():
+            raise CheckpointError(f"{path}: {name} has infinite or NaN weights")
+    return Checkpoint(file.config, file.card, weights, file.tables, file.written)
+
+
+def half_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights rounded to float16.
+
+    Raises:
+        CheckpointError: if a value does not fit.
+    """
+    rounded = {name: value.detach().cpu().half() for name, value in weights.items()}
+    if any(not np.isfinite(value.numpy()).all() for value in rounded.values()):
+        raise CheckpointError("a weight is too large for float16, or NaN")
+    return rounded

@@ -1,0 +1,80 @@
+"""Checks that the settings of a training are compatible."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from diffcodec.config import ModelConfig
+from diffcodec.diffusion.denoiser import Denoiser
+from diffcodec.errors import CheckpointError, ConfigError
+from diffcodec.training.config import TrainingConfig
+from diffcodec.training.losses import check_objective
+
+
+def check_settings(
+    model: ModelConfig,
+    training: TrainingConfig,
+    image_shape: tuple[int, ...],
+    precision: str,
+    processes: int,
+    accumulate: int,
+) -> None:
+    """Refuse incompatible settings.
+
+    Args:
+        model, training: configurations of the run.
+        image_shape: (C, H, W) of a training image.
+        precision, accumulate: as for `Trainer`.
+        processes: number of processes that share a batch.
+
+    Raises:
+        ConfigError: if settings are incompatible.
+    """
+    if precision not in ("fp32", "bf16"):
+        raise ConfigError(f"precision: expected fp32 or bf16, found {precision!r}")
+    stride, (channels, *sides) = model.network.stride, image_shape
+    if model.network.image_channels != channels:
+        raise ConfigError(
+            f"image_channels: expected {channels}, as in the training images, found {model.network.image_channels}"
+        )
+    if any(side % stride for side in sides):
+        raise ConfigError(
+            f"training images: expected sides that are multiples of {stride}, found {sides[0]} x {sides[1]}",
+            parameters=["size"],
+        )
+    check_objective(model, training)
+    if training.batch_size % processes:
+        raise ConfigError(
+            f"batch_size: expected a multiple of {processes}, the number of processes, found {training.batch_size}"
+        )
+    if training.batch_size % (processes * accumulate):
+        share = training.batch_size // processes
+        raise ConfigError(f"accumulate: {share} images per process cannot be divided into {accumulate} equal parts")
+
+
+def load_initial_weights(denoiser: Denoiser, trained: ModelConfig, weights: Mapping[str, Tensor]) -> None:
+    """Put the weights of a trained model into a denoiser.
+
+    Args:
+        denoiser: to be trained.
+        trained: configuration that the weights were trained with; schedule and fixed variances may differ.
+        weights: by parameter name.
+
+    Raises:
+        CheckpointError: if they do not fit the model, or predict another quantity.
+    """
+    try:
+        denoiser.load_state_dict({name: value.float() for name, value in weights.items()})
+    except RuntimeError as error:
+        raise CheckpointError(
+            "the initial weights do not fit the configuration of the model: train the model that they are from",
+            parameters=["model"],
+        ) from error
+    if trained.prediction != denoiser.config.prediction:
+        raise CheckpointError(
+            f"the initial weights predict {trained.prediction}, but the model to train predicts "
+            f"{denoiser.config.prediction}: train the model that they are from",
+            parameters=["model"],
+        )

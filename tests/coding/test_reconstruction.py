@@ -1,0 +1,283 @@
+"""From the last noisy state to a picture: mean, flow, ancestral."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Unpack
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from diffcodec.channel import ChannelId, make_channel
+from diffcodec.codec import DiffusionCodec
+from diffcodec.coding.options import DecompressOptions
+from diffcodec.coding.reconstruction import Reconstruction, ReconstructionKind
+from diffcodec.coding.report import Bitstream, Restoration, Stopwatch
+from diffcodec.coding.restoring import restore as restore_state
+from diffcodec.coding.trajectory import Trajectory
+from diffcodec.diffusion.sampling import ReverseProcess
+from diffcodec.diffusion.schedule import NoiseLevel
+from diffcodec.errors import CheckpointError, ConfigError
+from diffcodec.images import Picture
+from diffcodec.model.checkpoint import Checkpoint, load_checkpoint
+from diffcodec.training.data import load_images
+from tests.conftest import assert_same_picture, smooth_pixels
+
+DRAWN: tuple[ReconstructionKind, ...] = ("flow", "ancestral")
+ALL: tuple[ReconstructionKind, ...] = ("mean", *DRAWN)
+
+
+def difference(a: Picture, b: Picture) -> float:
+    """Root mean squared, in grey levels."""
+    return float(np.sqrt(np.mean((a.pixels.astype(float) - b.pixels) ** 2)))
+
+
+def almost_equal(a: Picture, b: Picture) -> bool:
+    """The network's last digits depend on the batch: within a grey level."""
+    return a.mode == b.mode and int(np.abs(a.pixels.astype(int) - b.pixels).max()) <= 1
+
+
+def test_mean_is_the_default_and_what_the_encoder_saw(codec: DiffusionCodec, picture: Picture) -> None:
+    stream = codec.compress(picture, timestep=200)
+    restored = codec.decompress(stream)
+    assert restored.reconstruction == "mean"
+    assert_same_picture(codec.decompress(stream, reconstruction="mean").picture, restored.picture)
+    assert difference(restored.picture, picture) == pytest.approx(stream.report.rmse)
+
+
+@pytest.mark.parametrize("kind", DRAWN)
+def test_every_reconstruction_makes_a_picture_of_its_own(
+    codec: DiffusionCodec, picture: Picture, kind: ReconstructionKind
+) -> None:
+    stream = codec.compress(picture, timestep=60)
+    restored = codec.decompress(stream, reconstruction=kind)
+    mean = codec.decompress(stream)
+    assert restored.reconstruction == kind
+    assert (restored.step, restored.steps, restored.timestep) == (mean.step, mean.steps, mean.timestep)
+    assert (restored.picture.width, restored.picture.height, restored.picture.mode) == (10, 12, "RGB")
+    assert difference(restored.picture, mean.picture) > 1
+    # A file says much of its picture, whoever reads it.
+    other = Picture(smooth_pixels(12, 10, seed=9))
+    assert difference(restored.picture, picture) < 0.8 * difference(restored.picture, other)
+
+
+def test_seeds_move_what_is_random_and_nothing_else(codec: DiffusionCodec, picture: Picture) -> None:
+    stream = codec.compress(picture, timestep=300)
+
+    def restore(kind: ReconstructionKind, seed: int) -> Picture:
+        return codec.decompress(stream, reconstruction=Reconstruction(kind, seed=seed)).picture
+
+    torch.manual_seed(0)
+    first = restore("ancestral", 1)
+    torch.manual_seed(1)
+    assert_same_picture(restore("ancestral", 1), first)
+    assert difference(restore("ancestral", 2), first) > 1
+    assert_same_picture(restore("flow", 1), restore("flow", 2))
+    assert_same_picture(restore("mean", 1), restore("mean", 2))
+
+
+def test_more_steps_of_flow_come_closer_to_its_limit(codec: DiffusionCodec, picture: Picture) -> None:
+    stream = codec.compress(picture, timestep=300)
+    found = [codec.decompress(stream, reconstruction=Reconstruction("flow", k)).picture for k in (1, 10, 100, 1000)]
+    assert_same_picture(found[0], codec.decompress(stream).picture)  # the mean at once
+    errors = [difference(each, found[-1]) for each in found[:-1]]
+    assert errors[0] > 2 * errors[1] > 4 * errors[2]
+
+
+def test_at_the_finest_state_there_is_nothing_left_to_draw(codec: DiffusionCodec, picture: Picture) -> None:
+    stream = codec.compress(picture, timestep=1)
+    for kind in DRAWN:
+        assert_same_picture(codec.decompress(stream, reconstruction=kind).picture, codec.decompress(stream).picture)
+
+
+def test_a_picture_does_not_depend_on_its_company(codec: DiffusionCodec) -> None:
+    pictures = [Picture(smooth_pixels(10, 9, seed)) for seed in range(3)]
+    streams = [codec.compress(each, timestep=t) for each, t in zip(pictures, (300, 300, 100), strict=True)]
+    reconstruction = Reconstruction("ancestral", seed=4)
+    together = codec.decompress_batch(streams, reconstruction=reconstruction)
+    for stream, restored in zip(streams, together, strict=True):
+        assert restored.reconstruction == "ancestral"
+        assert almost_equal(restored.picture, codec.decompress(stream, reconstruction=reconstruction).picture)
+
+
+@pytest.mark.parametrize("kind", DRAWN)
+def test_grey_pictures_stay_grey_and_alpha_stays_exact(codec: DiffusionCodec, kind: ReconstructionKind) -> None:
+    pixels = smooth_pixels(9, 7)
+    picture = Picture(np.ascontiguousarray(pixels[..., 0]), np.ascontiguousarray(pixels[..., 1]))
+    found = codec.decompress(codec.compress(picture, timestep=300), reconstruction=kind).picture
+    assert found.mode == "LA"
+    assert found.alpha is not None
+    assert np.array_equal(found.alpha, pixels[..., 1])
+
+
+@pytest.mark.parametrize("kind", DRAWN)
+def test_what_is_known_of_grey_pictures_enters_every_estimate(
+    codec: DiffusionCodec, kind: ReconstructionKind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[torch.Tensor] = []
+    estimate = ReverseProcess.estimate
+
+    def watched(self: ReverseProcess, x_t: torch.Tensor, level: NoiseLevel) -> object:
+        found = estimate(self, x_t, level)
+        seen.append(found.x_0)
+        return found
+
+    monkeypatch.setattr(ReverseProcess, "estimate", watched)
+    stream = codec.compress(Picture(np.ascontiguousarray(smooth_pixels(9, 7)[..., 0])), timestep=300)
+    codec.decompress(stream, reconstruction=Reconstruction(kind, 20))
+    assert len(seen) == 7  # t = 300, and the six of twenty levels that lie below
+    for x_0 in seen:
+        assert x_0.shape == (1, 3, 12, 8)
+        assert torch.equal(x_0[:, 0], x_0[:, 2])
+        assert float(x_0.abs().max()) <= 1
+
+
+def test_coarser_versions_are_drawn_from_their_own_states(codec: DiffusionCodec, picture: Picture) -> None:
+    stream = codec.compress(picture, timestep=20)
+    coarse = codec.decompress(stream, timestep=200, reconstruction="flow")
+    assert coarse.timestep == pytest.approx(200, abs=0.01)
+    alone = codec.decompress(codec.compress(picture, timestep=200), reconstruction="flow")
+    assert_same_picture(alone.picture, coarse.picture)
+    every = list(codec.progressive(stream, reconstruction=Reconstruction("ancestral", 10, 1)))
+    assert [restored.step for restored in every] == list(range(1, stream.report.steps + 1))
+    assert all(restored.reconstruction == "ancestral" for restored in every)
+    last = codec.decompress(stream, reconstruction=Reconstruction("ancestral", 10, 1))
+    assert_same_picture(every[-1].picture, last.picture)
+
+
+def test_cut_files_are_drawn_from_the_last_state_there_is(codec: DiffusionCodec, picture: Picture) -> None:
+    data = codec.compress(picture, timestep=100).data
+    for kept in (len(data) - 4, len(data) // 2, 25):
+        restored = codec.decompress(data[:kept], partial=True, reconstruction="ancestral")
+        assert not restored.verified
+        assert restored.pixels.shape == picture.pixels.shape
+        again = codec.decompress(data[:kept], partial=True, reconstruction="ancestral")
+        assert_same_picture(again.picture, restored.picture)
+
+
+def test_without_a_single_step_a_picture_is_drawn_from_the_model(codec: DiffusionCodec, picture: Picture) -> None:
+    stream = codec.compress(picture, timestep=100)
+    drawn = codec.decompress(stream, timestep=1000, reconstruction="ancestral")
+    assert (drawn.step, drawn.timestep) == (0, 1000)
+    assert difference(drawn.picture, codec.decompress(stream, timestep=1000).picture) > 1
+
+
+def test_every_file_has_noise_of_its_own(codec: DiffusionCodec, picture: Picture) -> None:
+    """Or all pictures of a folder would show the same inventions."""
+    streams = [codec.compress(each, timestep=100) for each in (picture, Picture(smooth_pixels(12, 10, seed=5)))]
+    kinds: list[tuple[ReconstructionKind, bool]] = [("mean", True), ("flow", True), ("ancestral", False)]
+    for kind, alike in kinds:
+        # Before the first step all pictures are in one state.
+        a, b = (codec.decompress(stream, timestep=1000, reconstruction=kind) for stream in streams)
+        assert np.array_equal(a.pixels, b.pixels) == alike
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_lossless_files_are_exact_with_every_reconstruction(codec: DiffusionCodec, kind: ReconstructionKind) -> None:
+    for pixels in (smooth_pixels(8, 8), np.full((8, 8, 3), 7, np.uint8)):
+        restored = codec.decompress(codec.compress(Picture(pixels), timestep=0), reconstruction=kind)
+        assert restored.reconstruction == "exact"
+        assert np.array_equal(restored.pixels, pixels)
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        (("median",), "reconstruction: expected one of mean, flow, ancestral, found 'median'"),
+        (("mean", 5), "reconstruction steps: `mean` has no steps"),
+        (("flow", 2.5), "reconstruction steps: expected an integer, found 2.5"),
+        (("ancestral", 5, -1), "reconstruction seed: expected at least 0, found -1"),
+    ],
+)
+def test_reconstructions_that_make_no_sense_are_refused(values: tuple[Any, ...], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        Reconstruction(*values)
+
+
+@pytest.mark.parametrize("steps", [0, 1001])
+def test_a_reconstruction_has_no_more_steps_than_the_model(codec: DiffusionCodec, picture: Picture, steps: int) -> None:
+    stream = codec.compress(picture, timestep=300)
+
+    def decompress_one(stream: Bitstream, **options: Unpack[DecompressOptions]) -> Restoration:
+        return codec.decompress_batch([stream], **options)[0]
+
+    for restore in (codec.decompress, decompress_one):
+        with pytest.raises(ConfigError, match=f"steps: expected 1 to the model's 1000, found {steps}"):
+            restore(stream, reconstruction=Reconstruction("flow", steps))
+        with pytest.raises(ConfigError, match="expected one of mean, flow, ancestral"):
+            restore(stream, reconstruction="median")  # type: ignore[arg-type]
+
+
+def trajectory_of(codec: DiffusionCodec, picture: Picture) -> Trajectory:
+    """One that leads to t = 300, at its start."""
+    context = codec.context_for(picture, make_channel(ChannelId.TRELLIS))
+    return Trajectory(context, codec.tables.level(300), 1, Stopwatch())
+
+
+def test_damaged_weights_are_named(tiny_checkpoint: Checkpoint, picture: Picture) -> None:
+    codec = DiffusionCodec(tiny_checkpoint)
+    stream = codec.compress(picture, timestep=300)
+    with torch.no_grad():
+        next(codec.denoiser.parameters()).fill_(float("nan"))
+    with pytest.raises(CheckpointError, match="returned NaN"):
+        restore_state(Reconstruction("flow"), trajectory_of(codec, picture), [0])
+    with pytest.raises(CheckpointError, match="returned NaN"):
+        codec.decompress(stream)
+
+
+# The bundled model -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def restored() -> dict[str, NDArray[np.float64]]:
+    """CIFAR-10 test images and what is reconstructed of them at t = 300, (N, 32, 32, 3)."""
+    data = Path(__file__).parents[2] / "benchmarks" / "data" / "cifar10-test-100.webp"
+    pixels = load_images(str(data))[:6].permute(0, 2, 3, 1).contiguous().numpy()
+    codec = DiffusionCodec.from_pretrained()
+    streams = codec.compress_batch([Picture(each) for each in pixels], timestep=300, steps=8)
+    found = {"original": pixels.astype(float)}
+    for kind in ALL:
+        made = codec.decompress_batch(streams, reconstruction=Reconstruction(kind, None if kind == "mean" else 50))
+        found[kind] = np.stack([each.pixels for each in made]).astype(float)
+    return found
+
+
+def test_the_mean_errs_least_and_a_sample_most(restored: dict[str, NDArray[np.float64]]) -> None:
+    errors = [np.mean((restored[kind] - restored["original"]) ** 2) for kind in ALL]
+    assert errors[0] < errors[1] < errors[2]
+    # A sample of p(x_0 | x_t) errs as the original does, from the same mean: twice its squared error.
+    assert 1.4 * errors[0] < errors[2] < 2.2 * errors[0]
+
+
+def test_drawn_pictures_have_the_detail_that_the_mean_lacks(restored: dict[str, NDArray[np.float64]]) -> None:
+    def roughness(pixels: NDArray[np.float64]) -> float:
+        return float(np.mean(np.diff(pixels, axis=1) ** 2) + np.mean(np.diff(pixels, axis=2) ** 2))
+
+    original = roughness(restored["original"])
+    assert roughness(restored["mean"]) < 0.45 * original
+    for kind in DRAWN:
+        assert roughness(restored["mean"]) * 1.3 < roughness(restored[kind]) < 1.3 * original
+
+
+def test_a_drawn_picture_is_one_that_its_state_could_come_from(picture: Picture) -> None:
+    """x_t - alpha x_0 of an ancestral sample is noise of standard deviation sigma; of the mean it is too small."""
+    checkpoint = load_checkpoint("cifar10-small-v3")
+    codec = DiffusionCodec(checkpoint)
+    level = NoiseLevel(-1.0)
+    pixels = smooth_pixels(32, 32)
+    x_0 = torch.from_numpy(pixels.transpose(2, 0, 1).copy()).float()[None] / 127.5 - 1
+    trajectory = trajectory_of(codec, Picture(pixels))
+    trajectory.level = level
+    noise = torch.randn(x_0.shape, generator=torch.Generator().manual_seed(1))
+    trajectory.x_t = level.alpha * x_0 + level.sigma * noise
+
+    def rest(kind: ReconstructionKind) -> float:
+        """Standard deviation of what is left of x_t, in units of sigma."""
+        picture = restore_state(Reconstruction(kind), trajectory, [0])
+        return float(((trajectory.x_t - level.alpha * picture) / level.sigma).std())
+
+    trajectory._estimate = None  # that of the start
+    assert rest("mean") < rest("ancestral")
+    assert rest("ancestral") == pytest.approx(1, abs=0.04)
