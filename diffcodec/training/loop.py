@@ -120,10 +120,12 @@ class Trainer:
         report_every_s: float = 5.0,
         save: Callable[[], None] = lambda: None,
         save_every_s: float = 300.0,
-    ) -> None:
-        """Train until `max_images` or `max_s` (resumed parts included), whichever comes first.
+        should_stop: Callable[[], bool] = lambda: False,
+    ) -> bool:
+        """Train until `max_images` or `max_s` (resumed parts included), whichever comes first; returns whether it did.
 
-        The learning rate falls along a cosine that ends with the run, so a longer run differs from the start.
+        The learning rate depends on the end of the run, unless `decay_share` is 0. `should_stop` is asked after every
+        step, and ends the run early, with a saved state.
 
         Raises:
             ConfigError: if the run has no end.
@@ -138,7 +140,8 @@ class Trainer:
         losses: list[Tensor] = []
         now = time.perf_counter()
         reported = saved = self.seconds
-        while fraction() < 1:
+        stopped = False
+        while fraction() < 1 and not stopped:
             losses.append(self.step(fraction()))
             before, now = now, time.perf_counter()
             self.seconds += self.processes.agree(now - before)
@@ -150,8 +153,10 @@ class Trainer:
                 saved = self.seconds
                 self._check_weights()
                 save()
+            stopped = bool(self.processes.agree(should_stop()))
         self._check_weights()
         save()
+        return not stopped
 
     def step(self, fraction: float) -> Tensor:
         """One update of the weights; `fraction` is the completed part of the run, 0 to 1.

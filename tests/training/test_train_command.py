@@ -230,6 +230,28 @@ def test_memory_is_checked_before_training(place: Path, monkeypatch: pytest.Monk
     assert not (place / "out").exists()
 
 
+@pytest.mark.skipif(not hasattr(signal, "SIGTERM"), reason="the system ends programs otherwise")
+def test_a_run_that_is_asked_to_end_saves_its_state(place: Path) -> None:
+    arguments = ["train", "--data", str(place / "grid.png"), "--size", "8", "--model", str(place / "tiny.json")]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "diffcodec", *arguments, "--images", "10000000", "--out", str(place / "out")],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 60
+    log = place / "out" / "log.jsonl"
+    while not log.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.terminate()
+    errors = process.communicate(timeout=60)[1]
+    assert process.returncode == 128 + signal.SIGTERM
+    drawn = torch.load(place / "out" / "state.pt")["drawn"]
+    assert drawn > 0
+    assert f"Stopped after {drawn} images: repeat the command with --resume" in errors
+    assert "Traceback" not in errors
+
+
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="the system kills otherwise")
 def test_a_killed_process_is_resumed_to_the_same_weights(place: Path) -> None:
     """Killed without a warning, in the middle, somewhere between or while saving."""

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -196,10 +200,39 @@ def command(
             precision=precision,
             start=start,
         )
-        with run.progress_bar() as report:
-            trainer.run(max_images=images, max_s=time_limit, report=report, save=run.save, save_every_s=save_every)
+        with run.progress_bar() as report, signals_caught() as caught:
+            finished = trainer.run(
+                max_images=images,
+                max_s=time_limit,
+                report=report,
+                save=run.save,
+                save_every_s=save_every,
+                should_stop=lambda: bool(caught),
+            )
+        if not finished:
+            if processes.is_first:
+                click.echo(f"Stopped after {trainer.batches.drawn} images: repeat the command with --resume", err=True)
+            raise SystemExit(128 + caught[0] if caught else 1)
         if processes.is_first:
             click.echo(f"wrote {run.model}: run `diffcodec calibrate` on it before compressing", err=True)
+
+
+@contextmanager
+def signals_caught() -> Iterator[list[int]]:
+    """Numbers of the signals that asked the program to end: a run stops after its step, with a saved state."""
+    caught: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield caught
+        return
+    before = {
+        number: signal.signal(number, lambda number, frame: caught.append(number))
+        for number in (signal.SIGTERM, signal.SIGINT)
+    }
+    try:
+        yield caught
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def read_json(path: Path) -> object:
