@@ -124,8 +124,8 @@ class Trainer:
     ) -> bool:
         """Train until `max_images` or `max_s` (resumed parts included), whichever comes first; returns whether it did.
 
-        The learning rate depends on the end of the run, unless `decay_share` is 0. `should_stop` is asked after every
-        step, and ends the run early, with a saved state.
+        The learning rate depends on the end of the run, unless `decay_share` is 0. `should_stop` is called after every
+        step; if true, the run ends early, with a saved state.
 
         Raises:
             ConfigError: if the run has no end.
@@ -280,8 +280,7 @@ class Trainer:
         """Continue from `save_state`.
 
         Raises:
-            CheckpointError: if the file is damaged, or its model, settings or number of images differ from those of
-                the first process.
+            CheckpointError: if the file is damaged, of another model or settings, or not that of the first process.
         """
         with opened_state(path, self.model, self.training) as state:
             self.denoiser.load_state_dict(state["weights"])
