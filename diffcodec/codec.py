@@ -145,7 +145,7 @@ class DiffusionCodec:
         if not pictures:
             return []
         header = self._header(pictures, settings)
-        context = self._context(header, self._channel(settings))
+        context = self.context_for(pictures[0], self._channel(settings), seed=settings.seed, steps=settings.steps)
         if settings.target is not None:
             return compress_to(settings.target, context, pictures, header)
         encoder = Encoder(context, Stopwatch())
@@ -257,7 +257,7 @@ class DiffusionCodec:
 
     def canvas_for(self, picture: Picture) -> Canvas:
         """Geometry of pictures of this size and colour mode."""
-        return self.context_for(picture, make_channel(ChannelId.TRELLIS)).canvas
+        return canvas_of(self.model, colour_of(picture), picture.width, picture.height)
 
     def context_for(
         self, picture: Picture, channel: Channel, *, seed: int = 0, steps: int | None = None
@@ -270,25 +270,16 @@ class DiffusionCodec:
             seed: of the shared randomness.
             steps: see `CompressionSettings`.
         """
-        header = Header(
-            fingerprint=self.fingerprint,
-            colour=colour_of(picture),
-            channel=0,
-            effort=8,
-            level_list=self.tables.list_for(picture.width * picture.height, steps),
-            timestep=1,
-            width=picture.width,
-            height=picture.height,
-            seed=seed,
-        )
-        return self._context(header, channel)
+        level_list = self.tables.list_for(picture.width * picture.height, steps)
+        signal = PICTURES[colour_of(picture)]
+        canvas = self.canvas_for(picture)
+        return CodecContext(self.tables, canvas, channel, seed, level_list, self.denoiser, signal)
 
     def _context_of(self, stream: ParsedStream) -> CodecContext:
-        return self._context(stream.header, stream_context(self.model, stream).channel)
-
-    def _context(self, header: Header, channel: Channel) -> CodecContext:
-        canvas, signal = canvas_of(self.model, header), PICTURES[header.colour]
-        return CodecContext(self.tables, canvas, channel, header.seed, header.level_list, self.denoiser, signal)
+        known, signal = stream_context(self.model, stream), PICTURES[stream.header.colour]
+        return CodecContext(
+            known.tables, known.canvas, known.channel, known.seed, known.level_list, self.denoiser, signal
+        )
 
 
 def _parsed(stream: Stream, settings: DecompressionSettings, name: str = "the stream") -> ParsedStream:

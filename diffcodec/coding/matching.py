@@ -33,7 +33,7 @@ def stream_context(model: ModelDescription, stream: ParsedStream) -> StreamConte
     """
     header, name = stream.header, stream.name
     check_header(model, header, name)
-    canvas = canvas_of(model, header)
+    canvas = canvas_of(model, header.colour, header.width, header.height)
     area = math.prod(canvas.shape[1:])
     if area - header.pixels > max(stream.max_pixels // 4, FREE_PADDING):
         raise ImageTooLargeError(
@@ -50,10 +50,10 @@ def colour_of(picture: Picture) -> ColourMode:
     return ColourMode.L if picture.pixels.ndim == 2 else ColourMode.RGB
 
 
-def canvas_of(model: ModelDescription, header: Header) -> Canvas:
+def canvas_of(model: ModelDescription, colour: ColourMode, width: int, height: int) -> Canvas:
     """Geometry of the pictures of a header."""
     stride, tile_side = model.config.network.stride, model.tables.tile_side
-    return Canvas(KINDS[header.colour], header.width, header.height, stride, tile_side)
+    return Canvas(KINDS[colour], width, height, stride, tile_side)
 
 
 def check_header(model: ModelDescription, header: Header, name: str) -> None:
