@@ -239,6 +239,7 @@ def test_pictures_of_any_size(model: Path, tmp_path: Path, monkeypatch: pytest.M
     text = run("--timesteps", "100", "--poisson-limit", "1")
     assert "alpha planes of 1 pictures are left out" in text
     assert "bound is left out: expected colour pictures" in text
+    assert re.search(r"bound is left out: .*; 2 of 3 are not", text)
     assert re.search(r"jpegxl is left out: .*pip install", text)
     (point,) = run.results("diffcodec-trellis")["points"]
     assert [(row["width"], row["height"]) for row in point["rows"]] == [(10, 13), (16, 12), (7, 9)]

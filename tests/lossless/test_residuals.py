@@ -188,6 +188,9 @@ def test_a_cut_message_is_truncated() -> None:
             model.decode(means, PrefixReader(payload[:end]))
 
 
+OTHER_LAYOUT = r"lossless tables: (expected 4 passes, found|the numbers of coefficients)"
+
+
 @pytest.mark.parametrize(
     "damage",
     [
@@ -204,7 +207,7 @@ def test_tables_of_another_layout_are_a_checkpoint_error(damage: object) -> None
     assert callable(damage)
     fit: ResidualFit = damage(plain_fit(1))
     model = ResidualModel(SHAPE, fit)
-    with pytest.raises(CheckpointError, match="lossless tables: "):
+    with pytest.raises(CheckpointError, match=OTHER_LAYOUT):
         model.encode(np.zeros((1, 4, 4), np.uint8), np.zeros((1, 4, 4), np.int64), SymbolWriter())
-    with pytest.raises(CheckpointError, match="lossless tables: "):
+    with pytest.raises(CheckpointError, match=OTHER_LAYOUT):
         model.decode(np.zeros((1, 4, 4), np.int64), SymbolReader(b"\x55" * 40))
