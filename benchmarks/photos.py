@@ -122,7 +122,7 @@ def measure(
     check_device(device)
     loaded = [source.load() for source in sources]  # before anything takes time
     codec = DiffusionCodec.from_pretrained(model)
-    timesteps_from(str(timestep), codec, option="--timestep")
+    timesteps_from(str(timestep), codec)
     baselines, missing = photo_baselines()
     say([*missing, *(note for _, notes in loaded for note in notes)])
     folders = []

@@ -313,7 +313,7 @@ def main(
             dataset,
             codec,
             Measured(dataset.pictures, ModelSource(model, device), seed),
-            timesteps_from(timesteps, codec, option="--timesteps"),
+            timesteps_from(timesteps, codec),
             channel,
             effort,
             out / dataset.name,

@@ -35,7 +35,7 @@ def atomic_write(path: str | Path, overwrite: bool) -> Iterator[BinaryIO]:
         # Not tempfile.mkstemp, whose files only the owner can read.
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
     except OSError as error:
-        raise _unwritable(path, error) from error
+        raise unwritable(path, error) from error
     try:
         file = os.fdopen(descriptor, "wb")
         try:
@@ -44,7 +44,7 @@ def atomic_write(path: str | Path, overwrite: bool) -> Iterator[BinaryIO]:
                 file.flush()
                 os.fsync(file.fileno())
             except OSError as error:
-                raise _unwritable(path, error) from error
+                raise unwritable(path, error) from error
         finally:
             with suppress(OSError):  # closing fails on a full disk, too
                 file.close()
@@ -83,7 +83,7 @@ def _publish(temporary: Path, target: Path, path: str | Path, overwrite: bool) -
     except FileExistsError as error:
         raise _exists(path) from error
     except OSError as error:
-        raise _unwritable(path, error) from error
+        raise unwritable(path, error) from error
     _sync_directory(target.parent)
 
 
@@ -113,8 +113,13 @@ def _exists(path: str | Path) -> ConfigError:
     return ConfigError(f"{path} exists: allow overwriting, or name another file", parameters=["overwrite"])
 
 
-def _unwritable(path: str | Path, error: OSError) -> ConfigError:
+def unwritable(path: str | Path, error: OSError) -> ConfigError:
+    """The error to raise if a file, or its directory, cannot be created."""
     directory = Path(path).parent
+    # os.path returns False where Path would raise.
+    for ancestor in (directory, *directory.parents):
+        if os.path.exists(ancestor) and not os.path.isdir(ancestor):
+            return ConfigError(f"{path} cannot be written: {ancestor} is a file, expected a folder")
     if isinstance(error, FileNotFoundError) and not os.path.isdir(directory):
         return ConfigError(f"{path} cannot be written: the directory {directory} does not exist; create it first")
     return ConfigError(f"{path} cannot be written: {error.strerror or error}")

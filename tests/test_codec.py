@@ -262,9 +262,10 @@ def test_every_cut_is_named_and_partial_restores_complete_steps(codec: Diffusion
         seen.add(restored.step)
         if restored.step:
             assert np.array_equal(restored.pixels, every[restored.step - 1].pixels)
-            assert restored.payload_bits <= 8 * (length - header) + 8
+            assert restored.payload_bits == every[restored.step - 1].payload_bits <= 8 * (length - header) + 8
         *_, last = codec.progressive(cut, partial=True)
         assert_same_picture(last.picture, restored.picture)
+        assert last.payload_bits == restored.payload_bits
         assert (last.step, last.timestep, last.verified) == (restored.step, restored.timestep, False)
     assert seen == set(range(stream.report.steps + 1))
 

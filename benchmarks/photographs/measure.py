@@ -103,16 +103,16 @@ def measure_own(settings: OwnSettings, place: int, picture: Picture) -> list[Row
     codec = warm_codec(ModelSource(settings.model, settings.device), "trellis", DEFAULT_EFFORT)
     begin = time.perf_counter()
     stream = codec.compress(picture, timestep=settings.timestep, seed=settings.seed)
-    encode_seconds = time.perf_counter() - begin
+    encode_s = time.perf_counter() - begin
     files = cut_files(codec, stream)
     witness = sorted(files)[place % (1 + len(files) // 2)]  # a coarse one costs little to restore again
     rows = []
-    for restored, decode_seconds in _timed(codec.progressive(stream)):
+    for restored, decode_s in _timed(codec.progressive(stream)):
         if restored.step in files:
             if restored.step == witness:
                 _check_file(codec, files[witness], restored)
             row = _own_row(picture, restored, files[restored.step])
-            rows.append({**row, "encode_seconds": encode_seconds, "decode_seconds": decode_seconds})
+            rows.append({**row, "encode_s": encode_s, "decode_s": decode_s})
     assert len(rows) == len(files), "steps and shorter files do not fit together"
     return rows
 

@@ -146,7 +146,7 @@ def cost_lines(results: Results, costs: Mapping[str, Any] | None) -> Lines:
         if not points:
             continue
         bpp, point = min(points, key=lambda pair: abs(np.log(pair[0] / COST_BPP)))
-        seconds = [point.estimate(name) for name in ("encode_seconds", "decode_seconds")]
+        seconds = [point.estimate(name) for name in ("encode_s", "decode_s")]
         row = memory.get(codec.codec)
         more = [MISSING] * 2 if row is None else [mebibytes(row[name]) for name in ("more_bytes", "peak_bytes")]
         lines.append(

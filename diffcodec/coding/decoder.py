@@ -70,6 +70,8 @@ class Decoder:
         trajectory = Trajectory(self.context, stops[-1], len(self.streams), self.watch)
         steps = len(stops) + (first.lossless is not None)
 
+        received = _information(payloads)  # of complete steps: a cut stream may end within one
+
         def restorations(done: int, exact: Sequence[NDArray[np.uint8]] | None = None) -> list[Restoration]:
             pictures = self._pixels(trajectory) if exact is None else exact
             share = self.watch.share(len(self.streams))
@@ -79,15 +81,15 @@ class Decoder:
                     done,
                     steps,
                     self._timestep(trajectory, done) if exact is None else 0.0,
-                    payload.reader.information_bits,
+                    bits,
                     stream.reading.verified,
                     self.reconstruction.kind if exact is None else "exact",
                     stream.reading.problem,
                     share.network_s,
                     share.coding_s,
                 )
-                for pixels, (alpha, metadata), payload, stream in zip(
-                    pictures, packets, payloads, self.streams, strict=True
+                for pixels, (alpha, metadata), bits, stream in zip(
+                    pictures, packets, received, self.streams, strict=True
                 )
             ]
 
@@ -101,6 +103,7 @@ class Decoder:
                     displacement = self.context.steps.receive(step, stop, payloads)
             except TruncatedStreamError:
                 break
+            received = _information(payloads)
             trajectory.estimate()
             with self.watch.coding():
                 trajectory.advance(step, stop, displacement)
@@ -108,7 +111,9 @@ class Decoder:
             if every:
                 yield restorations(done)
         if first.lossless is not None and stop_after is None and done == len(stops) and first.is_complete:
-            yield restorations(steps, self._exact(trajectory, payloads))
+            exact = self._exact(trajectory, payloads)
+            received = _information(payloads)
+            yield restorations(steps, exact)
         elif not every or not done:
             yield restorations(done)
 
@@ -174,3 +179,8 @@ class Decoder:
                     )
                 found.append(pixels)
         return found
+
+
+def _information(payloads: Sequence[IncomingPayload]) -> list[float]:
+    """Bits read from each payload."""
+    return [payload.reader.information_bits for payload in payloads]

@@ -194,7 +194,7 @@ def measure_baseline(
     Returns:
         A row for each picture: `image` (its index), `width`, `height`, `file_bytes`, `header_bytes` (file of a flat
         grey picture), `payload_bytes` (the difference), `bpd` and `bpp` of the whole file, `payload_bpd`,
-        `mse`, `rmse`, `psnr_db`, `ms_ssim` as in `Distortion`, `encode_seconds` (of all attempts), `decode_seconds`.
+        `mse`, `rmse`, `psnr_db`, `ms_ssim` as in `Distortion`, `encode_s` (of all attempts), `decode_s`.
 
     Raises:
         ConfigError: if there is no such parameter, or the plugin is missing.
@@ -245,7 +245,7 @@ def _code_picture(
         "rmse": distortion.rmse,
         "psnr_db": distortion.psnr_db,
         "ms_ssim": distortion.ms_ssim,
-        "encode_seconds": encoded - begin,
-        "decode_seconds": decoded - encoded,
+        "encode_s": encoded - begin,
+        "decode_s": decoded - encoded,
     }
     return row, restored

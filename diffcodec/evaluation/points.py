@@ -178,13 +178,12 @@ def measure_points(
             del parts[point.codec, point.setting]
 
 
-def timesteps_from(text: str, codec: DiffusionCodec, *, option: str, lossless: bool = False) -> list[int]:
+def timesteps_from(text: str, codec: DiffusionCodec, *, lossless: bool = False) -> list[int]:
     """Parse timesteps separated by commas; returns them from coarse to fine.
 
     Args:
         text: such as `500,300`.
         codec: with the timesteps.
-        option: name of the text in messages.
         lossless: whether to allow 0, if the model has tables for it.
 
     Raises:
@@ -193,10 +192,10 @@ def timesteps_from(text: str, codec: DiffusionCodec, *, option: str, lossless: b
     try:
         timesteps = sorted({int(part) for part in text.split(",")}, reverse=True)
     except ValueError as error:
-        raise ConfigError(f"{option}: expected integers separated by commas, found {text!r}") from error
+        raise ConfigError(f"timesteps: expected integers separated by commas, found {text!r}") from error
     first, last = 0 if lossless and codec.tables.lossless is not None else 1, len(codec.tables.timesteps)
     if wrong := [str(t) for t in timesteps if not first <= t <= last]:
-        raise ConfigError(f"{option}: expected {first} to {last}, found {', '.join(wrong)}")
+        raise ConfigError(f"timesteps: expected {first} to {last}, found {', '.join(wrong)}")
     return timesteps
 
 

@@ -60,8 +60,8 @@ def codec_table(results: Sequence[Mapping[str, Any]]) -> str:
                     _mean(summary, "psnr_db", 2),
                     _mean(summary, "ms_ssim", 4),
                     _mean(summary, "paid_per_delivered_bit", 3),
-                    _mean(summary, "encode_seconds", 1, 1000),
-                    _mean(summary, "decode_seconds", 1, 1000),
+                    _mean(summary, "encode_s", 1, 1000),
+                    _mean(summary, "decode_s", 1, 1000),
                 )
             )
     return aligned(lines, left=2)

@@ -102,9 +102,10 @@ def test_the_trainer_knows_the_processes(place: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(Processes, "__exit__", lambda *error: None)
     given: list[Processes | None] = []
 
-    def run(trainer: Trainer, **options: object) -> None:
+    def run(trainer: Trainer, **options: object) -> bool:
         given.append(trainer.processes)
         options["save"]()  # type: ignore[operator]
+        return True
 
     monkeypatch.setattr(Trainer, "run", run)
     assert train(place, "--images", "8").exit_code == 0
@@ -154,7 +155,12 @@ def test_configurations_are_named_or_files(place: Path) -> None:
 def test_a_named_configuration_brings_its_settings_and_its_size(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     trainers: list[Trainer] = []
     monkeypatch.setattr(Trainer, "check_memory", lambda trainer: None)
-    monkeypatch.setattr(Trainer, "run", lambda trainer, **options: trainers.append(trainer))
+
+    def run(trainer: Trainer, **options: object) -> bool:
+        trainers.append(trainer)
+        return True
+
+    monkeypatch.setattr(Trainer, "run", run)
     Image.fromarray(np.zeros((256, 512, 3), np.uint8)).save(place / "grid.png")
     arguments = ["train", "--data", str(place / "grid.png"), "--images", "64", "--out", str(place / "out")]
     more = ["--model", "cifar10-ddpm", "--set", "learning_rate=1e-3", "--set", "batch_size=32"]

@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 from diffcodec.cli.batch.inputs import PICTURE_SUFFIXES, STANDARD, Input
 from diffcodec.errors import ConfigError
-from diffcodec.files import atomic_write
+from diffcodec.files import atomic_write, unwritable
 
 
 def names_folder(name: str) -> bool:
@@ -120,7 +120,7 @@ def check_folder(name: str) -> None:
         return
     folder = os.path.dirname(name) or "."
     if not os.path.isdir(folder):
-        raise ConfigError(f"{name} cannot be written: the directory {folder} does not exist; create it first")
+        raise unwritable(name, FileNotFoundError())
     if not os.access(folder, os.W_OK):
         raise ConfigError(f"{name} cannot be written: no permission to write in the directory {folder}")
 
@@ -151,10 +151,8 @@ def write_output(name: str, force: bool, write: Callable[[BinaryIO], object], *,
     if make_folder:
         try:
             os.makedirs(os.path.dirname(name) or ".", exist_ok=True)
-        except FileExistsError as error:
-            raise ConfigError(f"{os.path.dirname(name)} is a file, expected a folder") from error
         except OSError as error:
-            raise ConfigError(f"{os.path.dirname(name)} cannot be created: {error.strerror or error}") from error
+            raise unwritable(name, error) from error
     with atomic_write(Path(name), overwrite=force) as file:
         try:
             write(file)

@@ -67,7 +67,7 @@ def command(
     check_device(device)
     source = ModelSource(model, device, allow_pickle)
     codec = source.load()
-    chosen = timesteps_from(timesteps, codec, option="--timesteps", lossless=True)
+    chosen = timesteps_from(timesteps, codec, lossless=True)
     dataset = load_dataset(data, root=root, limit=limit)
     for note in dataset.notes:
         click.echo(f"Note: {note}", err=True)
