@@ -2,23 +2,35 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import re
 
 from click.testing import CliRunner, Result
 
 from diffcodec.cli import main
 
 
-def run(*arguments: str | int | float | Path, stdin: bytes | None = None) -> Result:
+def run(*arguments: object, stdin: bytes | None = None) -> Result:
     """What `diffcodec ARGUMENTS` does."""
     return CliRunner().invoke(main, [str(argument) for argument in arguments], input=stdin)
 
 
-def fails(result: Result, *words: str) -> None:
-    """One line of error, exit code 1, no traceback."""
-    assert result.exit_code == 1, result.output
+def succeeds(result: Result) -> Result:
+    """The result, of exit code 0."""
+    assert result.exit_code == 0, result.output
+    return result
+
+
+def fails(result: Result, *words: str, code: int = 1) -> None:
+    """One line of error (or one for every file that failed, and their list), no traceback; code 2 tells the usage."""
+    assert result.exit_code == code, result.output
     assert isinstance(result.exception, SystemExit)
-    assert result.stderr.startswith("Error: ")
     assert "Traceback" not in result.output
+    if code == 2:
+        assert result.stderr.startswith("Usage: "), result.stderr
+    else:
+        told, *listed = re.split(r"^\d+ failed:$", result.stderr, maxsplit=1, flags=re.MULTILINE)
+        lines = told.splitlines()
+        assert {line.split(" ")[0] for line in lines} == {"Error:"}, result.stderr
+        assert listed or len(lines) == 1, result.stderr
     for word in words:
         assert word in result.stderr, result.stderr

@@ -163,8 +163,8 @@ class Pictures:
             "bpp": 8 * file_bytes / PIXELS,
             "payload_bpd": 8 * payload_bytes / DIMS,
             **self.distortion(rmse, image),
-            "encode_seconds": 0.01,
-            "decode_seconds": 0.01,
+            "encode_s": 0.01,
+            "decode_s": 0.01,
         }
 
     def own(self, timestep: int, steps: int, ideal: float, rmse: float, image: int, poisson: bool) -> dict[str, Any]:

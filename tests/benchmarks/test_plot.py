@@ -23,6 +23,7 @@ from tests.benchmarks.synthetic_results import codec_record, point, records, wri
 
 pytest.importorskip("matplotlib")
 pytest.importorskip("bjontegaard")
+import matplotlib.pyplot as plt
 import plot
 from figures import bd_rate, curves, labels, lossless, overhead, published, strip, style
 from figures.records import EXPECTED, CodecResult, Results, load_results
@@ -110,7 +111,9 @@ def test_all_figures_are_drawn(folders: tuple[Path, Path], tmp_path: Path) -> No
 
 def test_the_same_results_give_the_same_files(results: Results, tmp_path: Path) -> None:
     for folder in ("a", "b"):
-        style.save(lossless.draw_lossless(results), tmp_path / folder, "lossless")
+        figure = lossless.draw_lossless(results)
+        assert figure is not None
+        style.save(figure, tmp_path / folder, "lossless")
     for suffix in ("png", "svg"):
         assert (tmp_path / "a" / f"lossless.{suffix}").read_bytes() == (
             tmp_path / "b" / f"lossless.{suffix}"
@@ -290,7 +293,7 @@ def test_names_keep_clear_of_curves_and_of_each_other() -> None:
     for place, box in enumerate(boxes):
         assert not any(box.overlaps(other) for other in boxes[place + 1 :])
         assert box.count_contains(pixels) == 0
-    style.plt.close(figure)
+    plt.close(figure)
 
 
 def test_curves_of_fewer_images_say_so(results: Results) -> None:

@@ -109,7 +109,9 @@ def test_bits_are_the_divergence_of_two_gaussians(rng: np.random.Generator) -> N
 
 
 def test_the_mean_picture_costs_what_pictures_cost_on_average(rng: np.random.Generator) -> None:
-    model = StepModel(rng.uniform(size=(1, 5, 4)), rng.integers(0, 9, (1, 5, 4)), rng.uniform(size=(1, 1, 4)))
+    model = StepModel(
+        rng.uniform(size=(1, 5, 4)), rng.integers(0, 9, (1, 5, 4)).astype(float), rng.uniform(size=(1, 1, 4))
+    )
     assert model.mean_picture().bits(0, 2.0) == pytest.approx(model.bits(0, 2.0).mean())
 
 

@@ -15,12 +15,13 @@ from urllib.error import URLError
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner, Result
+from click.testing import Result
 from PIL import Image
 from torch import Tensor
 
 from diffcodec.cli import main
 from diffcodec.evaluation import features, points
+from tests.commands import fails, run, succeeds
 from tests.conftest import smooth_pixels
 from tests.evaluation.small_network import DIMS, small_extractor
 
@@ -28,24 +29,13 @@ ROOT = Path(__file__).parents[2]
 COUNT = 14
 
 
-def run(*arguments: str | Path) -> Result:
-    return CliRunner().invoke(main, ["evaluate", *(str(argument) for argument in arguments)])
+def evaluate(*arguments: object) -> Result:
+    return run("evaluate", *arguments)
 
 
-def done(*arguments: str | Path) -> str:
+def done(*arguments: object) -> str:
     """Standard output of a command that works."""
-    result = run(*arguments)
-    assert result.exit_code == 0, result.output
-    return result.stdout
-
-
-def fails(result: Result, *words: str) -> None:
-    """One line of error, exit code 1, no traceback."""
-    assert result.exit_code == 1, result.output
-    assert isinstance(result.exception, SystemExit)
-    assert len(result.stderr.splitlines()) == 1
-    for word in ("Error: ", *words):
-        assert word in result.stderr, result.stderr
+    return succeeds(evaluate(*arguments)).stdout
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +92,7 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def test_nll_prints_the_parts_of_the_bound(pictures: Path, tiny_model: Path) -> None:
     arguments = ("nll", "--data", pictures, "--limit", 3, "--model", tiny_model, "--terms", 5)
-    result = run(*arguments)
+    result = evaluate(*arguments)
     assert result.exit_code == 0, result.output
     assert "3 pictures of" in result.stderr
     assert "5 network evaluations each: 15 in all" in result.stderr
@@ -118,7 +108,7 @@ def test_nll_prints_the_parts_of_the_bound(pictures: Path, tiny_model: Path) -> 
 
 def test_nll_says_that_alpha_planes_are_left_out(tiny_model: Path, tmp_path: Path) -> None:
     Image.fromarray(np.dstack([smooth_pixels(8, 8, 0), np.full((8, 8), 100, np.uint8)])).save(tmp_path / "a.png")
-    result = run("nll", "--data", tmp_path, "--model", tiny_model, "--terms", 3)
+    result = evaluate("nll", "--data", tmp_path, "--model", tiny_model, "--terms", 3)
     assert "Note: alpha planes of 1 pictures are left out" in result.stderr
 
 
@@ -129,10 +119,10 @@ def test_nll_of_one_picture_has_no_standard_error(pictures: Path, tiny_model: Pa
 
 
 def test_nll_errors_are_one_line(pictures: Path, tiny_model: Path, tmp_path: Path) -> None:
-    fails(run("nll", "--data", tmp_path / "nothing"), "nothing", "no such file or folder", "cifar10-train")
-    fails(run("nll", "--data", pictures, "--model", tiny_model, "--terms", 1), "expected at least 3, found 1")
-    fails(run("nll", "--data", pictures, "--model", "nonsense"), "nonsense", "bundled")
-    fails(run("nll", "--data", pictures, "--device", "nonsense"), "nonsense", "use the CPU (--device)")
+    fails(evaluate("nll", "--data", tmp_path / "nothing"), "nothing", "no such file or folder", "cifar10-train")
+    fails(evaluate("nll", "--data", pictures, "--model", tiny_model, "--terms", 1), "expected at least 3, found 1")
+    fails(evaluate("nll", "--data", pictures, "--model", "nonsense"), "nonsense", "bundled")
+    fails(evaluate("nll", "--data", pictures, "--device", "nonsense"), "nonsense", "use the CPU (--device)")
 
 
 def test_report_goes_to_a_file_that_is_not_overwritten(pictures: Path, tiny_model: Path, tmp_path: Path) -> None:
@@ -141,10 +131,10 @@ def test_report_goes_to_a_file_that_is_not_overwritten(pictures: Path, tiny_mode
     assert "bound" in done(*arguments)  # the table is printed as well
     first = report.read_bytes()
     assert json.loads(first)["images"] == 2
-    fails(run(*arguments), "report.json exists", "--force")
+    fails(evaluate(*arguments), "report.json exists", "--force")
     done(*arguments, "--force")
     assert report.read_bytes() == first
-    fails(run(*arguments[:-1], tmp_path / "nowhere" / "report.json"), "nowhere does not exist; create it first")
+    fails(evaluate(*arguments[:-1], tmp_path / "nowhere" / "report.json"), "nowhere does not exist; create it first")
 
 
 # ------------------------------------------------------------------------------------------- fid and is
@@ -153,7 +143,7 @@ def test_report_goes_to_a_file_that_is_not_overwritten(pictures: Path, tiny_mode
 @pytest.mark.usefixtures("small_inception")
 def test_fid_of_a_folder_uses_the_cache(pictures: Path, tmp_path: Path) -> None:
     arguments = ("fid", pictures, "--data", pictures, "--cache", tmp_path / "cache")
-    result = run(*arguments)
+    result = evaluate(*arguments)
     assert result.exit_code == 0, result.output
     first, distance, score = result.stdout.splitlines()
     assert first == f"{COUNT} pictures of {pictures.name}"
@@ -171,11 +161,11 @@ def test_fid_of_a_folder_uses_the_cache(pictures: Path, tmp_path: Path) -> None:
 @pytest.mark.usefixtures("small_inception")
 def test_fid_tells_of_few_pictures_and_of_a_damaged_cache(pictures: Path, tmp_path: Path) -> None:
     arguments = ("fid", pictures, "--limit", DIMS, "--data", pictures, "--cache", tmp_path)
-    result = run(*arguments)
+    result = evaluate(*arguments)
     assert f"Note: {DIMS} measured pictures for {DIMS} features" in result.stderr
     (cached,) = tmp_path.iterdir()
     cached.write_bytes(cached.read_bytes()[:100])
-    again = run(*arguments)
+    again = evaluate(*arguments)
     assert again.stdout == result.stdout
     assert "Warning: " in again.stderr
     assert "computing it again" in again.stderr
@@ -202,15 +192,18 @@ def test_inception_score_of_pictures_and_samples(
     samples = json.loads(done("is", "--count", COUNT, "--model", tiny_model, "--size", 8, "--splits", 2, "--json"))
     # The stand-in draws the very pictures of the folder.
     assert samples["inception_score"] == document["inception_score"]
-    fails(run("is", pictures, "--limit", 5), "Inception score of 10 parts: expected at least 10 pictures, found 5")
+    fails(evaluate("is", pictures, "--limit", 5), "Inception score of 10 parts: expected at least 10 pictures, found 5")
 
 
 @pytest.mark.usefixtures("small_inception")
 def test_wrong_pictures_are_told_of_before_the_reference_is_computed(pictures: Path, tmp_path: Path) -> None:
-    fails(run("fid", tmp_path / "nothing", "--data", pictures, "--cache", tmp_path / "cache"), "no such file or folder")
+    fails(
+        evaluate("fid", tmp_path / "nothing", "--data", pictures, "--cache", tmp_path / "cache"),
+        "no such file or folder",
+    )
     assert not (tmp_path / "cache").exists()
     np.savez(tmp_path / "other.npz", mu=np.zeros(3), sigma=np.eye(3))
-    fails(run("fid", pictures, "--statistics", tmp_path / "other.npz"), "expected 12 features, found 3")
+    fails(evaluate("fid", pictures, "--statistics", tmp_path / "other.npz"), "expected 12 features, found 3")
 
 
 @pytest.mark.usefixtures("small_inception")
@@ -218,13 +211,13 @@ def test_no_samples_are_drawn_for_a_reference_that_fails(
     tiny_model: Path, tmp_path: Path, fake_sampling: list[dict[str, Any]]
 ) -> None:
     (tmp_path / "broken.png").write_bytes(b"not a picture")
-    fails(run("fid", "--count", 20, "--model", tiny_model, "--size", 8, "--data", tmp_path), "broken.png")
+    fails(evaluate("fid", "--count", 20, "--model", tiny_model, "--size", 8, "--data", tmp_path), "broken.png")
     assert not fake_sampling
 
 
 def test_pictures_or_count() -> None:
     for arguments in (("fid",), ("is",), ("fid", "somewhere", "--count", "5")):
-        result = run(*arguments)
+        result = evaluate(*arguments)
         assert result.exit_code == 2
         assert "Pass either PICTURES, or --count N" in result.stderr
 
@@ -239,14 +232,14 @@ def test_no_weights_and_no_network_are_one_line(
     monkeypatch.setattr(torch.hub, "_hub_dir", None)
     monkeypatch.setattr(urllib.request, "urlopen", fail)
     monkeypatch.setattr(torch.hub, "urlopen", fail)
-    fails(run("is", pictures), str(tmp_path), "no network", "--inception", "DIFFCODEC_INCEPTION")
+    fails(evaluate("is", pictures), str(tmp_path), "no network", "--inception", "DIFFCODEC_INCEPTION")
     monkeypatch.setenv("DIFFCODEC_INCEPTION", str(tmp_path / "mine.pth"))
-    fails(run("is", pictures), "mine.pth: cannot be read")
+    fails(evaluate("is", pictures), "mine.pth: cannot be read")
 
 
 def test_fid_needs_the_library(pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch_fidelity", None)
-    fails(run("fid", pictures), "torch-fidelity", "pip install 'diffcodec[bench]'")
+    fails(evaluate("fid", pictures), "torch-fidelity", "pip install 'diffcodec[bench]'")
 
 
 @pytest.mark.slow
@@ -287,15 +280,14 @@ def test_rd_measures_real_files(pictures: Path, tiny_model: Path, tmp_path: Path
     assert document["effort"] == 8
     row = document["points"][0]["rows"][1]
     single = tmp_path / "one.dfc"
-    options = ["-t", "40", "--effort", "8", "--model", str(tiny_model), "-o", str(single)]
-    CliRunner().invoke(main, ["compress", str(pictures / "01.png"), *options])
+    succeeds(run("compress", pictures / "01.png", "-t", 40, "--effort", 8, "--model", tiny_model, "-o", single))
     assert row["file_bytes"] == single.stat().st_size
 
 
 def test_rd_errors_are_one_line(pictures: Path, tiny_model: Path) -> None:
     arguments = ("rd", "--data", pictures, "--model", tiny_model, "-t")
-    fails(run(*arguments, "many"), "--timesteps: expected integers separated by commas, found 'many'")
-    fails(run(*arguments, "5000,40"), "expected ", "to 1000, found 5000")
+    fails(evaluate(*arguments, "many"), "timesteps: expected integers separated by commas, found 'many'")
+    fails(evaluate(*arguments, "5000,40"), "expected ", "to 1000, found 5000")
 
 
 # --------------------------------------------------------------------------------------------- all four
@@ -312,8 +304,8 @@ def test_commands_of_the_documentation_exist() -> None:
     text = (ROOT / "docs" / "evaluation.md").read_text(encoding="utf-8")
     lines = re.findall(r"^\$ diffcodec evaluate (.*)$", text, re.MULTILINE)
     assert {line.split()[0] for line in lines} == {"nll", "fid", "is", "rd"}
-    evaluate = main.get_command(None, "evaluate")  # type: ignore[arg-type]
+    group = main.get_command(None, "evaluate")  # type: ignore[arg-type]
     for line in lines:
         name, *words = line.split("#")[0].split()
-        known = {option for parameter in evaluate.commands[name].params for option in parameter.opts}  # type: ignore[union-attr]
+        known = {option for parameter in group.commands[name].params for option in parameter.opts}  # type: ignore[union-attr]
         assert {word for word in words if re.match(r"--?[a-z]", word)} <= known, line

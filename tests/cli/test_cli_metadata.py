@@ -7,31 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
-from PIL import ExifTags, Image, ImageCms
+from click.testing import Result
+from PIL import ExifTags, Image
 
-from diffcodec.cli import main
+from tests.commands import run, succeeds
 from tests.conftest import smooth_pixels
+from tests.images.profiles import LINEAR
 
 PIXELS = smooth_pixels(11, 14)
-
-
-def run(*arguments: str | Path) -> Result:
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
-
-
-def linear_profile() -> bytes:
-    """A profile of light as it is, without sRGB's curve."""
-    data = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
-    curve = b"curv" + bytes(4) + (1).to_bytes(4, "big") + (256).to_bytes(2, "big") + b"\0\0"
-    for entry in range(132, 132 + 12 * int.from_bytes(data[128:132], "big"), 12):
-        if data[entry + 1 : entry + 4] == b"TRC":
-            place = int.from_bytes(data[entry + 4 : entry + 8], "big")
-            data[place : place + len(curve)], data[entry + 8 : entry + 12] = curve, (14).to_bytes(4, "big")
-    return bytes(data)
-
-
-LINEAR = linear_profile()  # made once: lcms puts the time into it
 
 
 @pytest.fixture
@@ -48,13 +31,8 @@ def tagged(tmp_path: Path) -> Path:
 def restored(picture: Path, model: Path, out: Path, *options: str) -> tuple[Result, Result]:
     """There and back."""
     made = out.with_suffix(".dfc")
-    results = (
-        run("compress", picture, "--model", model, "-o", made, *options),
-        run("decompress", made, "--model", model, "-o", out),
-    )
-    for result in results:
-        assert result.exit_code == 0, result.output
-    return results
+    compressed = succeeds(run("compress", picture, "--model", model, "-o", made, *options))
+    return compressed, succeeds(run("decompress", made, "--model", model, "-o", out))
 
 
 def test_metadata_is_dropped_unless_asked_for(tagged: Path, tiny_model: Path, tmp_path: Path) -> None:

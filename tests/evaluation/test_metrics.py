@@ -33,7 +33,8 @@ def reference_ms_ssim(x: NDArray[np.float64], y: NDArray[np.float64], weights: N
     window /= window.sum()
 
     def local(plane: NDArray[np.float64]) -> NDArray[np.float64]:
-        return correlate2d(plane, np.outer(window, window), mode="valid")
+        filtered: NDArray[np.float64] = correlate2d(plane, np.outer(window, window), mode="valid")
+        return filtered
 
     c_1, c_2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
     product = 1.0

@@ -77,7 +77,7 @@ def test_more_terms_scatter_less() -> None:
 
     def scatter(terms: int) -> float:
         draws = [sample_bound(estimate_grey, schedule, image(), terms=terms, seed=seed) for seed in range(60)]
-        return float(np.std([draw["total_fixedsmall"] for draw in draws]))
+        return float(np.array([draw["total_fixedsmall"] for draw in draws], float).std())
 
     assert scatter(30) < 0.5 * scatter(10) < 0.5 * scatter(3)
 

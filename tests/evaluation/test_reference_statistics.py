@@ -105,10 +105,10 @@ def test_other_pictures_networks_and_versions_miss_the_cache(tmp_path: Path, mon
 def test_damaged_cache_is_computed_anew_with_a_warning(tmp_path: Path, damage: str) -> None:
     first = reference_statistics(dataset(), small_extractor(), cache=tmp_path)
     (path,) = tmp_path.iterdir()
-    data = bytearray(path.read_bytes())
-    if damage == "flipped":
-        data[len(data) // 2] ^= 1
-    path.write_bytes({"cut": data[: len(data) // 2], "flipped": data, "empty": b"", "other": b"mu, sigma"}[damage])
+    data = path.read_bytes()
+    half = len(data) // 2
+    flipped = data[:half] + bytes([data[half] ^ 1]) + data[half + 1 :]
+    path.write_bytes({"cut": data[:half], "flipped": flipped, "empty": b"", "other": b"mu, sigma"}[damage])
     warnings: list[str] = []
     assert same(first, reference_statistics(dataset(), small_extractor(), cache=tmp_path, warn=warnings.append))
     assert len(warnings) == 1

@@ -49,7 +49,7 @@ def photographs(prefix: str, codec: DiffusionCodec) -> None:
         ("rgb-t60-poisson", small, {"timestep": 60, "channel": "poisson"}),
         ("rgb-t0", odd, {"timestep": 0}),
     ):
-        keep(f"{prefix}-{name}", codec, codec.compress(picture, **options).data)  # type: ignore[arg-type]
+        keep(f"{prefix}-{name}", codec, codec.compress(picture, **options).data)
     keep(f"{prefix}-rgb-cut", codec, codec.truncate((HERE / f"{prefix}-rgb-t2-blocks.dfc").read_bytes(), 5000))
 
 
@@ -82,7 +82,7 @@ def small_pictures(prefix: str, codec: DiffusionCodec) -> None:
         ("grey-alpha-t0", grey, {"timestep": 0}),
         ("stored-t0", Picture(np.ascontiguousarray(photo[:9, :7] // 64 * 64), None), {"timestep": 0}),
     ):
-        keep(f"{prefix}-{name}", codec, codec.compress(picture, **options).data)  # type: ignore[arg-type]
+        keep(f"{prefix}-{name}", codec, codec.compress(picture, **options).data)
 
 
 if __name__ == "__main__":

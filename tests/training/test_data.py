@@ -23,7 +23,8 @@ def noise(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
 
 
 def save(path: Path, pixels: NDArray[np.uint8]) -> str:
-    Image.fromarray(pixels).save(path, **({"lossless": True} if path.suffix == ".webp" else {}))
+    options: dict[str, Any] = {"lossless": True} if path.suffix == ".webp" else {}
+    Image.fromarray(pixels).save(path, **options)
     return str(path)
 
 
@@ -146,7 +147,7 @@ def test_pixels_are_mapped_onto_minus_one_to_one() -> None:
     values = torch.arange(256).to(torch.uint8)
     unit = to_unit(values)
     assert unit.dtype == torch.float32
-    assert (unit[0], unit[255]) == (-1, 1)
+    assert (unit[0].item(), unit[255].item()) == (-1, 1)
     assert torch.allclose(unit.diff(), torch.full((255,), 1 / 127.5), atol=1e-6)
     assert torch.equal(((unit + 1) * 127.5).round().to(torch.uint8), values)
 

@@ -16,7 +16,8 @@ from diffcodec.diffusion.denoiser import Denoiser, alpha_sigma
 from diffcodec.diffusion.gaussian import GaussianDiffusion
 from diffcodec.errors import ConfigError
 from diffcodec.training.config import LossKind, TimeKind, TrainingConfig
-from diffcodec.training.loop import Progress, Trainer
+from diffcodec.training.log import Progress
+from diffcodec.training.loop import Trainer
 from diffcodec.training.losses import HYBRID_WEIGHT, bits_per_loss, check_objective, draw_log_snr, training_loss
 
 PREDICTIONS: tuple[PredictionKind, ...] = get_args(PredictionKind)
@@ -31,7 +32,7 @@ DISCRETE = TrainingConfig(time="discrete")
 def denoiser() -> Denoiser:
     torch.manual_seed(0)
     model = Denoiser(ModelConfig(network=TINY, prediction="v", log_snr_min=-7.0, log_snr_max=9.0))
-    torch.nn.init.normal_(model.network.out.weight, 0, 0.1)
+    nn.init.normal_(model.network.get_parameter("out.weight"), 0, 0.1)
     return model.eval()
 
 
@@ -49,7 +50,7 @@ class Answer(nn.Module):
 def answering(config: ModelConfig, answer: Tensor) -> tuple[Denoiser, nn.Parameter]:
     """A model whose raw output is given, and that raw output."""
     denoiser, network = Denoiser(config), Answer(answer)
-    denoiser.network = network  # type: ignore[assignment]
+    denoiser.network = network
     return denoiser, network.answer
 
 
@@ -193,7 +194,7 @@ def test_the_discrete_bound_is_estimated_without_bias(variance: VarianceKind) ->
     config = ModelConfig(network=TINY, schedule=SHORT, prediction="v", variance=variance)
     torch.manual_seed(8)
     denoiser = Denoiser(config).eval().requires_grad_(False)
-    nn.init.normal_(denoiser.network.out.weight, 0, 0.1)
+    nn.init.normal_(denoiser.network.get_parameter("out.weight"), 0, 0.1)
     x_0, losses = pictures(1), []
     for _ in range(300):
         log_snr, weight = draw_log_snr(DISCRETE, 5, denoiser)

@@ -55,7 +55,7 @@ def passes(model: ModelConfig, recompute: bool) -> tuple[list[torch.Tensor], int
     x_0, eps, log_snr = torch.randn(4, 3, 32, 32), torch.randn(4, 3, 32, 32), torch.linspace(-3, 3, 4)
     torch.manual_seed(4)
     with AllocationMeter() as meter:
-        training_loss(denoiser, TrainingConfig(), x_0, log_snr, eps).mean().backward()
+        torch.autograd.backward(training_loss(denoiser, TrainingConfig(), x_0, log_snr, eps).mean())
     return [parameter.grad for parameter in denoiser.parameters() if parameter.grad is not None], meter.peak
 
 
@@ -87,7 +87,7 @@ def test_the_estimate_is_near_what_a_step_takes(precision: str, recompute: bool)
     with AllocationMeter() as meter:
         with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
             error = denoiser.predict_x_0(x_t, log_snr)
-        error.pow(2).mean().backward()
+        torch.autograd.backward(error.pow(2).mean())
     assert 0.5 * estimate.passes < meter.peak < 2 * estimate.passes
     assert estimate.weights == pytest.approx(4 * numbers, rel=1e-3)
     assert estimate.average == 4 * numbers
@@ -100,11 +100,11 @@ def test_the_peak_of_simple_operations_is_known() -> None:
     numbers = 1 << 16
 
     def run() -> int:
-        x = torch.ones(numbers, requires_grad=True)
-        with AllocationMeter() as meter:
+        x, meter = torch.ones(numbers, requires_grad=True), AllocationMeter()
+        with meter:
             y = x.exp()  # kept for its gradient
             y = y.sin()  # needs its input, which is kept already
-            y.sum().backward()
+            torch.autograd.backward(y.sum())
         return meter.peak
 
     with FakeTensorMode():

@@ -172,7 +172,7 @@ def test_a_picture_with_more_than_8_bits_is_refused_before_training(tmp_path: Pa
     Image.fromarray(np.full((16, 16), 40_000, np.uint16)).save(tmp_path / "deep.png")
     for crop in ("tiles", "random"):
         with pytest.raises(ImageError, match=r"deep\.png: cannot be read .*more than 8 bits per sample"):
-            open_images(str(tmp_path), size=8, crop=crop)  # type: ignore[arg-type]
+            open_images(str(tmp_path), size=8, crop=crop)
 
 
 def test_whatever_pillow_raises_names_the_file(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from diffcodec.training.config import TrainingConfig
 from diffcodec.training.loop import Trainer
 from diffcodec.training.parallel import Processes
 from diffcodec.training.recipes import named_recipe
+from tests.commands import fails
 
 ROOT = Path(__file__).parents[2]
 MODEL = ModelConfig(
@@ -48,12 +49,6 @@ def place(tmp_path: Path) -> Path:
 def train(place: Path, *more: str, model: str | None = None) -> Result:
     arguments = ["train", "--data", str(place / "grid.png"), "--size", "8", "--out", str(place / "out")]
     return CliRunner().invoke(main, [*arguments, "--model", model or str(place / "tiny.json"), *more])
-
-
-def assert_one_line_error(result: Result, message: str) -> None:
-    assert result.exit_code == 1, result.output
-    assert isinstance(result.exception, SystemExit)  # not a traceback
-    assert message in result.output
 
 
 def test_trains_writes_refuses_to_overwrite_and_resumes(place: Path) -> None:
@@ -81,7 +76,7 @@ def test_trains_writes_refuses_to_overwrite_and_resumes(place: Path) -> None:
     assert lines[-1]["fraction"] == 1
 
     before = {path.name: path.read_bytes() for path in out.iterdir()}
-    assert_one_line_error(train(place, "--images", "64"), "state.pt exists: pass --resume")
+    fails(train(place, "--images", "64"), "state.pt exists: pass --resume")
     assert before == {path.name: path.read_bytes() for path in out.iterdir()}
 
     result = train(place, "--images", "128", "--set", "batch_size=16", "--set", "optimizer=muon", "--resume")
@@ -138,18 +133,18 @@ def test_a_time_limit_ends_the_command(place: Path) -> None:
     ],
 )
 def test_what_makes_no_sense_is_one_line(place: Path, more: tuple[str, ...], message: str) -> None:
-    assert_one_line_error(train(place, *more), message)
+    fails(train(place, *more), message)
     assert not (place / "out" / "model.safetensors").exists()
 
 
 def test_configurations_are_named_or_files(place: Path) -> None:
-    assert_one_line_error(train(place, "--images", "8", model="cifar10-huge"), "expected one of cifar10-small, photo")
+    fails(train(place, "--images", "8", model="cifar10-huge"), "expected one of cifar10-small, photo")
     missing = str(place / "missing.json")
-    assert_one_line_error(train(place, "--images", "8", model=missing), "missing.json: cannot be read as JSON")
+    fails(train(place, "--images", "8", model=missing), "missing.json: cannot be read as JSON")
     (place / "tiny.json").write_text("{")
-    assert_one_line_error(train(place, "--images", "8"), "tiny.json: cannot be read as JSON")
+    fails(train(place, "--images", "8"), "tiny.json: cannot be read as JSON")
     (place / "tiny.json").write_text('{"network": {"depth": 3}}')
-    assert_one_line_error(train(place, "--images", "8"), "UNetConfig: unknown key 'depth'")
+    fails(train(place, "--images", "8"), "UNetConfig: unknown key 'depth'")
 
 
 def test_a_named_configuration_brings_its_settings_and_its_size(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -182,7 +177,7 @@ def test_a_named_configuration_brings_its_settings_and_its_size(place: Path, mon
         ["--model", "lsun256-ddpm", "--size", "64"],
         ["--model", "cifar10-small"],
     ):
-        assert_one_line_error(CliRunner().invoke(main, arguments + more), "stop here")
+        fails(CliRunner().invoke(main, arguments + more), "stop here")
     assert sizes == [256, 64, 32]
 
 
@@ -216,8 +211,8 @@ def test_a_dry_run_writes_nothing_and_needs_no_folder(place: Path) -> None:
 
 def test_a_dry_run_fails_where_the_run_would(place: Path) -> None:
     options = ["--dry-run", "--set", "batch_size=4"]
-    assert_one_line_error(train(place, *options, "--from", "missing"), "missing: expected a model file")
-    assert_one_line_error(train(place, *options, "--resume"), "state.pt does not exist")
+    fails(train(place, *options, "--from", "missing"), "missing: expected a model file")
+    fails(train(place, *options, "--resume"), "state.pt does not exist")
     assert not (place / "out").exists()
 
 
@@ -230,9 +225,7 @@ def test_a_loss_that_is_no_rate_is_not_shown_as_one(place: Path, loss: str, show
 
 def test_memory_is_checked_before_training(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("diffcodec.training.memory.free_bytes", lambda device: 1000)
-    assert_one_line_error(
-        train(place, "--images", "8"), "GB are free on cpu: accumulate gradients over parts of a batch"
-    )
+    fails(train(place, "--images", "8"), "GB are free on cpu: accumulate gradients over parts of a batch")
     assert not (place / "out").exists()
 
 
@@ -283,7 +276,7 @@ def test_a_killed_process_is_resumed_to_the_same_weights(place: Path) -> None:
     log.write_text(f'{{"images": {saved}}}\n{{"images": {saved + 1}}}\n{{"imag')
     (place / "out" / ".diffcodec-0123456789abcdef.tmp").write_bytes(b"half a state")
 
-    assert_one_line_error(train(place, *options), "state.pt exists: pass --resume")
+    fails(train(place, *options), "state.pt exists: pass --resume")
     result = train(place, *options, "--resume")
     assert result.exit_code == 0, result.output
     for name in ("model.safetensors", "state.pt", "log.jsonl"):
@@ -348,5 +341,5 @@ def test_starts_from_the_weights_of_another_model(place: Path) -> None:
 
 def test_does_not_start_from_a_model_of_another_shape(place: Path) -> None:
     result = train(place, "--images", "16", "--from", "photo-small-v1")
-    assert_one_line_error(result, "do not fit the configuration of the model")
+    fails(result, "do not fit the configuration of the model")
     assert not (place / "out").exists()
