@@ -9,17 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Sequence
 from pathlib import Path
-from typing import Unpack
+from typing import TypedDict, Unpack
 
 import torch
 
-from diffcodec.bitstream.container import Header
 from diffcodec.channel import Channel, ChannelId, TrellisChannel, make_channel
 from diffcodec.channel.device_search import DeviceSearch
 from diffcodec.coding.canvas import Canvas
 from diffcodec.coding.decoder import Decoder
 from diffcodec.coding.encoder import Encoder
-from diffcodec.coding.matching import canvas_of, check_channels, colour_of, stream_context
+from diffcodec.coding.matching import canvas_of, check_channels, colour_of, header_of, stream_context
 from diffcodec.coding.options import (
     CompressionSettings,
     CompressOptions,
@@ -34,17 +33,26 @@ from diffcodec.coding.stream import ParsedStream
 from diffcodec.coding.target_search import compress_to
 from diffcodec.coding.trajectory import CodecContext
 from diffcodec.coding.truncation import truncate
-from diffcodec.devices import device_of
+from diffcodec.config import PRECISIONS, Precision
+from diffcodec.devices import device_of, has_fast_bf16
 from diffcodec.diffusion.denoiser import Denoiser
-from diffcodec.errors import CheckpointError, ConfigError
+from diffcodec.errors import ConfigError
 from diffcodec.images import Picture
 from diffcodec.model.checkpoint import Checkpoint, load_checkpoint
 from diffcodec.model.description import find_bundled
 from diffcodec.model.locations import DEFAULT_MODEL, default_model
+from diffcodec.model.precision import BFLOAT16, FLOAT32, PrecisionTable
 from diffcodec.model.tables import CodecTables
 
 Stream = ParsedStream | Bitstream | bytes
 """A compressed picture: a result of `compress`, the bytes of a .dfc file, or a parsed stream."""
+
+
+class EvaluationOptions(TypedDict, total=False):
+    """Where and how networks are evaluated: described in `DiffusionCodec`."""
+
+    device: str | torch.device
+    precision: Precision
 
 
 class DiffusionCodec:
@@ -55,41 +63,53 @@ class DiffusionCodec:
             `is_calibrated`.
         device: where the network runs.
         denoiser: the network to use instead of one made from the checkpoint. It stays on its device.
+        precision: of network evaluations: `fp32`, `bf16`, or `auto`: bf16 where the device multiplies such numbers
+            in hardware and the model's calibration found the rounding error negligible. Files do not depend on it,
+            and lossless files (t = 0) are always made and read in fp32.
 
     Raises:
         CheckpointError: if the model is not for colour pictures.
+        ConfigError: if there is no such precision.
     """
 
     def __init__(
-        self, checkpoint: Checkpoint, *, device: str | torch.device = "cpu", denoiser: Denoiser | None = None
+        self,
+        checkpoint: Checkpoint,
+        *,
+        device: str | torch.device = "cpu",
+        denoiser: Denoiser | None = None,
+        precision: Precision = "auto",
     ) -> None:
         check_channels(checkpoint.config, checkpoint.card.name)
+        if precision not in PRECISIONS:
+            raise ConfigError(f"precision: expected one of {', '.join(PRECISIONS)}, found {precision!r}")
         self.checkpoint, self.model = checkpoint, checkpoint.description
         self.denoiser = denoiser if denoiser is not None else checkpoint.denoiser(device)
+        self.precision: Precision = precision
 
     @classmethod
     def from_pretrained(
-        cls, model: str | Path | None = None, *, device: str | torch.device = "cpu", allow_pickle: bool = False
+        cls, model: str | Path | None = None, *, allow_pickle: bool = False, **evaluation: Unpack[EvaluationOptions]
     ) -> DiffusionCodec:
         """Load a model, bundled or not.
 
         Args:
             model: as for `load_checkpoint`; None: the bundled model for pictures of up to 64 x 64, see `for_size`.
-            device: where the network runs.
             allow_pickle: see `load_checkpoint`.
+            evaluation: `device` and `precision`, see `DiffusionCodec`.
 
         Raises:
             CheckpointError: if there is no such model, or it is damaged.
         """
-        return cls(load_checkpoint(model or DEFAULT_MODEL, allow_pickle=allow_pickle), device=device)
+        return cls(load_checkpoint(model or DEFAULT_MODEL, allow_pickle=allow_pickle), **evaluation)
 
     @classmethod
-    def for_size(cls, width: int, height: int, *, device: str | torch.device = "cpu") -> DiffusionCodec:
+    def for_size(cls, width: int, height: int, **evaluation: Unpack[EvaluationOptions]) -> DiffusionCodec:
         """Load the bundled model for pictures of a size in pixels: CIFAR-10's up to 64 x 64, else the photo model."""
-        return cls(load_checkpoint(default_model(width, height)), device=device)
+        return cls(load_checkpoint(default_model(width, height)), **evaluation)
 
     @classmethod
-    def for_stream(cls, stream: Stream, *, device: str | torch.device = "cpu") -> DiffusionCodec:
+    def for_stream(cls, stream: Stream, **evaluation: Unpack[EvaluationOptions]) -> DiffusionCodec:
         """Load the bundled model that made a stream.
 
         Raises:
@@ -97,7 +117,7 @@ class DiffusionCodec:
             ModelMismatchError: if no bundled model made it.
         """
         parsed = _parsed(stream, DecompressionSettings(partial=True))
-        return cls(load_checkpoint(find_bundled(parsed.header.fingerprint, parsed.name)), device=device)
+        return cls(load_checkpoint(find_bundled(parsed.header.fingerprint, parsed.name)), **evaluation)
 
     @property
     def tables(self) -> CodecTables:
@@ -144,8 +164,10 @@ class DiffusionCodec:
         settings = CompressionSettings(**options)
         if not pictures:
             return []
-        header = self._header(pictures, settings)
-        context = self.context_for(pictures[0], self._channel(settings), seed=settings.seed, steps=settings.steps)
+        header = header_of(self.model, pictures, settings)
+        context = self.context_for(
+            pictures[0], self._channel(settings), seed=settings.seed, steps=settings.steps, exact=header.timestep == 0
+        )
         if settings.target is not None:
             return compress_to(settings.target, context, pictures, header)
         encoder = Encoder(context, Stopwatch())
@@ -155,32 +177,6 @@ class DiffusionCodec:
             encoded = encoder.encode(pictures, header)
         share = encoder.watch.share(len(pictures))
         return [each.bitstream(picture, share) for each, picture in zip(encoded, pictures, strict=True)]
-
-    def _header(self, pictures: Sequence[Picture], settings: CompressionSettings) -> Header:
-        """The header of pictures' files; for a target it has the coarsest timestep, where the search begins."""
-        coarsest = len(self.tables.timesteps)
-        timestep = settings.end if settings.target is None else coarsest
-        if not 0 <= timestep <= coarsest:
-            raise ConfigError(f"timestep: expected 0 (lossless) to {coarsest}, found {timestep}")
-        if timestep == 0 and self.tables.lossless is None:
-            raise CheckpointError(
-                f"{self.model.card.name} has no tables for lossless files (t = 0): calibrate it, or use another model",
-                parameters=["model"],
-            )
-        first = pictures[0]
-        if any(picture.pixels.shape != first.pixels.shape for picture in pictures):
-            raise ConfigError("batch: expected pictures of one size and colour mode")
-        return Header(
-            fingerprint=self.fingerprint,
-            colour=colour_of(first),
-            channel=int(settings.channel_id),
-            effort=settings.effort,
-            level_list=self.tables.list_for(first.width * first.height, settings.steps),
-            timestep=timestep,
-            width=first.width,
-            height=first.height,
-            seed=settings.seed,
-        )
 
     def _channel(self, settings: CompressionSettings) -> Channel:
         if settings.channel_id is ChannelId.TRELLIS and self.device.type != "cpu":
@@ -260,7 +256,7 @@ class DiffusionCodec:
         return canvas_of(self.model, colour_of(picture), picture.width, picture.height)
 
     def context_for(
-        self, picture: Picture, channel: Channel, *, seed: int = 0, steps: int | None = None
+        self, picture: Picture, channel: Channel, *, seed: int = 0, steps: int | None = None, exact: bool = False
     ) -> CodecContext:
         """The context of an `Encoder` for pictures of one size and colour mode, with any channel.
 
@@ -269,17 +265,27 @@ class DiffusionCodec:
             channel: simulates the samples.
             seed: of the shared randomness.
             steps: see `CompressionSettings`.
+            exact: whether the files are lossless.
         """
         level_list = self.tables.list_for(picture.width * picture.height, steps)
         signal = PICTURES[colour_of(picture)]
         canvas = self.canvas_for(picture)
-        return CodecContext(self.tables, canvas, channel, seed, level_list, self.denoiser, signal)
+        half = FLOAT32 if exact else self._half_precision
+        return CodecContext(self.tables, canvas, channel, seed, level_list, self.denoiser, signal, half)
 
     def _context_of(self, stream: ParsedStream) -> CodecContext:
         known, signal = stream_context(self.model, stream), PICTURES[stream.header.colour]
+        half = FLOAT32 if stream.lossless is not None else self._half_precision
         return CodecContext(
-            known.tables, known.canvas, known.channel, known.seed, known.level_list, self.denoiser, signal
+            known.tables, known.canvas, known.channel, known.seed, known.level_list, self.denoiser, signal, half
         )
+
+    @property
+    def _half_precision(self) -> PrecisionTable:
+        """The levels of lossy files at which the network is evaluated in bfloat16."""
+        if self.precision == "auto":
+            return self.checkpoint.precision if has_fast_bf16(self.device) else FLOAT32
+        return BFLOAT16 if self.precision == "bf16" else FLOAT32
 
 
 def _parsed(stream: Stream, settings: DecompressionSettings, name: str = "the stream") -> ParsedStream:

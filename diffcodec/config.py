@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
+from typing import Literal, get_args
 
 from diffcodec.json_config import JsonConfig, require
 
 PredictionKind = Literal["eps", "mean", "x0", "v"]
 VarianceKind = Literal["fixedsmall", "fixedlarge", "learned"]
 ScheduleKind = Literal["linear", "scaled_linear", "cosine", "betas"]
+
+Precision = Literal["auto", "fp32", "bf16"]
+"""Precision of network evaluations; `auto`: bf16 where the hardware has it and the rounding error does not matter."""
+
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 GREY_LEVELS_PER_UNIT = 127.5
 """Networks see pixels v as v / GREY_LEVELS_PER_UNIT - 1, in [-1, 1]."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -52,3 +54,30 @@ def full_precision(device: torch.device) -> Iterator[None]:
 def device_of(network: nn.Module) -> torch.device:
     """The device of a network's weights."""
     return next(network.parameters()).device
+
+
+def has_fast_bf16(device: torch.device) -> bool:
+    """Whether a device multiplies bfloat16 numbers in hardware; elsewhere they are slower than float32."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    return device.type == "cpu" and _cpu_has_bf16()
+
+
+@lru_cache(maxsize=1)
+def _cpu_has_bf16() -> bool:
+    try:  # Linux; x86 names the instructions in "flags", Arm in "Features"
+        words = set(Path("/proc/cpuinfo").read_text("ascii", "replace").split())
+    except OSError:
+        return False
+    return not words.isdisjoint({"avx512_bf16", "amx_bf16", "bf16"})
+
+
+@contextmanager
+def evaluation_precision(device: torch.device, dtype: torch.dtype) -> Iterator[None]:
+    """Inside, networks are evaluated in float32 with all its bits, or in bfloat16 by autocast."""
+    if dtype == torch.float32:
+        with full_precision(device):
+            yield
+    else:
+        with torch.autocast(device.type, dtype):
+            yield

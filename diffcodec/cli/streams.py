@@ -9,6 +9,7 @@ from diffcodec.cli.batch.inputs import label, read_input
 if TYPE_CHECKING:
     from diffcodec.codec import DiffusionCodec
     from diffcodec.coding.stream import ParsedStream
+    from diffcodec.config import Precision
     from diffcodec.model.description import ModelDescription
 
 
@@ -29,15 +30,20 @@ def parse_input(source: str, *, partial: bool, max_pixels: int) -> ParsedStream:
 
 
 def codec_for(
-    stream: ParsedStream, model: str | None, *, device: str = "cpu", allow_pickle: bool = False
+    stream: ParsedStream,
+    model: str | None,
+    *,
+    allow_pickle: bool = False,
+    device: str = "cpu",
+    precision: Precision = "auto",
 ) -> DiffusionCodec:
     """The codec with the named model, or else with the bundled one that made a file.
 
     Args:
         stream: the file.
         model: name of the model; None: the one that made the file.
-        device: where the network runs.
         allow_pickle: see `load_checkpoint`.
+        device, precision: see `DiffusionCodec`.
 
     Raises:
         ConfigError: if there is no such device.
@@ -53,8 +59,8 @@ def codec_for(
 
     where = check_device(device)
     if model:
-        return DiffusionCodec.from_pretrained(model, device=where, allow_pickle=allow_pickle)
-    return DiffusionCodec.for_stream(stream, device=where)
+        return DiffusionCodec.from_pretrained(model, allow_pickle=allow_pickle, device=where, precision=precision)
+    return DiffusionCodec.for_stream(stream, device=where, precision=precision)
 
 
 def model_for(stream: ParsedStream, model: str | None, *, allow_pickle: bool = False) -> ModelDescription:

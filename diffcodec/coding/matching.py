@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from diffcodec.bitstream.container import ColourMode, Header
 from diffcodec.channel import ChannelId, make_channel
 from diffcodec.coding.canvas import KINDS, RGB, Canvas
 from diffcodec.coding.context import StreamContext
+from diffcodec.coding.options import CompressionSettings
 from diffcodec.coding.stream import ParsedStream
 from diffcodec.config import MAX_EFFORT, MIN_EFFORT, ModelConfig
 from diffcodec.errors import (
     CheckpointError,
+    ConfigError,
     CorruptStreamError,
     ImageTooLargeError,
     ModelMismatchError,
@@ -91,3 +94,35 @@ def check_channels(config: ModelConfig, name: str) -> None:
     """
     if (channels := config.network.image_channels) != RGB.channels:
         raise CheckpointError(f"{name}: expected a model with {RGB.channels} channels (RGB), found {channels}")
+
+
+def header_of(model: ModelDescription, pictures: Sequence[Picture], settings: CompressionSettings) -> Header:
+    """The header of the files of pictures; for a target it has the coarsest timestep, where the search begins.
+
+    Raises:
+        ConfigError: if the timestep is out of range, or the pictures differ in size or colour mode.
+        CheckpointError: for lossless files, if the model has no tables for them.
+    """
+    tables, first = model.tables, pictures[0]
+    coarsest = len(tables.timesteps)
+    timestep = settings.end if settings.target is None else coarsest
+    if not 0 <= timestep <= coarsest:
+        raise ConfigError(f"timestep: expected 0 (lossless) to {coarsest}, found {timestep}")
+    if timestep == 0 and tables.lossless is None:
+        raise CheckpointError(
+            f"{model.card.name} has no tables for lossless files (t = 0): calibrate it, or use another model",
+            parameters=["model"],
+        )
+    if any(picture.pixels.shape != first.pixels.shape for picture in pictures):
+        raise ConfigError("batch: expected pictures of one size and colour mode")
+    return Header(
+        fingerprint=model.fingerprint,
+        colour=colour_of(first),
+        channel=int(settings.channel_id),
+        effort=settings.effort,
+        level_list=tables.list_for(first.width * first.height, settings.steps),
+        timestep=timestep,
+        width=first.width,
+        height=first.height,
+        seed=settings.seed,
+    )

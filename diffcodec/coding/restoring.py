@@ -9,7 +9,7 @@ from torch import Tensor
 
 from diffcodec.coding.reconstruction import DEFAULT_STEPS, Reconstruction
 from diffcodec.coding.trajectory import Trajectory
-from diffcodec.devices import full_precision
+from diffcodec.devices import evaluation_precision
 from diffcodec.diffusion.samplers import Sampler
 from diffcodec.diffusion.sampling import ReverseProcess, own_noise
 from diffcodec.diffusion.windows import check_numbers
@@ -46,8 +46,10 @@ def _sample(reconstruction: Reconstruction, trajectory: Trajectory, names: Seque
     sampler = Sampler(kind, steps=steps)
     # A trajectory starts at pure noise; t = T is practically the same, and has a finite log SNR.
     start = max(trajectory.level, schedule.level(schedule.steps), key=lambda level: level.log_snr)
+    # Later levels are cleaner: what is accurate enough at the last one is so at all.
+    dtype = context.dtype_at(schedule.level(1).log_snr)
     noise = own_noise(reconstruction.seed, names, context.canvas.shape, trajectory.device)
-    with trajectory.watch.network(), full_precision(trajectory.device):
+    with trajectory.watch.network(), evaluation_precision(trajectory.device, dtype):
         for state in sampler.states(process, trajectory.x_t, sampler.levels(schedule, start), noise):
             x_0 = state.x_t
     check_numbers(x_0)

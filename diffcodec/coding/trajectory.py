@@ -18,11 +18,12 @@ from diffcodec.coding.report import Stopwatch
 from diffcodec.coding.signals import ColourPictures
 from diffcodec.coding.step_coding import StepCoder
 from diffcodec.config import GREY_LEVELS_PER_UNIT
-from diffcodec.devices import device_of, full_precision
+from diffcodec.devices import device_of, evaluation_precision
 from diffcodec.diffusion.denoiser import Denoiser
 from diffcodec.diffusion.schedule import NoiseLevel, posterior
 from diffcodec.diffusion.windows import check_numbers, predict_x_0
 from diffcodec.lossless.rounding import UNIT
+from diffcodec.model.precision import FLOAT32, PrecisionTable
 from diffcodec.model.tables import LOG_SNR_SCALE, Level
 
 # Shared normals outside of the channel use step numbers that no step has.
@@ -37,15 +38,21 @@ class CodecContext(StreamContext):
     Args:
         denoiser: the network.
         signal: converts between pictures and states.
+        half_precision: the levels at which the network is evaluated in bfloat16. Parsing does not depend on it.
     """
 
     denoiser: Denoiser
     signal: ColourPictures
+    half_precision: PrecisionTable = FLOAT32
 
     @property
     def steps(self) -> StepCoder:
         """Codes the steps."""
         return StepCoder(self)
+
+    def dtype_at(self, log_snr: float) -> torch.dtype:
+        """Type of the numbers in which the network is evaluated at a level."""
+        return torch.bfloat16 if self.half_precision.allows_bf16(log_snr) else torch.float32
 
 
 class Trajectory:
@@ -94,9 +101,9 @@ class Trajectory:
         if self._estimate is not None:
             return self._estimate
         denoiser = self.context.denoiser
-        with self.watch.network(), full_precision(self.device):
-            # Pure noise has no finite log SNR; the network takes the noisiest level that it was trained on.
-            log_snr = max(self.level.log_snr, denoiser.config.log_snr_min)
+        # Pure noise has no finite log SNR; the network takes the noisiest level that it was trained on.
+        log_snr = max(self.level.log_snr, denoiser.config.log_snr_min)
+        with self.watch.network(), evaluation_precision(self.device, self.context.dtype_at(log_snr)):
             estimate = self.context.signal.restrict(predict_x_0(denoiser, self.x_t, log_snr))
         check_numbers(estimate)
         self._estimate = estimate

@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from diffcodec.config import PlainUNetConfig
 from diffcodec.diffusion.embedding import NoiseEmbedding
+from diffcodec.diffusion.plain_inference import PlainUNetAtLevel
 
 
 class PlainBlock(nn.Module):
@@ -67,6 +68,7 @@ class PlainUNet(nn.Module):
         self.enlarge = nn.ModuleList(nn.ConvTranspose2d(coarse, fine, 2, stride=2) for fine, coarse in steps)
         channels = config.image_channels if out_channels is None else out_channels
         self.out = nn.Conv2d(widths[0], channels, 3, padding=1)
+        self._prepared: tuple[object, PlainUNetAtLevel] | None = None
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(cast(Tensor, self.out.bias))
 
@@ -80,6 +82,8 @@ class PlainUNet(nn.Module):
         Returns:
             (B, out_channels, H, W).
         """
+        if not torch.is_grad_enabled() and len(condition) == 1 and x.device.type == "cpu":
+            return self._at_level(condition)(x)
         embedding = self.embedding(condition)
         h: Tensor = self.stem(x.contiguous(memory_format=torch.channels_last))
         skips = []
@@ -95,3 +99,14 @@ class PlainUNet(nn.Module):
                 h = block(h, embedding)
         result: Tensor = self.out(h)
         return result
+
+    def _at_level(self, condition: Tensor) -> PlainUNetAtLevel:
+        """The network prepared for one level, in autocast's precision; kept until the level or the weights change."""
+        dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else torch.float32
+        # In-place changes of weights, as by `load_state_dict`, count their versions up.
+        key = (float(condition), dtype, tuple((id(weights), weights._version) for weights in self.parameters()))
+        prepared = self._prepared  # another thread may replace it
+        if prepared is None or prepared[0] != key:
+            with torch.autocast("cpu", enabled=False):
+                self._prepared = prepared = key, PlainUNetAtLevel(self, condition, dtype)
+        return prepared[1]

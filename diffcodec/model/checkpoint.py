@@ -33,6 +33,7 @@ from diffcodec.model.model_file import (
     read_model_file,
     understood,
 )
+from diffcodec.model.precision import FLOAT32, PrecisionTable
 from diffcodec.model.tables import CodecTables
 
 TORCH_TYPES = {"F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32}
@@ -52,6 +53,7 @@ class Checkpoint:
         written: configuration and tables exactly as in the model file. A later release may know more fields than the
             file; the fingerprint must not change with that. For a model that is not from a diffcodec file: the
             configuration without fields that have their default value.
+        precision: what half precision costs, as calibration measured it; not part of the fingerprint.
     """
 
     config: ModelConfig
@@ -59,6 +61,7 @@ class Checkpoint:
     weights: Mapping[str, Tensor] = field(repr=False)
     tables: CodecTables | None = field(default=None, repr=False)
     written: Mapping[str, Any] | None = field(default=None, repr=False, compare=False)
+    precision: PrecisionTable = FLOAT32
 
     @cached_property
     def fingerprint(self) -> bytes:
@@ -119,7 +122,7 @@ class Checkpoint:
 
     def to_bytes(self) -> bytes:
         """The safetensors file, whose metadata holds configuration, card and tables as JSON."""
-        metadata = {**self._description(), "card": self.card.to_dict()}
+        metadata = {**self._description(), "card": self.card.to_dict(), "precision": self.precision.to_dict()}
         weights = {name: value.detach().cpu().contiguous() for name, value in self.weights.items()}
         return save(weights, {METADATA_KEY: json.dumps(metadata)})
 
@@ -175,7 +178,7 @@ def _from_file(path: Path) -> Checkpoint:
     for name, value in weights.items():
         if not torch.isfinite(value).all():
             raise CheckpointError(f"{path}: {name} has infinite or NaN weights")
-    return Checkpoint(file.config, file.card, weights, file.tables, file.written)
+    return Checkpoint(file.config, file.card, weights, file.tables, file.written, file.precision)
 
 
 def half_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -2,6 +2,8 @@
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 
 from diffcodec.config import ModelConfig, PlainUNetConfig
@@ -84,3 +86,50 @@ def test_configurations_that_do_not_fit_are_errors(change: dict[str, object], me
     data = {"network": CONFIG.to_dict() | change}
     with pytest.raises(ConfigError, match=message):
         ModelConfig.from_dict(data)
+
+
+# ------------------------------------------------------------------------------- evaluation without gradients
+
+
+@torch.no_grad()
+def evaluated(network: PlainUNet, x: Tensor, log_snr: float, dtype: torch.dtype = torch.float32) -> Tensor:
+    with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+        result: Tensor = network(x, torch.tensor([log_snr]))
+        return result.float()
+
+
+def trained(network: PlainUNet, x: Tensor, log_snr: float) -> Tensor:
+    """The same as computed in training."""
+    with torch.enable_grad():
+        result: Tensor = network(x, torch.tensor([log_snr]))
+        return result.detach()
+
+
+@given(st.lists(st.integers(1, 3).map(lambda k: 4 * k), min_size=1, max_size=3), st.data())
+@settings(max_examples=20)
+def test_inference_computes_what_was_trained(widths: list[int], data: st.DataObject) -> None:
+    blocks = data.draw(st.lists(st.integers(0, 2), min_size=len(widths), max_size=len(widths)))
+    network = randomised(PlainUNetConfig(widths=tuple(widths), blocks=tuple(blocks), embedding_channels=8))
+    x, log_snr = torch.randn(2, 3, 16, 8), data.draw(st.floats(-10, 10))
+    assert torch.allclose(evaluated(network, x, log_snr), trained(network, x, log_snr), atol=1e-5)
+
+
+def test_half_precision_rounds_a_little() -> None:
+    network, x = randomised(), torch.randn(1, 3, 32, 32)
+    exact = trained(network, x, 1.0)
+    error = float((evaluated(network, x, 1.0, torch.bfloat16) - exact).std() / exact.std())
+    assert 1e-4 < error < 2e-2
+
+
+def test_inference_leaves_its_input_alone_and_follows_new_weights() -> None:
+    network, x = randomised(), torch.randn(1, 3, 16, 16)
+    before = x.clone()
+    first = evaluated(network, x, 1.0)
+    assert torch.equal(x, before)
+    assert torch.equal(evaluated(network, x, 1.0), first)
+    other = randomised()
+    for parameter in other.parameters():
+        parameter.mul_(1.1)
+    network.load_state_dict(other.state_dict())
+    assert torch.equal(evaluated(network, x, 1.0), evaluated(other, x, 1.0))
+    assert not torch.allclose(evaluated(network, x, 1.0), first, atol=1e-3)

@@ -20,6 +20,7 @@ from diffcodec.errors import StreamError, TargetError
 if TYPE_CHECKING:
     from diffcodec.codec import DiffusionCodec
     from diffcodec.coding.report import Bitstream
+    from diffcodec.config import Precision
     from diffcodec.images import Keep, Picture
     from diffcodec.images.metadata import Metadata
 
@@ -44,6 +45,7 @@ class CompressSettings:
     first_frame: bool
     keep_metadata: bool
     device: str
+    precision: Precision
     force: bool
     resume: bool
     named_output: str | None
@@ -63,7 +65,9 @@ class CompressSettings:
         device = check_device(self.device)
         if self.model is None:
             return Compressor(self)
-        codec = DiffusionCodec.from_pretrained(self.model, device=device, allow_pickle=self.allow_pickle)
+        codec = DiffusionCodec.from_pretrained(
+            self.model, allow_pickle=self.allow_pickle, device=device, precision=self.precision
+        )
         return Compressor(self, {self.model: codec})
 
     def peek(self, source: str) -> tuple[Hashable, int]:
@@ -118,7 +122,9 @@ class Compressor:
 
         name = self.settings.model or default_model(width, height)
         if name not in self.codecs:
-            self.codecs[name] = DiffusionCodec.from_pretrained(name, device=self.settings.device)
+            settings = self.settings
+            codec = DiffusionCodec.from_pretrained(name, device=settings.device, precision=settings.precision)
+            self.codecs[name] = codec
         return self.codecs[name]
 
     def existing_output(self, task: Task) -> ExistingOutput:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from diffcodec.coding.reconstruction import Reconstruction
     from diffcodec.coding.report import Restoration
     from diffcodec.coding.stream import ParsedStream
+    from diffcodec.config import Precision
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class DecompressSettings:
     allow_pickle: bool
     max_pixels: int
     device: str
+    precision: Precision
     force: bool
     resume: bool
     named_output: str | None
@@ -115,7 +117,11 @@ class Restorer:
         fingerprint = b"" if settings.model else stream.header.fingerprint
         if fingerprint not in self.codecs:
             self.codecs[fingerprint] = codec_for(
-                stream, settings.model, device=settings.device, allow_pickle=settings.allow_pickle
+                stream,
+                settings.model,
+                allow_pickle=settings.allow_pickle,
+                device=settings.device,
+                precision=settings.precision,
             )
         return self.codecs[fingerprint]
 

@@ -18,9 +18,11 @@ from diffcodec.cli.options import (
     effort_option,
     folder_options,
     model_option,
+    precision_option,
     recursive_option,
 )
 from diffcodec.coding.targets import DEFAULT_TIMESTEP, Target
+from diffcodec.config import Precision
 
 
 @click.command("compress")
@@ -81,6 +83,7 @@ from diffcodec.coding.targets import DEFAULT_TIMESTEP, Target
     "[default: convert colours to sRGB; t = 0 keeps them, and their profile]",
 )
 @device_option
+@precision_option
 @click.option("--force", is_flag=True, help="Overwrite existing files.")
 @recursive_option
 @folder_options
@@ -100,6 +103,7 @@ def command(
     first_frame: bool,
     keep_metadata: bool,
     device: str,
+    precision: Precision,
     force: bool,
     recursive: bool,
     **run: Any,
@@ -131,6 +135,7 @@ def command(
         first_frame=first_frame,
         keep_metadata=keep_metadata,
         device=device,
+        precision=precision,
         force=force,
         resume=options.resume,
         named_output=out,

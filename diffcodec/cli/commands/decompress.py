@@ -17,9 +17,11 @@ from diffcodec.cli.options import (
     folder_options,
     max_pixels_option,
     model_option,
+    precision_option,
     recursive_option,
 )
 from diffcodec.coding.reconstruction import RECONSTRUCTIONS, Reconstruction, ReconstructionKind
+from diffcodec.config import Precision
 
 
 @click.command("decompress")
@@ -60,6 +62,7 @@ from diffcodec.coding.reconstruction import RECONSTRUCTIONS, Reconstruction, Rec
 @allow_pickle_option
 @max_pixels_option
 @device_option
+@precision_option
 @click.option("--force", is_flag=True, help="Overwrite existing files.")
 @recursive_option
 @folder_options
@@ -75,6 +78,7 @@ def command(
     allow_pickle: bool,
     max_pixels: int,
     device: str,
+    precision: Precision,
     force: bool,
     recursive: bool,
     **run: Any,
@@ -96,6 +100,7 @@ def command(
         allow_pickle=allow_pickle,
         max_pixels=max_pixels,
         device=device,
+        precision=precision,
         force=force,
         resume=options.resume,
         named_output=out,

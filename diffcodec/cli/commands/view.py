@@ -12,8 +12,16 @@ import click
 from diffcodec.cli.batch.inputs import STANDARD, Input
 from diffcodec.cli.batch.outputs import check_folder, check_suffix, check_writable, outputs, write_output
 from diffcodec.cli.failures import printable, warn
-from diffcodec.cli.options import allow_pickle_option, complete_file, device_option, max_pixels_option, model_option
+from diffcodec.cli.options import (
+    allow_pickle_option,
+    complete_file,
+    device_option,
+    max_pixels_option,
+    model_option,
+    precision_option,
+)
 from diffcodec.cli.streams import codec_for, parse_input
+from diffcodec.config import Precision
 
 if TYPE_CHECKING:
     from diffcodec.images import Keep
@@ -34,6 +42,7 @@ if TYPE_CHECKING:
 @allow_pickle_option
 @max_pixels_option
 @device_option
+@precision_option
 @click.option("--force", is_flag=True, help="Overwrite an existing page.")
 def command(
     file: str,
@@ -45,6 +54,7 @@ def command(
     allow_pickle: bool,
     max_pixels: int,
     device: str,
+    precision: Precision,
     force: bool,
 ) -> None:
     """Make a web page that shows a .dfc file.
@@ -71,7 +81,7 @@ def command(
     # In the colour space of the file's pixels. Only the first frame can have been compressed.
     keep: Keep = "nothing" if stream.container.metadata is None else "meaning"
     picture = None if original is None else read_picture(original, max_pixels=max_pixels, first_frame=True, keep=keep)
-    codec = codec_for(stream, model, device=device, allow_pickle=allow_pickle)
+    codec = codec_for(stream, model, allow_pickle=allow_pickle, device=device, precision=precision)
     with tqdm(unit="step", leave=False, disable=None) as bar:
 
         def progress(done: int, steps: int) -> None:
