@@ -144,6 +144,12 @@ TRELLIS_CASES = [
     (2, 80, 13, 1, 1),
     (1, 21, 16, 0, 2),  # no ordinary position has a dim
     (257, 2050, 8, 1, 1),  # the most bits a number that have two lanes
+    (6400, 200, 8, 3, 4),  # just wide: split labels
+    (6399, 200, 8, 3, 4),
+    (20_000, 9, 8, 2, 1),  # wide, with too few bits to be split
+    (20_000, 10, 8, 2, 1),
+    (30_000, 30, 16, 9, 9),
+    (150_000, 2500, 9, 1, 5),  # two wide lanes, pieces within positions
 ]
 
 
@@ -179,6 +185,8 @@ def test_trellis_cases_cover_the_layout() -> None:
     assert any(lane.memory > effort for lane, effort in lanes)
     assert {lane.memory for lane, _ in lanes} >= {1, 2, 8, 16}
     assert {min(lane.positions, 7) for lane, _ in lanes} == set(range(1, 8))
+    assert {lane.memory for lane, _ in lanes if lane.split} >= {10, 11, 16}
+    assert any(lane.split and len(lane.pieces.extra) > lane.pieces.first[1] for lane, _ in lanes)
 
 
 @pytest.mark.parametrize(
@@ -608,8 +616,8 @@ def test_printed_reader_of_blocks_and_packets(printed: dict[str, Any], container
         container.metadata,
     )
     assert (file["t"], file["seed"]) == (header.timestep, header.seed)
-    cut = None if header.cut is None else (header.cut.timestep, header.cut.steps)
-    assert cut == ((file["original_t"], file["steps"]) if "steps" in file else None)
+    shortened = None if header.shortened is None else (header.shortened.timestep, header.shortened.steps)
+    assert shortened == ((file["original_t"], file["steps"]) if "steps" in file else None)
 
 
 def test_printed_reader_finds_damage_in_blocks(printed: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from diffcodec.bitstream.header import MAX_SIDE, ColourMode, Cut, Header
+from diffcodec.bitstream.header import MAX_SIDE, ColourMode, Header, Shortened
 from diffcodec.bitstream.layout import BLOCK_BYTES, CRC_BYTES, StreamInfo, plan, read_header, write_varint
 from diffcodec.config import DEFAULT_MAX_PIXELS
 from diffcodec.errors import CorruptStreamError, ImageTooLargeError, StreamError, TruncatedStreamError
@@ -18,9 +18,9 @@ __all__ = [
     "MAX_SIDE",
     "ColourMode",
     "Container",
-    "Cut",
     "Header",
     "Reading",
+    "Shortened",
     "StreamInfo",
     "read_container",
     "read_header",
@@ -185,12 +185,12 @@ def _read_plain(data: bytes, info: StreamInfo, name: str) -> Reading:
     """A file with one checksum, at its end."""
     problem = _wrong_length(data, info)
     if len(data) > info.total_bytes:
-        raise CorruptStreamError(f"{name} {problem}")
+        raise CorruptStreamError(f"{name} {problem}: fetch it again")
     if not problem:
         found, declared = zlib.crc32(data[:-CRC_BYTES]), data[-CRC_BYTES:]
         if _checksum(found) != declared:
             raise CorruptStreamError(
-                f"{name} is damaged: its checksum is {found:08x} instead of {declared.hex()}; fetch it again"
+                f"{name} is damaged: its checksum is {found:08x} instead of {declared.hex()}: fetch it again"
             )
     start, packets = info.header_bytes + info.payload_bytes, []
     payload = data[info.header_bytes : start]
@@ -238,7 +238,7 @@ def _read_blocks(data: bytes, info: StreamInfo, name: str) -> Reading:
         if block.is_damaged:
             if not payload:
                 whole = block._replace(start=0).complaint("including its header")
-                raise CorruptStreamError(f"{name} {whole}, so nothing of it can be restored; fetch it again")
+                raise CorruptStreamError(f"{name} {whole}, so nothing of it can be restored: fetch it again")
             problems.append(block.complaint("in its payload"))
             break
         # An empty rest of a block leaves the state of the previous one.

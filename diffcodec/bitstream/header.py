@@ -9,8 +9,8 @@ FINGERPRINT_BYTES = 4
 MAX_SIDE = 1 << 28
 """Largest width or height in pixels that a varint of four bytes can hold."""
 
-MAX_CUT_NUMBER = (1 << 14) - 1
-"""Largest number of steps of a cut file, in a varint of two bytes."""
+MAX_SHORTENED_STEPS = (1 << 14) - 1
+"""Largest number of steps of a shortened file, in a varint of two bytes."""
 
 PACKED_FIELDS = (("colour", 2), ("channel", 2), ("effort", 4), ("level_list", 4), ("timestep", 12))
 """Fields packed into 24 bits, highest first, with their widths in bits."""
@@ -27,7 +27,7 @@ class ColourMode(IntEnum):
 
 
 @dataclass(frozen=True)
-class Cut:
+class Shortened:
     """Origin of a shortened file.
 
     Args:
@@ -42,8 +42,8 @@ class Cut:
     steps: int
 
     def __post_init__(self) -> None:
-        if not 0 <= self.timestep <= 4095 or not 1 <= self.steps <= MAX_CUT_NUMBER:
-            raise ConfigError(f"a file for t = {self.timestep} cannot be cut to {self.steps} steps")
+        if not 0 <= self.timestep <= 4095 or not 1 <= self.steps <= MAX_SHORTENED_STEPS:
+            raise ConfigError(f"a file for t = {self.timestep} cannot be shortened to {self.steps} steps")
 
 
 @dataclass(frozen=True)
@@ -56,11 +56,11 @@ class Header:
         channel: number of the channel simulation, 0 to 3.
         effort: the channel's search effort, 8 to 23.
         level_list: index of the model's list of noise levels, 0 to 15.
-        timestep: the noise level t at which the payload ends, 0 to 4095. A cut file may end between two timesteps:
-            then the noisier one.
+        timestep: the noise level t at which the payload ends, 0 to 4095. A shortened file may end between two
+            timesteps: then the noisier one.
         width, height: of the picture in pixels, at least 1.
         seed: of the shared randomness, below 2**64.
-        cut: origin of a shortened file, all of whose steps end at levels of the list.
+        shortened: origin of a shortened file, all of whose steps end at levels of the list.
 
     Raises:
         ConfigError: if a field is out of its range.
@@ -75,7 +75,7 @@ class Header:
     width: int
     height: int
     seed: int = 0
-    cut: Cut | None = None
+    shortened: Shortened | None = None
 
     def __post_init__(self) -> None:
         if len(self.fingerprint) != FINGERPRINT_BYTES:
@@ -92,8 +92,8 @@ class Header:
             value = getattr(self, name)
             if not isinstance(value, int) or not low <= value <= high:
                 raise ConfigError(f"{name} must be an integer from {low} to {high}, not {value!r}")
-        if self.cut is not None and not max(1, self.cut.timestep) <= self.timestep:
-            raise ConfigError(f"a file for t = {self.cut.timestep} cannot be cut at t = {self.timestep}")
+        if self.shortened is not None and not max(1, self.shortened.timestep) <= self.timestep:
+            raise ConfigError(f"a file for t = {self.shortened.timestep} cannot be shortened to t = {self.timestep}")
 
     @property
     def pixels(self) -> int:

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from diffcodec.bitstream.header import FINGERPRINT_BYTES, LOWEST, PACKED_FIELDS, ColourMode, Cut, Header
+from diffcodec.bitstream.header import FINGERPRINT_BYTES, LOWEST, PACKED_FIELDS, ColourMode, Header, Shortened
 from diffcodec.errors import ConfigError, CorruptStreamError, NotDfcError, TruncatedStreamError, UnsupportedVersionError
 
 MAGIC = b"\xdfc"
-VERSION = 1
+VERSION = 2
 CRC_BYTES = 4
 SEED_BYTES = 8
 
@@ -37,11 +37,11 @@ _MORE_FLAG = 8
 
 # Flags of the second flag byte, present if _MORE_FLAG is set.
 _METADATA_FLAG = 1
-_CUT_FLAG = 2
+_SHORTENED_FLAG = 2
 
 _SIDE_VARINT_BYTES = 4
 _PACKET_VARINT_BYTES = 5
-_CUT_VARINT_BYTES = 2
+_SHORTENED_VARINT_BYTES = 2
 
 
 @dataclass(frozen=True)
@@ -92,8 +92,8 @@ class StreamInfo:
 
     def to_bytes(self) -> bytes:
         """The header's bytes for these lengths; `header_bytes` is ignored."""
-        header, cut = self.header, self.header.cut
-        more = (_METADATA_FLAG if self.metadata_bytes is not None else 0) | (_CUT_FLAG if cut else 0)
+        header, shortened = self.header, self.header.shortened
+        more = (_METADATA_FLAG if self.metadata_bytes is not None else 0) | (_SHORTENED_FLAG if shortened else 0)
         flags = (
             (_SEED_FLAG if header.seed else 0)
             | (_ALPHA_FLAG if self.alpha_bytes is not None else 0)
@@ -115,7 +115,7 @@ class StreamInfo:
             header.seed.to_bytes(SEED_BYTES, "big") if header.seed else b"",
             write_varint(self.alpha_bytes) if self.alpha_bytes is not None else b"",
             write_varint(self.metadata_bytes) if self.metadata_bytes is not None else b"",
-            write_varint(cut.timestep) + write_varint(cut.steps) if cut else b"",
+            write_varint(shortened.timestep) + write_varint(shortened.steps) if shortened else b"",
         ]
         return b"".join(parts)
 
@@ -156,11 +156,10 @@ def read_header(data: bytes, *, name: str = "the stream") -> StreamInfo:
     source.take(len(MAGIC))
     version, flags = divmod(source.take(1)[0], 16)
     if version != VERSION:
-        raise UnsupportedVersionError(
-            f"{name}: expected .dfc version {VERSION}, found version {version}: update diffcodec"
-        )
+        advice = "update diffcodec" if version > VERSION else "restore it with diffcodec 0.5"
+        raise UnsupportedVersionError(f"{name}: expected .dfc version {VERSION}, found version {version}: {advice}")
     more = source.take(1)[0] if flags & _MORE_FLAG else 0
-    if more & ~(_METADATA_FLAG | _CUT_FLAG):
+    if more & ~(_METADATA_FLAG | _SHORTENED_FLAG):
         raise UnsupportedVersionError(f"{name} uses unknown features (flags {more:#x}): update diffcodec")
     if flags & _MORE_FLAG and not more:
         raise CorruptStreamError(f"{name} is damaged: it announces more flags and has none")
@@ -183,16 +182,16 @@ def read_header(data: bytes, *, name: str = "the stream") -> StreamInfo:
     alpha_bytes = source.varint(_PACKET_VARINT_BYTES) if flags & _ALPHA_FLAG else None
     metadata_bytes = source.varint(_PACKET_VARINT_BYTES) if more & _METADATA_FLAG else None
     try:
-        cut = None
-        if more & _CUT_FLAG:
-            cut = Cut(source.varint(_CUT_VARINT_BYTES), source.varint(_CUT_VARINT_BYTES))
+        shortened = None
+        if more & _SHORTENED_FLAG:
+            shortened = Shortened(source.varint(_SHORTENED_VARINT_BYTES), source.varint(_SHORTENED_VARINT_BYTES))
         header = Header(
             fingerprint=fingerprint,
             colour=ColourMode(fields.pop("colour")),
             width=width,
             height=height,
             seed=seed,
-            cut=cut,
+            shortened=shortened,
             **fields,
         )
     except ConfigError as error:
@@ -227,7 +226,8 @@ class _HeaderSource:
         """The next `count` bytes."""
         field = self._data[self.position : self.position + count]
         if len(field) < count:
-            raise TruncatedStreamError(f"{self._name} is cut: it ends after {len(self._data)} bytes, inside the header")
+            there = f"{len(self._data)} byte{'' if len(self._data) == 1 else 's'}"
+            raise TruncatedStreamError(f"{self._name} is cut inside its header, after {there}: fetch it again")
         self.position += count
         return field
 

@@ -11,11 +11,12 @@ from numba import njit
 from numpy.typing import NDArray
 
 from diffcodec.channel.labels import Labels, Task, positions_at_once
+from diffcodec.channel.split_labels import HalfSums, SplitLabels
 
 
 def search_lane(task: Task) -> NDArray[np.uint8]:
     """The likeliest path of a lane as message bits, oldest first, shape (bits,). Releases the GIL."""
-    labels, lane = Labels(task), task.lane
+    labels, lane = SplitLabels(task, _add_pieces) if task.lane.split else Labels(task), task.lane
     score = labels.first_scores()
     survivors = np.empty((lane.positions - 1, len(score) // 16), np.uint8)
     if lane.positions > 1:
@@ -24,12 +25,62 @@ def search_lane(task: Task) -> NDArray[np.uint8]:
         metrics = np.empty((2, step, lane.rows), np.float32)
         for start in range(1, lane.positions, step):
             stop = min(start + step, lane.positions)
-            labels.write(start, metrics[:, : stop - start])
-            _advance(even, odd, metrics, lane.pieces.shift[start:stop], survivors[start - 1 : stop - 1])
+            now = metrics[:, : stop - start]
+            if isinstance(labels, Labels):
+                labels.write(start, now)
+            else:
+                _add_halves(labels.later, start - 1, now)
+            _advance(even, odd, metrics, labels.turns[start:stop], survivors[start - 1 : stop - 1])
         score[::2], score[1::2] = even, odd
     path = np.empty(lane.bits, np.uint8)
     _trace(int(score.argmax()), lane.memory, survivors, path)
     return path
+
+
+def _add_halves(halves: HalfSums, start: int, metrics: NDArray[np.float32]) -> None:
+    """As `HalfSums.write`."""
+    low, high = halves.halves.low, halves.halves.high
+    stop = start + metrics.shape[1]
+    for kind, out in enumerate(metrics):
+        first, second = (sums[kind, start:stop] for sums in halves.sums)
+        _add(first, second, halves.halves.group, low[0], low[1], high[0], high[1], out)
+
+
+@njit(nogil=True, cache=True)
+def _add_pieces(products, turns, first, sums):  # type: ignore[no-untyped-def]
+    """As `split_labels.add_pieces`."""
+    size = products.shape[1]
+    for j in range(sums.shape[0]):
+        total = sums[j]
+        for piece in range(first[j], first[j + 1]):
+            turn, own = turns[piece], products[piece]
+            for to, source, count in ((0, turn, size - turn), (size - turn, 0, turn)):
+                if piece == first[j]:
+                    total[to : to + count] = own[source : source + count]
+                else:
+                    for i in range(count):
+                        total[to + i] += own[source + i]
+
+
+@njit(nogil=True, cache=True)
+def _add(first, second, group, low_first, low_second, high_first, high_second, out):  # type: ignore[no-untyped-def]
+    """The sums of both halves, expanded to all rows."""
+    inner = low_first.size
+    a, b = (
+        np.empty((first.shape[1] // group, inner), np.float32),
+        np.empty((second.shape[1] // group, inner), np.float32),
+    )
+    for j in range(out.shape[0]):
+        for k in range(a.shape[0]):
+            for i in range(inner):
+                a[k, i] = first[j, group * k + low_first[i]]
+        for k in range(b.shape[0]):
+            for i in range(inner):
+                b[k, i] = second[j, group * k + low_second[i]]
+        for k in range(high_first.size):
+            x, y, to = a[high_first[k]], b[high_second[k]], out[j, k * inner : (k + 1) * inner]
+            for i in range(inner):
+                to[i] = x[i] + y[i]
 
 
 @njit(nogil=True, cache=True)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from diffcodec.channel.labels import Task
 from diffcodec.channel.randomness import COLUMNS, label_table
+from diffcodec.channel.split_labels import HalfSums, SplitLabels
 from diffcodec.channel.viterbi import search, trace
 
 _SURVIVOR_BYTES = 1 << 30
@@ -38,8 +39,12 @@ class DeviceSearch:
         if len(tasks) < self._least_lanes:
             return search(tasks)
         found: dict[int, NDArray[np.uint8]] = {}
-        order = sorted(range(len(tasks)), key=lambda i: (tasks[i].lane.memory, -tasks[i].lane.positions))
-        for memory, equal in groupby(order, key=lambda i: tasks[i].lane.memory):
+
+        def kind(i: int) -> tuple[int, bool]:
+            return tasks[i].lane.memory, tasks[i].lane.split
+
+        order = sorted(range(len(tasks)), key=lambda i: (*kind(i), -tasks[i].lane.positions))
+        for (memory, _), equal in groupby(order, key=kind):
             rest = list(equal)
             while rest:
                 size = max(1, _SURVIVOR_BYTES // (tasks[rest[0]].lane.positions << memory))
@@ -50,7 +55,8 @@ class DeviceSearch:
 
 def _search(tasks: Sequence[Task], device: torch.device) -> list[NDArray[np.uint8]]:
     """Viterbi over lanes of equal L, the longest first."""
-    labels, lanes = _DeviceLabels(tasks, device), [task.lane for task in tasks]
+    lanes = [task.lane for task in tasks]
+    labels = _DeviceHalves(tasks, device) if lanes[0].split else _DeviceLabels(tasks, device)
     positions, rows, shifts = lanes[0].positions, lanes[0].rows, lanes[0].pieces.shift.tolist()
     odd_part, even_part = labels.metrics(0, 1, lanes[0].first_rows)[:, 0]
     score = torch.cat([even_part + odd_part, even_part - odd_part], 1)
@@ -110,6 +116,54 @@ class _DeviceLabels:
         products = (self._extras[:, own] @ tables).gather(2, turned.expand(2, -1, -1))
         total.index_add_(1, (position - start) * self._lanes + lane, products)
         return total.reshape(2, stop - start, self._lanes, rows)
+
+
+class _DeviceHalves:
+    """The branch metrics of several lanes with split labels: sums of the halves from the CPU, expanded on the device.
+
+    Args:
+        tasks: with their lanes, the longest first.
+        device: computes the metrics.
+    """
+
+    def __init__(self, tasks: Sequence[Task], device: torch.device) -> None:
+        positions, labels = tasks[0].lane.positions, [SplitLabels(task) for task in tasks]
+        self._first = _Expanded([each.first for each in labels], 1, device)
+        self._later = _Expanded([each.later for each in labels], positions - 1, device)
+
+    def metrics(self, start: int, stop: int, rows: int) -> Tensor:
+        """As `_DeviceLabels.metrics`."""
+        return self._later.metrics(start - 1, stop - 1) if start else self._first.metrics(0, 1)
+
+
+class _Expanded:
+    """Sums of the halves of several lanes' positions.
+
+    Args:
+        parts: of each lane.
+        positions: of the longest.
+        device: of the metrics.
+    """
+
+    def __init__(self, parts: Sequence[HalfSums], positions: int, device: torch.device) -> None:
+        halves = parts[0].halves
+        self._group = halves.group
+        self._low, self._high = (torch.from_numpy(index).to(device) for index in (halves.low, halves.high))
+        self._sums: list[Tensor] = []
+        for half, size in enumerate(halves.sizes):
+            sums = np.zeros((2, positions, len(parts), size), np.float32)
+            for g, part in enumerate(parts):
+                sums[:, : part.sums[half].shape[1], g] = part.sums[half]
+            self._sums.append(torch.from_numpy(sums).to(device))
+
+    def metrics(self, start: int, stop: int) -> Tensor:
+        """Odd and even part at some positions, shape (2, positions, lanes, rows)."""
+        shape = 2, stop - start, self._sums[0].shape[2], -1
+        first, second = (
+            sums[:, start:stop].reshape(*shape, self._group)[..., low][..., high, :].reshape(shape)
+            for sums, low, high in zip(self._sums, self._low, self._high, strict=True)
+        )
+        return first + second
 
 
 def _spread(task: Task) -> NDArray[np.float32]:

@@ -63,6 +63,7 @@ class Labels:
 
     def __init__(self, task: Task) -> None:
         self.lane, pieces = task.lane, task.lane.pieces
+        self.turns = pieces.shift  # what to add to the rows of each position
         values, squares = _columns(self.lane.rows)
         self._odd = self._part(task.linear, values)
         self._even = None if task.quadratic is None else self._part(-task.quadratic, squares)

@@ -7,7 +7,7 @@ state's first L bits and every later position one more bit; each position owns a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import Any
 
@@ -20,6 +20,10 @@ from diffcodec.config import MAX_EFFORT
 LANE_BITS = 2048
 """Most bits in a lane. Its start costs about two bits, 0.1 %; its survivors take 2**L / 16 bytes per bit."""
 
+WIDE = 32
+"""Dims per bit from which labels are split, see `split_labels`, and the states are four times as many."""
+
+_SPLIT_MEMORY = 10
 _TAPER = (3, 4, 5, 6)
 _MOST_SLABS = 8
 
@@ -33,6 +37,7 @@ class Lane:
         start, stop: its slice of the rotated dims.
         memory: L, the bits in a state; at most `bits`.
         borders: position j owns the lane's dims borders[j] to borders[j + 1]; shape (positions + 1,).
+        split: whether labels are split, see `split_labels`; L is at least 10 then.
     """
 
     bits: int
@@ -40,6 +45,7 @@ class Lane:
     stop: int
     memory: int
     borders: NDArray[np.int64]
+    split: bool = False
 
     @property
     def positions(self) -> int:
@@ -49,6 +55,8 @@ class Lane:
     @cached_property
     def pieces(self) -> Pieces:
         """The blocks, cut to the width of the table."""
+        if self.split:
+            return _split_pieces(self.borders, self.rows)
         return _pieces(self.borders, self.first_rows, self.rows)
 
     @property
@@ -111,12 +119,18 @@ def state_bits(effort: int, bits: int, dims: int) -> int:
     """L for an image's message of `bits` bits: effort is a budget, so short messages get more states.
 
     The search takes about (bits + dims / 64) * 2**L operations. L rises above `effort`, up to 16, while that
-    stays below 2**(effort + 9): under ten milliseconds at effort 12.
+    stays below 2**(effort + 9): under ten milliseconds at effort 12. Wide blocks, whose labels are cheap, get two bits
+    more.
     """
-    memory = effort
+    memory = min(effort + 2, MAX_EFFORT) if is_wide(bits, dims) else effort
     while memory < MAX_EFFORT and (bits + (dims >> 6)) << (memory + 1) <= 1 << (effort + 9):
         memory += 1
     return memory
+
+
+def is_wide(bits: int, dims: int) -> bool:
+    """Whether a message has so few bits for its dims that its labels are split."""
+    return dims >= WIDE * bits
 
 
 def lane_count(bits: int, dims: int) -> int:
@@ -151,7 +165,8 @@ def lanes_of(bits: int, dims: int, effort: int, weights: NDArray[np.int64] | Non
             borders = _equal_borders(stop - start, lane_bits, lane_memory)
         else:
             borders = _weighted_borders(weights[start:stop], lane_bits, lane_memory)
-        lanes.append(Lane(lane_bits, int(start), int(stop), lane_memory, borders))
+        split = is_wide(bits, dims) and lane_memory >= _SPLIT_MEMORY
+        lanes.append(Lane(lane_bits, int(start), int(stop), lane_memory, borders, split))
     return lanes
 
 
@@ -199,19 +214,32 @@ def _weighted_borders(weights: NDArray[np.int64], bits: int, memory: int) -> NDA
     return borders
 
 
+def _split_pieces(borders: NDArray[np.int64], rows: int) -> Pieces:
+    """As `_pieces`, with all columns, the shared numbers themselves as rolls, and one slab: even columns stay even."""
+    pieces = _cut(borders, COLUMNS, 1)
+    return replace(pieces, shift=pieces.shift % rows)
+
+
 def _pieces(borders: NDArray[np.int64], first_rows: int, rows: int) -> Pieces:
     widths = np.diff(borders)
     # The first and the last positions are wider, and may be cut into pieces so that the others need no padding.
     ordinary = widths[1 : -len(_TAPER)]
     width = min(COLUMNS, max(1, int(ordinary.max()))) if len(ordinary) else COLUMNS
+    pieces = _cut(borders, width, min(_MOST_SLABS, COLUMNS // width))
+    roll = pieces.roll % np.where(pieces.position == 0, first_rows, rows)
+    return replace(pieces, shift=pieces.shift % rows, roll=roll)
+
+
+def _cut(borders: NDArray[np.int64], width: int, slabs: int) -> Pieces:
+    """Blocks cut to a width."""
+    widths = np.diff(borders)
     counts = np.maximum(-(-widths // width), 1)
     first = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
     position = np.repeat(np.arange(len(widths)), counts)
     number = np.arange(first[-1]) - first[position]
     filled = np.arange(width) < (widths[position] - number * width)[:, None]
     rolls = piece_rolls()
-    shift = rolls[np.arange(len(widths)) % len(rolls)] % rows
+    shift = rolls[np.arange(len(widths)) % len(rolls)]
     shift[0] = 0
     roll = np.where(number > 0, rolls[(7 + number + 31 * position) % len(rolls)], 0)
-    roll %= np.where(position == 0, first_rows, rows)
-    return Pieces(position, first, shift, roll, min(_MOST_SLABS, COLUMNS // width), filled)
+    return Pieces(position, first, shift, roll, slabs, filled)

@@ -16,6 +16,7 @@ from scipy.fft import dct, idct
 
 from diffcodec.channel.base import StreamKey
 from diffcodec.channel.randomness import shared_order, shared_signs
+from diffcodec.channel.threads import in_threads
 
 
 class Rotation:
@@ -34,6 +35,7 @@ class Rotation:
         self._members: list[NDArray[np.int64]] | None = None
         self._order: NDArray[np.int64] | None = None  # (keys, D)
         self._of = of
+        self._groups_of: dict[int, NDArray[np.integer[Any]]] = {}
         if of is not None:
             self._members = [members for members in _members(of) if members.shape[1] > 1]
             self._order = np.stack([shared_order(key, dims) for key in keys])
@@ -42,8 +44,10 @@ class Rotation:
         """The group of every rotated coefficient of a vector, in its new place, shape (D,)."""
         assert self._of is not None
         assert self._order is not None
-        groups: NDArray[np.integer[Any]] = self._of[self._order[min(vector, len(self._order) - 1)]]
-        return groups
+        key = min(vector, len(self._order) - 1)
+        if key not in self._groups_of:
+            self._groups_of[key] = self._of[self._order[key]]
+        return self._groups_of[key]
 
     def forward(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
         """Rotate vectors, shape (N, D). The result is bit-identical whatever the batch."""
@@ -51,8 +55,11 @@ class Rotation:
         if self._members is None:
             z = dct(z, norm="ortho", axis=-1)
         else:
-            for members in self._members:
+
+            def rotate(members: NDArray[np.int64]) -> None:
                 z[:, members] = dct(z[:, members], norm="ortho", axis=-1)
+
+            in_threads(rotate, self._members)
         z *= self._signs_out
         return z if self._order is None else np.take_along_axis(z, self._order, axis=1)
 
@@ -67,8 +74,11 @@ class Rotation:
         if self._members is None:
             x = idct(x, norm="ortho", axis=-1)
         else:
-            for members in self._members:
+
+            def turn_back(members: NDArray[np.int64]) -> None:
                 x[:, members] = idct(x[:, members], norm="ortho", axis=-1)
+
+            in_threads(turn_back, self._members)
         x *= self._signs_in
         return x
 

@@ -11,11 +11,9 @@ The numpy search here is the reference; `accelerated` does the same in machine c
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 
 import numpy as np
@@ -23,8 +21,10 @@ from numpy.typing import NDArray
 
 from diffcodec.channel.labels import Labels, Task, positions_at_once
 from diffcodec.channel.layout import Lane
+from diffcodec.channel.split_labels import SplitLabels, split_values
+from diffcodec.channel.threads import in_threads
 
-__all__ = ["Search", "Task", "replay", "search", "thread_count", "trace"]
+__all__ = ["Search", "Task", "replay", "search", "trace"]
 
 Search = Callable[[Sequence[Task]], list[NDArray[np.uint8]]]
 """Finds the likeliest path of each lane, as message bits, oldest first."""
@@ -50,19 +50,14 @@ def search(
     """
     search_lane = _accelerated() if (_pays(tasks) if accelerate is None else accelerate) else None
     # The longest first: balances the threads, and lanes that are still active are the first ones of a group.
-    order = sorted(range(len(tasks)), key=lambda i: (tasks[i].lane.memory, -tasks[i].lane.positions))
+    order = sorted(
+        range(len(tasks)), key=lambda i: (tasks[i].lane.memory, tasks[i].lane.split, -tasks[i].lane.positions)
+    )
     if search_lane is None:
         paths = list(_search_in_groups([tasks[i] for i in order]))
     else:
-        with ThreadPoolExecutor(max(1, min(thread_count() if threads is None else threads, len(tasks)))) as pool:
-            paths = list(pool.map(search_lane, [tasks[i] for i in order]))
+        paths = in_threads(search_lane, [tasks[i] for i in order], threads)
     return [path for _, path in sorted(zip(order, paths, strict=True), key=lambda pair: pair[0])]
-
-
-def thread_count() -> int:
-    """Number of threads: OMP_NUM_THREADS, as for other libraries, else one per core."""
-    wanted = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
-    return max(1, int(wanted)) if wanted.isdecimal() else os.cpu_count() or 1
 
 
 def _pays(tasks: Sequence[Task]) -> bool:
@@ -89,11 +84,14 @@ def replay(lane: Lane, bits: NDArray[np.uint8]) -> NDArray[np.float32]:
     newest = states >> (memory - 1)
     rows, signs = (states >> 1) & (lane.rows - 1), newest ^ (states & 1)
     rows[0], signs[0] = states[0] & (lane.first_rows - 1), newest[0]
-    of_piece = (rows + pieces.shift)[pieces.position] + pieces.roll
-    split = pieces.first[1]
-    of_piece[:split] &= lane.first_rows - 1
-    of_piece[split:] &= lane.rows - 1
-    values = lane.table[of_piece[:, None], pieces.column[:, None] + np.arange(pieces.width)]
+    if lane.split:
+        values = split_values(lane, rows)
+    else:
+        of_piece = (rows + pieces.shift)[pieces.position] + pieces.roll
+        later = pieces.first[1]
+        of_piece[:later] &= lane.first_rows - 1
+        of_piece[later:] &= lane.rows - 1
+        values = lane.table[of_piece[:, None], pieces.column[:, None] + np.arange(pieces.width)]
     values *= (1 - 2 * signs[pieces.position]).astype(np.float32)[:, None]
     rotated: NDArray[np.float32] = values[pieces.filled]
     return rotated
@@ -106,14 +104,15 @@ def _search_in_groups(tasks: Sequence[Task]) -> Iterator[NDArray[np.uint8]]:
         longest = tasks[start].lane
         bytes_each = max(1, longest.positions << max(longest.memory - 4, 0))
         stop = start + max(1, min(_STATES_AT_ONCE >> longest.memory, _SURVIVOR_BYTES // bytes_each))
-        group = [task for task in tasks[start:stop] if task.lane.memory == longest.memory]
+        kind = longest.memory, longest.split
+        group = [task for task in tasks[start:stop] if (task.lane.memory, task.lane.split) == kind]
         yield from _search_group(group)
         start += len(group)
 
 
 def _search_group(tasks: Sequence[Task]) -> list[NDArray[np.uint8]]:
     """Viterbi over lanes of equal L, the longest first."""
-    labels, lanes = [Labels(task) for task in tasks], [task.lane for task in tasks]
+    labels, lanes = [labels_of(task) for task in tasks], [task.lane for task in tasks]
     score = np.stack([label.first_scores() for label in labels])
     survivors = np.empty((lanes[0].positions - 1, len(lanes), score.shape[1] // 16), np.uint8)
     if lanes[0].positions > 1:
@@ -122,10 +121,15 @@ def _search_group(tasks: Sequence[Task]) -> list[NDArray[np.uint8]]:
     return [trace(lane, best[g], survivors[: lane.positions - 1, g]) for g, lane in enumerate(lanes)]
 
 
-def _advance(labels: list[Labels], score: NDArray[np.float32], survivors: NDArray[np.uint8]) -> None:
+def labels_of(task: Task) -> Labels | SplitLabels:
+    """The branch metrics of a lane."""
+    return SplitLabels(task) if task.lane.split else Labels(task)
+
+
+def _advance(labels: Sequence[Labels | SplitLabels], score: NDArray[np.float32], survivors: NDArray[np.uint8]) -> None:
     """Advance over all positions after the first, in place."""
     lane, ends = labels[0].lane, [label.lane.positions for label in labels]
-    rows, shifts = lane.rows, lane.pieces.shift.tolist()
+    rows, shifts = lane.rows, labels[0].turns.tolist()
     even, odd = score[:, ::2].copy(), score[:, 1::2].copy()
     best, odd_wins = np.empty_like(even), np.empty(even.shape, np.bool_)
     both = np.empty((len(labels), rows), np.float32)

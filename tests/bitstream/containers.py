@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from hypothesis import strategies as st
 
-from diffcodec.bitstream.container import ColourMode, Container, Cut, Header
+from diffcodec.bitstream.container import ColourMode, Container, Header, Shortened
 
 HEADER = Header(
     fingerprint=b"\x01\x02\x03\x04",
@@ -39,7 +39,7 @@ headers = st.builds(
 def cut_headers(draw: st.DrawFn) -> Header:
     """Headers of files that were shortened."""
     header = draw(headers.filter(lambda header: header.timestep > 0))
-    return replace(header, cut=Cut(draw(st.integers(0, header.timestep)), draw(st.integers(1, 16383))))
+    return replace(header, shortened=Shortened(draw(st.integers(0, header.timestep)), draw(st.integers(1, 16383))))
 
 
 @st.composite

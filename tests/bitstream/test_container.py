@@ -12,8 +12,8 @@ from diffcodec.bitstream.container import (
     MAX_SIDE,
     ColourMode,
     Container,
-    Cut,
     Reading,
+    Shortened,
     read_container,
     read_header,
     read_partial,
@@ -33,7 +33,7 @@ from tests.bitstream.containers import HEADER, containers, with_crc
 
 PLAIN = Container(HEADER, b"payload")
 FULL = Container(replace(HEADER, seed=99, colour=ColourMode.L, width=300, height=1), b"payload", b"alpha")
-FULL_MORE = replace(FULL, header=replace(FULL.header, cut=Cut(7, 130)), metadata=b"notes")
+FULL_MORE = replace(FULL, header=replace(FULL.header, shortened=Shortened(7, 130)), metadata=b"notes")
 
 
 @given(containers)
@@ -55,23 +55,23 @@ def test_round_trip(container: Container) -> None:
 
 
 def test_known_bytes() -> None:
-    assert write_container(PLAIN).hex() == ("df6310010203041433e81f1f077061796c6f6164d98d6a91")
+    assert write_container(PLAIN).hex() == ("df6320010203041433e81f1f077061796c6f6164aa688eb9")
     assert write_container(FULL).hex() == (
-        "df6313010203045433e8ab0200070000000000000063057061796c6f6164616c70686128db3485"
+        "df6323010203045433e8ab0200070000000000000063057061796c6f6164616c70686199f73612"
     )
     assert write_container(FULL_MORE).hex() == (
-        "df631b03010203045433e8ab020007000000000000006305050782017061796c6f6164616c7068616e6f74657301ce9b59"
+        "df632b03010203045433e8ab020007000000000000006305050782017061796c6f6164616c7068616e6f74657324941342"
     )
 
 
 def test_known_layout_of_blocks() -> None:
     payload = bytes(range(256)) * 20
     data = write_container(Container(HEADER, payload, b"alpha", b"notes"))
-    head = bytes.fromhex("df631e01010203041433e81f1f80280505")
+    head = bytes.fromhex("df632e01010203041433e81f1f80280505")
     expected = with_crc(with_crc(with_crc(head + payload[:2048]) + payload[2048:4096]) + payload[4096:])
     assert data == expected + with_crc(b"alpha") + with_crc(b"notes")
     empty = write_container(Container(HEADER, b"", bytes(5000)))
-    head = bytes.fromhex("df6316010203041433e81f1f008827")
+    head = bytes.fromhex("df6326010203041433e81f1f008827")
     assert empty == with_crc(head) + with_crc(bytes(5000))
 
 
@@ -84,7 +84,12 @@ def test_few_bytes_around_the_payload(payload_bytes: int, around: int) -> None:
 def test_every_cut_is_reported_as_truncated(container: Container) -> None:
     data = write_container(container)
     for cut in range(len(data)):
-        with pytest.raises(TruncatedStreamError, match=f"photo.dfc is cut: .*{cut} " if cut else "photo.dfc is empty"):
+        message = r"is empty$"
+        if 0 < cut < read_header(data).header_bytes:
+            message = rf"is cut inside its header, after {cut} byte{'' if cut == 1 else 's'}: fetch it again$"
+        elif cut:
+            message = rf"is cut: it has {cut} of its {len(data)} bytes: fetch it again, "
+        with pytest.raises(TruncatedStreamError, match=rf"^photo\.dfc {message}"):
             read_container(data[:cut], name="photo.dfc")
 
 
@@ -94,7 +99,7 @@ def test_every_cut_behind_the_header_is_readable_in_part(container: Container) -
     info = read_header(data)
     for cut in range(len(data)):
         if cut < info.header_bytes:
-            with pytest.raises(TruncatedStreamError, match=r"inside the header|is empty"):
+            with pytest.raises(TruncatedStreamError, match=r"inside its header|is empty"):
                 read_partial(data[:cut])
             continue
         assert read_header(data[:cut]) == info
@@ -124,7 +129,9 @@ def test_every_flip_is_found(container: Container) -> None:
 def test_surplus_is_corrupt() -> None:
     data = write_container(PLAIN)
     for read in (read_container, read_partial):
-        with pytest.raises(CorruptStreamError, match=r"25 bytes instead of the 24 that its header declares"):
+        with pytest.raises(
+            CorruptStreamError, match="25 bytes instead of the 24 that its header declares: fetch it again"
+        ):
             read(data + b"\0")
 
 
@@ -137,7 +144,8 @@ def test_other_data_is_not_dfc(data: bytes) -> None:
 def test_later_versions_and_features_are_refused() -> None:
     data = write_container(PLAIN)
     for position, value, message in (
-        (2, 0x20, "version 2"),
+        (2, 0x30, "version 3: update diffcodec"),
+        (2, 0x10, "version 1: restore it with diffcodec 0.5"),
         (2, 0x00, "version 0"),
         (7, 0x80, "colour mode 2"),
         (7, 0xC0, "colour mode 3"),
@@ -147,17 +155,17 @@ def test_later_versions_and_features_are_refused() -> None:
             read_container(with_crc(changed))
     for more in (0x04, 0x41, 0x80, 0xFF):
         with pytest.raises(UnsupportedVersionError, match="unknown features"):
-            read_container(with_crc(data[:2] + bytes([0x18, more]) + data[3:-4]))
+            read_container(with_crc(data[:2] + bytes([0x28, more]) + data[3:-4]))
 
 
 @pytest.mark.parametrize(
     ("flags", "lengths", "message"),
     [
-        ("1800", "", "announces more flags and has none"),
-        ("14", "", "announces blocks for 7 bytes"),
-        ("1802", "0100", "cannot be cut to 0 steps"),
-        ("1802", "8180", "more than 2 bytes"),
-        ("1802", "e90701", "a file for t = 1001 cannot be cut at t = 1000"),
+        ("2800", "", "announces more flags and has none"),
+        ("24", "", "announces blocks for 7 bytes"),
+        ("2802", "0100", "cannot be shortened to 0 steps"),
+        ("2802", "8180", "more than 2 bytes"),
+        ("2802", "e90701", "a file for t = 1001 cannot be shortened to t = 1000"),
     ],
 )
 def test_features_have_one_spelling(flags: str, lengths: str, message: str) -> None:
@@ -167,12 +175,12 @@ def test_features_have_one_spelling(flags: str, lengths: str, message: str) -> N
         read_container(with_crc(changed))
 
 
-def test_large_files_of_earlier_releases_have_one_checksum() -> None:
+def test_large_files_may_have_one_checksum() -> None:
     payload = random.Random(0).randbytes(9000)
-    data = with_crc(bytes.fromhex("df6310010203041433e81f1fa846") + payload)
+    data = with_crc(bytes.fromhex("df6320010203041433e81f1fa846") + payload)
     assert read_container(data) == Container(HEADER, payload)
     assert read_partial(data[:5000]).container.payload == payload[: 5000 - 14]
-    with pytest.raises(CorruptStreamError, match=r"its checksum is .* instead of .*; fetch it again$"):
+    with pytest.raises(CorruptStreamError, match=r"its checksum is .* instead of .*: fetch it again$"):
         read_partial(data[:5000] + b"?" + data[5001:])
 
 
@@ -186,7 +194,7 @@ def test_lengths_have_one_spelling(varint: str) -> None:
 def test_seed_that_is_the_default_is_not_written() -> None:
     data = write_container(PLAIN)
     with pytest.raises(CorruptStreamError, match="seed"):
-        read_container(with_crc(data[:2] + b"\x11" + data[3:13] + bytes(8) + data[13:-4]))
+        read_container(with_crc(data[:2] + b"\x21" + data[3:13] + bytes(8) + data[13:-4]))
 
 
 def test_pixel_limit() -> None:
@@ -236,7 +244,7 @@ def test_headers_are_validated(field: str, value: object) -> None:
 
 @given(st.binary(max_size=60))
 def test_random_bytes_raise_ours(data: bytes) -> None:
-    for body in (data, b"\xdfc" + data, b"\xdfc\x10" + data, b"\xdfc\x1f\x03" + data, with_crc(b"\xdfc\x13" + data)):
+    for body in (data, b"\xdfc" + data, b"\xdfc\x20" + data, b"\xdfc\x2f\x03" + data, with_crc(b"\xdfc\x23" + data)):
         for read in (read_container, read_partial, read_header):
             with contextlib.suppress(StreamError):
                 read(body)

@@ -54,7 +54,8 @@ def test_effort_is_a_budget() -> None:
     assert state_bits(12, 600, 3072) == 12
     assert state_bits(12, 20, 3072) == 14
     assert state_bits(8, 20, 3072) == 10
-    assert state_bits(12, 20, 10_000_000) == 12
+    assert state_bits(12, 20, 10_000_000) == 14  # wide
+    assert state_bits(15, 20, 10_000_000) == 16
     assert state_bits(16, 20, 64) == 16
 
 

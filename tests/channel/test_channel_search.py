@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from diffcodec.channel import viterbi
 from diffcodec.channel.layout import Lane, lanes_of
-from diffcodec.channel.viterbi import Task, replay, search, thread_count
+from diffcodec.channel.threads import thread_count
+from diffcodec.channel.viterbi import Task, replay, search
 
 
 def task_for(lane: Lane, rng: np.random.Generator, flat: bool) -> Task:
@@ -56,6 +57,18 @@ def test_finds_the_best_of_all_paths(bits: int, memory: int, borders: list[int],
     assert found.dtype == np.uint8
     assert found.shape == (bits,)
     assert gain(task, found) == pytest.approx(max(gain(task, path) for path in paths), abs=1e-4)
+
+
+@pytest.mark.parametrize("accelerate", [False, True])
+@pytest.mark.parametrize("flat", [True, False])
+@pytest.mark.parametrize(("bits", "memory"), [(12, 10), (14, 12), (11, 11)])
+def test_finds_the_best_of_all_paths_with_split_labels(bits: int, memory: int, flat: bool, accelerate: bool) -> None:
+    borders = [0, 130, *(130 + 40 * j for j in range(1, bits - memory + 1))]
+    lane = Lane(bits, 0, borders[-1], memory, np.array(borders, np.int64), split=True)
+    task = task_for(lane, np.random.default_rng(bits), flat)
+    paths = (np.arange(1 << bits)[:, None] >> np.arange(bits) & 1).astype(np.uint8)
+    found = search([task], 1, accelerate)[0]
+    assert gain(task, found) == pytest.approx(max(gain(task, path) for path in paths), abs=1e-3)
 
 
 @settings(max_examples=60, deadline=None)

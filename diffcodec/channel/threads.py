@@ -1,0 +1,32 @@
+"""Threads for numpy and machine code, which release Python's lock."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def thread_count() -> int:
+    """Number of threads: OMP_NUM_THREADS, as for other libraries, else one per core."""
+    wanted = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
+    return max(1, int(wanted)) if wanted.isdecimal() else os.cpu_count() or 1
+
+
+def in_threads(function: Callable[[Item], Result], items: Sequence[Item], threads: int | None = None) -> list[Result]:
+    """The function's results for all items, in their order.
+
+    Args:
+        function: called once per item, in any order.
+        items: arguments.
+        threads: number of threads; None for `thread_count()`.
+    """
+    count = min(thread_count() if threads is None else max(1, threads), len(items))
+    if count < 2:
+        return [function(item) for item in items]
+    with ThreadPoolExecutor(count) as pool:
+        return list(pool.map(function, items))
