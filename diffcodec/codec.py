@@ -24,12 +24,13 @@ from diffcodec.coding.options import (
     CompressOptions,
     DecompressionSettings,
     DecompressOptions,
+    as_batch,
     as_integer,
 )
 from diffcodec.coding.reconstruction import Reconstruction
 from diffcodec.coding.report import Bitstream, Restoration, Stopwatch
 from diffcodec.coding.signals import PICTURES
-from diffcodec.coding.stream import ParsedStream
+from diffcodec.coding.stream import STREAM_TYPES, ParsedStream, Stream, parsed
 from diffcodec.coding.target_search import compress_to
 from diffcodec.coding.trajectory import CodecContext
 from diffcodec.coding.truncation import truncate
@@ -37,15 +38,12 @@ from diffcodec.config import PRECISIONS, Precision
 from diffcodec.devices import device_of, has_fast_bf16
 from diffcodec.diffusion.denoiser import Denoiser
 from diffcodec.errors import ConfigError
-from diffcodec.images import Picture
+from diffcodec.images.picture import Picture, check_picture
 from diffcodec.model.checkpoint import Checkpoint, load_checkpoint
 from diffcodec.model.description import find_bundled
 from diffcodec.model.locations import DEFAULT_MODEL, default_model
 from diffcodec.model.precision import BFLOAT16, FLOAT32, PrecisionTable
 from diffcodec.model.tables import CodecTables
-
-Stream = ParsedStream | Bitstream | bytes
-"""A compressed picture: a result of `compress`, the bytes of a .dfc file, or a parsed stream."""
 
 
 class EvaluationOptions(TypedDict, total=False):
@@ -69,7 +67,7 @@ class DiffusionCodec:
 
     Raises:
         CheckpointError: if the model is not for colour pictures.
-        ConfigError: if there is no such precision.
+        ConfigError: if there is no such precision or device.
     """
 
     def __init__(
@@ -100,13 +98,19 @@ class DiffusionCodec:
 
         Raises:
             CheckpointError: if there is no such model, or it is damaged.
+            ConfigError: as `DiffusionCodec`.
         """
         return cls(load_checkpoint(model or DEFAULT_MODEL, allow_pickle=allow_pickle), **evaluation)
 
     @classmethod
     def for_size(cls, width: int, height: int, **evaluation: Unpack[EvaluationOptions]) -> DiffusionCodec:
-        """Load the bundled model for pictures of a size in pixels: CIFAR-10's up to 64 x 64, else the photo model."""
-        return cls(load_checkpoint(default_model(width, height)), **evaluation)
+        """Load the bundled model for pictures of a size in pixels: CIFAR-10's up to 64 x 64, else the photo model.
+
+        Raises:
+            ConfigError: if a side is not an integer of at least 1, or as `DiffusionCodec`.
+        """
+        sides = as_integer("width", width, least=1), as_integer("height", height, least=1)
+        return cls(load_checkpoint(default_model(*sides)), **evaluation)
 
     @classmethod
     def for_stream(cls, stream: Stream, **evaluation: Unpack[EvaluationOptions]) -> DiffusionCodec:
@@ -116,8 +120,8 @@ class DiffusionCodec:
             StreamError: if it is not a .dfc stream.
             ModelMismatchError: if no bundled model made it.
         """
-        parsed = _parsed(stream, DecompressionSettings(partial=True))
-        return cls(load_checkpoint(find_bundled(parsed.header.fingerprint, parsed.name)), **evaluation)
+        made = parsed(stream, DecompressionSettings(partial=True))
+        return cls(load_checkpoint(find_bundled(made.header.fingerprint, made.name)), **evaluation)
 
     @property
     def tables(self) -> CodecTables:
@@ -147,7 +151,7 @@ class DiffusionCodec:
             options: see `CompressionSettings`.
 
         Raises:
-            ConfigError: if an option is out of range.
+            ConfigError: if an option is out of range, or the picture is not a `Picture`.
             TargetError: if no file meets the target.
         """
         return self.compress_batch([picture], **options)[0]
@@ -162,6 +166,9 @@ class DiffusionCodec:
             TargetError: if no file of one of them meets the target.
         """
         settings = CompressionSettings(**options)
+        pictures = as_batch("pictures", pictures, Picture, "compress")
+        for picture in pictures:
+            check_picture(picture)
         if not pictures:
             return []
         header = header_of(self.model, pictures, settings)
@@ -169,12 +176,12 @@ class DiffusionCodec:
             pictures[0], self._channel(settings), seed=settings.seed, steps=settings.steps, exact=header.timestep == 0
         )
         if settings.target is not None:
-            return compress_to(settings.target, context, pictures, header)
+            return compress_to(settings.target, context, pictures, header, restore=settings.measure)
         encoder = Encoder(context, Stopwatch())
         if header.timestep == 0:
             encoded = encoder.encode_exactly(pictures, header, may_store=settings.may_store)
         else:
-            encoded = encoder.encode(pictures, header)
+            encoded = encoder.encode(pictures, header, restore=settings.measure)
         share = encoder.watch.share(len(pictures))
         return [each.bitstream(picture, share) for each, picture in zip(encoded, pictures, strict=True)]
 
@@ -198,7 +205,7 @@ class DiffusionCodec:
                 model.
             ConfigError: if `timestep` is finer than the stream, or there is no such reconstruction.
         """
-        return self.decompress_batch([_parsed(stream, DecompressionSettings(**options))], **options)[0]
+        return self.decompress_batch([parsed(stream, DecompressionSettings(**options))], **options)[0]
 
     def decompress_batch(self, streams: Sequence[Stream], **options: Unpack[DecompressOptions]) -> list[Restoration]:
         """Restore several pictures. Those of one size that end at one level are restored together, which halves the
@@ -212,16 +219,17 @@ class DiffusionCodec:
             StreamError, ConfigError: as `decompress`.
         """
         settings = DecompressionSettings(**options)
-        count = len(streams)
-        parsed = [_parsed(stream, settings, f"stream {k} of {count}") for k, stream in enumerate(streams, 1)]
-        contexts = [self._context_of(stream) for stream in parsed]
+        given = as_batch("streams", streams, STREAM_TYPES, "decompress")
+        count = len(given)
+        known = [parsed(stream, settings, f"stream {k} of {count}") for k, stream in enumerate(given, 1)]
+        contexts = [self._context_of(stream) for stream in known]
         alike: dict[Hashable, list[int]] = {}
-        for place, stream in enumerate(parsed):
+        for place, stream in enumerate(known):
             # Cut streams end at different steps.
             alike.setdefault((stream.batch_key, None if stream.is_complete else place), []).append(place)
         found: dict[int, Restoration] = {}
         for places in alike.values():
-            group = [parsed[place] for place in places]
+            group = [known[place] for place in places]
             decoder = Decoder(contexts[places[0]], group, Reconstruction.of(settings.reconstruction), Stopwatch())
             found.update(zip(places, decoder.restore(settings.timestep), strict=True))
         return [found[place] for place in range(count)]
@@ -242,14 +250,14 @@ class DiffusionCodec:
         settings = DecompressionSettings(**options)
         if settings.timestep is not None:
             raise ConfigError("timestep: progressive restores every step and takes no timestep")
-        parsed = _parsed(stream, settings)
+        known = parsed(stream, settings)
         how = Reconstruction.of(settings.reconstruction)
-        return (each[0] for each in Decoder(self._context_of(parsed), [parsed], how, Stopwatch()).progressive())
+        return (each[0] for each in Decoder(self._context_of(known), [known], how, Stopwatch()).progressive())
 
     def truncate(self, stream: Stream, max_bytes: int, *, keep_metadata: bool = True) -> bytes:
         """Shorten a file without re-encoding. `coding.truncation.truncate` does the same without codec and network."""
-        parsed = _parsed(stream, DecompressionSettings())
-        return truncate(parsed, self.model, as_integer("max_bytes", max_bytes), keep_metadata=keep_metadata)
+        known = parsed(stream, DecompressionSettings())
+        return truncate(known, self.model, as_integer("max_bytes", max_bytes), keep_metadata=keep_metadata)
 
     def canvas_for(self, picture: Picture) -> Canvas:
         """Geometry of pictures of this size and colour mode."""
@@ -275,7 +283,7 @@ class DiffusionCodec:
 
     def _context_of(self, stream: ParsedStream) -> CodecContext:
         known, signal = stream_context(self.model, stream), PICTURES[stream.header.colour]
-        half = FLOAT32 if stream.lossless is not None else self._half_precision
+        half = FLOAT32 if stream.is_from_lossless else self._half_precision
         return CodecContext(
             known.tables, known.canvas, known.channel, known.seed, known.level_list, self.denoiser, signal, half
         )
@@ -286,9 +294,3 @@ class DiffusionCodec:
         if self.precision == "auto":
             return self.checkpoint.precision if has_fast_bf16(self.device) else FLOAT32
         return BFLOAT16 if self.precision == "bf16" else FLOAT32
-
-
-def _parsed(stream: Stream, settings: DecompressionSettings, name: str = "the stream") -> ParsedStream:
-    if isinstance(stream, ParsedStream):
-        return stream
-    return ParsedStream.parse(bytes(stream), partial=settings.partial, max_pixels=settings.max_pixels, name=name)

@@ -13,8 +13,8 @@ from torch import nn
 from diffcodec.errors import ConfigError
 
 
-def check_device(name: str) -> torch.device:
-    """The device of that name.
+def check_device(name: str | torch.device) -> torch.device:
+    """The device of that name, once it is known to work.
 
     Raises:
         ConfigError: if torch does not know it or it is not available.
@@ -26,9 +26,9 @@ def check_device(name: str) -> torch.device:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         if isinstance(error, NotImplementedError):
             reason = "this PyTorch does not support it"  # torch's own message is a page about operators
-        raise ConfigError(f"device {name!r} cannot be used ({reason}): use the CPU", parameters=["device"]) from error
+        raise ConfigError(f"device '{name}' cannot be used ({reason}): use the CPU", parameters=["device"]) from error
     if device.type == "meta":
-        raise ConfigError(f"device {name!r} cannot be used (it computes nothing): use the CPU", parameters=["device"])
+        raise ConfigError(f"device '{name}' cannot be used (it computes nothing): use the CPU", parameters=["device"])
     return device
 
 

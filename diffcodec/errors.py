@@ -6,6 +6,16 @@ option: `parameters` names what the caller may change, and the command line adds
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import PurePath
+
+
+def kind_of(value: object) -> str:
+    """What a value is, for messages about arguments of the wrong type: `a Path`, `an int`, `bytes`, `None`."""
+    if value is None or isinstance(value, bytes):
+        return "None" if value is None else "bytes"
+    name = "Path" if isinstance(value, PurePath) else type(value).__name__
+    article = "an" if name.lower().startswith(("a", "e", "i", "o", "nd")) else "a"
+    return f"{article} {name}"
 
 
 class DiffCodecError(Exception):

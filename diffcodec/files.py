@@ -14,7 +14,7 @@ from diffcodec.errors import ConfigError
 def atomic_write(path: str | Path, overwrite: bool) -> Iterator[BinaryIO]:
     """Opens a binary file that gets its name only when it is complete and synced to disk.
 
-    The content goes to a temporary file in the same directory, which is removed if an exception leaves the `with`
+    The content goes to a temporary file in the same folder, which is removed if an exception leaves the `with`
     block. The file's permissions follow the umask. A symbolic link is followed.
 
     Args:
@@ -54,14 +54,14 @@ def atomic_write(path: str | Path, overwrite: bool) -> Iterator[BinaryIO]:
             temporary.unlink()
 
 
-def remove_unfinished(directory: Path, process: int | None = None) -> None:
-    """Removes temporary files that `atomic_write` left in a directory when its process was killed.
+def remove_unfinished(folder: Path, process: int | None = None) -> None:
+    """Removes temporary files that `atomic_write` left in a folder when its process was killed.
 
     Args:
-        directory: to clean; it need not exist.
+        folder: to clean; it need not exist.
         process: id of the process; None: of any process, if no other one is writing there.
     """
-    for file in directory.glob(f".diffcodec-{'' if process is None else f'{process}-'}*.tmp"):
+    for file in folder.glob(f".diffcodec-{'' if process is None else f'{process}-'}*.tmp"):
         with suppress(OSError):
             file.unlink()
 
@@ -84,13 +84,13 @@ def _publish(temporary: Path, target: Path, path: str | Path, overwrite: bool) -
         raise _exists(path) from error
     except OSError as error:
         raise unwritable(path, error) from error
-    _sync_directory(target.parent)
+    _sync_folder(target.parent)
 
 
-def _sync_directory(directory: Path) -> None:
+def _sync_folder(folder: Path) -> None:
     """Syncs the new name to disk, if the system supports that."""
     with suppress(OSError):
-        descriptor = os.open(directory, os.O_RDONLY)
+        descriptor = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(descriptor)
         finally:
@@ -100,7 +100,7 @@ def _sync_directory(directory: Path) -> None:
 def _check_target(path: str | Path, target: Path, overwrite: bool) -> None:
     # os.path returns False where Path would raise: for names that are too long, or inaccessible.
     if os.path.isdir(target):
-        raise ConfigError(f"{path} is a directory: name a file in it")
+        raise ConfigError(f"{path} is a folder: name a file in it")
     if not os.path.exists(target):
         return
     if not os.path.isfile(target):
@@ -114,12 +114,12 @@ def _exists(path: str | Path) -> ConfigError:
 
 
 def unwritable(path: str | Path, error: OSError) -> ConfigError:
-    """The error to raise if a file, or its directory, cannot be created."""
-    directory = Path(path).parent
+    """The error to raise if a file, or its folder, cannot be created."""
+    folder = Path(path).parent
     # os.path returns False where Path would raise.
-    for ancestor in (directory, *directory.parents):
+    for ancestor in (folder, *folder.parents):
         if os.path.exists(ancestor) and not os.path.isdir(ancestor):
             return ConfigError(f"{path} cannot be written: {ancestor} is a file, expected a folder")
-    if isinstance(error, FileNotFoundError) and not os.path.isdir(directory):
-        return ConfigError(f"{path} cannot be written: the directory {directory} does not exist; create it first")
+    if isinstance(error, FileNotFoundError) and not os.path.isdir(folder):
+        return ConfigError(f"{path} cannot be written: the folder {folder} does not exist; create it first")
     return ConfigError(f"{path} cannot be written: {error.strerror or error}")

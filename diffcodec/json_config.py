@@ -32,12 +32,18 @@ class JsonConfig:
         Raises:
             ConfigError: for a key that does not exist, a missing key without a default, or a wrong type.
         """
+        return cls._from_json(data, ())
+
+    @classmethod
+    def _from_json(cls, data: Any, path: tuple[str, ...]) -> Self:
+        """`from_dict` of the object at a path of keys."""
+        where = f"{'.'.join(path)}: " if path else ""
         if not isinstance(data, dict):
-            raise ConfigError(f"{cls.__name__}: expected an object, found {type(data).__name__}")
+            raise ConfigError(f"{where}expected an object, found {type(data).__name__}")
         hints = get_type_hints(cls)
         fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
         if unknown := sorted(set(data) - set(fields)):
-            raise ConfigError(f"{cls.__name__}: unknown key {unknown[0]!r}; expected {', '.join(fields)}")
+            raise ConfigError(f"{where}unknown key {unknown[0]!r}: expected one of {', '.join(fields)}")
         missing = [
             name
             for name, field in fields.items()
@@ -46,8 +52,8 @@ class JsonConfig:
             and field.default_factory is dataclasses.MISSING
         ]
         if missing:
-            raise ConfigError(f"{cls.__name__}: missing key {missing[0]!r}")
-        return cls(**{key: _convert(value, hints[key], f"{cls.__name__}.{key}") for key, value in data.items()})
+            raise ConfigError(f"{where}missing key {missing[0]!r}")
+        return cls(**{key: _convert(value, hints[key], (*path, key)) for key, value in data.items()})
 
 
 def _essence(value: Any) -> Any:
@@ -57,8 +63,9 @@ def _essence(value: Any) -> Any:
     return value.essence() if isinstance(value, JsonConfig) else value
 
 
-def _convert(value: Any, hint: Any, where: str) -> Any:
-    """`value` from JSON converted to the annotated type; JSON's arrays become tuples."""
+def _convert(value: Any, hint: Any, path: tuple[str, ...]) -> Any:
+    """`value` from JSON, at a path of keys, converted to the annotated type; JSON's arrays become tuples."""
+    where = ".".join(path)
     origin = get_origin(hint)
     if origin is Literal:
         if value not in get_args(hint):
@@ -67,13 +74,13 @@ def _convert(value: Any, hint: Any, where: str) -> Any:
     if origin is tuple:
         if not isinstance(value, list | tuple):
             raise ConfigError(f"{where}: expected a list, found {value!r}")
-        return tuple(_convert(item, get_args(hint)[0], where) for item in value)
+        return tuple(_convert(item, get_args(hint)[0], path) for item in value)
     if origin in (types.UnionType, typing.Union):
         if value is None and types.NoneType in get_args(hint):
             return None
-        return _convert(value, _choice(value, get_args(hint), where), where)
+        return _convert(value, _choice(value, get_args(hint), where), path)
     if isinstance(hint, type) and issubclass(hint, JsonConfig):
-        return hint.from_dict(value)
+        return hint._from_json(value, path)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         try:
             return float(value)

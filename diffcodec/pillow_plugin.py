@@ -222,6 +222,7 @@ def _save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
                 picture,
                 timestep=value if goal == "timestep" else None,
                 target=_TARGETS[goal](value) if goal in _TARGETS else None,
+                measure=False,
                 **{name: options[name] for name in _CODEC_OPTIONS if options.get(name) is not None},
             )
     file.write(stream.data)

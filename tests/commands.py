@@ -21,15 +21,15 @@ def succeeds(result: Result) -> Result:
 
 
 def fails(result: Result, *words: str, code: int = 1) -> None:
-    """One line of error (or one for every file that failed, and their list), no traceback; code 2 tells the usage."""
+    """One line of error (or one for every file that failed, and their list), no traceback; code 2 shows the usage."""
     assert result.exit_code == code, result.output
     assert isinstance(result.exception, SystemExit)
     assert "Traceback" not in result.output
     if code == 2:
         assert result.stderr.startswith("Usage: "), result.stderr
     else:
-        told, *listed = re.split(r"^\d+ failed:$", result.stderr, maxsplit=1, flags=re.MULTILINE)
-        lines = told.splitlines()
+        reported, *listed = re.split(r"^\d+ failed:$", result.stderr, maxsplit=1, flags=re.MULTILINE)
+        lines = reported.splitlines()
         assert {line.split(" ")[0] for line in lines} == {"Error:"}, result.stderr
         assert listed or len(lines) == 1, result.stderr
     for word in words:

@@ -22,10 +22,10 @@ class CountingDenoiser(Denoiser):
         self.batches.append(len(x_t))
         return super().predict_x_0(x_t, log_snr)
 
-    def told(self) -> list[int]:
-        """The sizes since the last call."""
-        told, self.batches = self.batches, []
-        return told
+    def batch_sizes(self) -> list[int]:
+        """The batch sizes of all evaluations since the last call."""
+        sizes, self.batches = self.batches, []
+        return sizes
 
 
 def counting(checkpoint: Checkpoint) -> tuple[DiffusionCodec, CountingDenoiser]:

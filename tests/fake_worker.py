@@ -15,8 +15,10 @@ from diffcodec.files import atomic_write
 
 
 @dataclass(frozen=True)
-class CopySettings:
+class CopyJob:
     """Copies `a...` together with its likes."""
+
+    named_output: str | None = None
 
     def load(self) -> Copier:
         return Copier()

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import itertools
+import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +25,7 @@ from diffcodec.coding.options import CompressOptions, DecompressOptions
 from diffcodec.coding.report import Restoration
 from diffcodec.coding.step_plan import StepPlan
 from diffcodec.coding.stream import ParsedStream
-from diffcodec.coding.targets import DEFAULT_TIMESTEP
+from diffcodec.coding.targets import DEFAULT_TIMESTEP, Target
 from diffcodec.diffusion import windows
 from diffcodec.errors import (
     CheckpointError,
@@ -244,6 +247,20 @@ def test_large_pictures_go_through_windows(
     assert largest_difference(codec.decompress(stream).pixels, whole.pixels) <= 1
 
 
+def test_a_picture_is_restored_only_to_measure_it(tiny_checkpoint: Checkpoint, picture: Picture) -> None:
+    codec, network = counting(tiny_checkpoint)
+    measured = codec.compress(picture, timestep=100)
+    evaluations = len(network.batch_sizes())
+    plain = codec.compress(picture, timestep=100, measure=False)
+    assert len(network.batch_sizes()) == evaluations - 1
+    assert plain.data == measured.data
+    assert math.isnan(plain.report.psnr_db)
+    assert math.isnan(plain.report.rmse)
+    sized = codec.compress(picture, target=Target.bytes(len(plain.data)), measure=False)
+    assert math.isnan(sized.report.psnr_db)
+    assert codec.compress(picture, target=Target.psnr(20), measure=False).report.psnr_db >= 20
+
+
 def test_every_cut_is_named_and_partial_restores_complete_steps(codec: DiffusionCodec, picture: Picture) -> None:
     stream = codec.compress(picture, timestep=150)
     every = list(codec.progressive(stream))
@@ -396,7 +413,8 @@ def test_a_length_that_the_payload_is_too_short_for_is_refused(codec: DiffusionC
         ({"timestep": "9"}, "timestep: expected an integer"),
         ({"timestep": 9, "effort": 12.0}, "effort: expected an integer"),
         ({"timestep": 9, "seed": 1.5}, "seed: expected an integer"),
-        ({"timestep": 9, "steps": 0}, "steps: expected one of 11, 4, .*, found 0"),
+        ({"target": 800}, r"target: expected a Target, such as Target\.bytes\(800\), found 800"),
+        ({"timestep": 9, "steps": 0}, "steps: the model has lists of 11, 4 levels, found 0"),
     ],
 )
 def test_options_out_of_range_are_named(
@@ -404,6 +422,41 @@ def test_options_out_of_range_are_named(
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         codec.compress(picture, **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("value", "message"), [("a", "an integer, found 'a'"), (1.5, "an integer"), (0, "at least 1")])
+def test_limits_of_pixels_are_checked(codec: DiffusionCodec, picture: Picture, value: Any, message: str) -> None:
+    data = codec.compress(picture).data
+    with pytest.raises(ConfigError, match=f"max_pixels: expected {message}"):
+        codec.decompress(data, max_pixels=value)
+    with pytest.raises(ConfigError, match=f"max_pixels: expected {message}"):
+        ParsedStream.parse(data, max_pixels=value)
+
+
+@pytest.mark.parametrize(
+    ("size", "message"),
+    [
+        ((-1, 3), "width: expected at least 1, found -1"),
+        ((3, 0), "height: expected at least 1, found 0"),
+        ((3, "4"), "height: expected an integer, found '4'"),
+    ],
+)
+def test_sizes_that_no_picture_has_have_no_model(size: tuple[Any, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        DiffusionCodec.for_size(*size)
+
+
+def test_pictures_are_of_our_own_type(codec: DiffusionCodec, picture: Picture) -> None:
+    for wrong, found in (("a.png", "a str"), (picture.pixels, "an ndarray"), (None, "None")):
+        message = f"^expected a Picture, as read_picture returns, found {found}$"
+        with pytest.raises(ConfigError, match=message):
+            codec.compress(wrong)  # type: ignore[arg-type]
+        with pytest.raises(ConfigError, match=message):
+            codec.compress_batch([picture, wrong])  # type: ignore[list-item]
+    for single, kind in ((picture, "a Picture: use compress for a single one"), ("a.png", "a str"), (5, "an int")):
+        with pytest.raises(ConfigError, match=f"^pictures: expected a list, found {kind}$"):
+            codec.compress_batch(single)  # type: ignore[arg-type]
+    assert len(codec.compress_batch((picture, picture), timestep=500)) == 2
 
 
 def test_models_of_other_than_colour_pictures_are_refused() -> None:
@@ -430,12 +483,20 @@ def test_times_of_network_and_coding_are_reported(codec: DiffusionCodec, picture
 
 
 def test_the_device_is_that_of_the_network(tiny_checkpoint: Checkpoint) -> None:
-    elsewhere = tiny_checkpoint.denoiser("meta")
+    elsewhere = tiny_checkpoint.denoiser().to("meta")
     codec = DiffusionCodec(tiny_checkpoint, denoiser=elsewhere)
     assert codec.denoiser is elsewhere
     assert codec.device == torch.device("meta")
     assert DiffusionCodec(tiny_checkpoint).device == torch.device("cpu")
-    assert DiffusionCodec(tiny_checkpoint, device="meta").device == torch.device("meta")
+    assert DiffusionCodec(tiny_checkpoint, device=torch.device("cpu")).device == torch.device("cpu")
+
+
+@pytest.mark.parametrize("device", ["meta", "warp", "cuda:99", torch.device("cuda:99")])
+def test_devices_that_cannot_be_used_are_named(tiny_checkpoint: Checkpoint, device: str | torch.device) -> None:
+    for load in (DiffusionCodec.from_pretrained, lambda device: DiffusionCodec(tiny_checkpoint, device=device)):
+        with pytest.raises(ConfigError, match=f"^device '{device}' cannot be used .*: use the CPU$") as caught:
+            load(device=device)
+        assert caught.value.parameters == ("device",)
 
 
 # ------------------------------------------------------------------------------------------- forms of a stream
@@ -464,7 +525,7 @@ def test_bitstreams_bytes_and_parsed_streams_restore_alike(
 ) -> None:
     stream = codec.compress(Picture(picture.pixels, picture.pixels[..., 0].copy()), **compress)
     expected = codec.decompress(stream, **decompress)
-    forms = (stream, stream.data, ParsedStream.parse(stream.data))
+    forms = (stream, stream.data, ParsedStream.parse(stream.data), bytearray(stream.data), memoryview(stream.data))
     for form in forms:
         assert_same_restoration(codec.decompress(form, **decompress), expected)
         assert_same_restoration(codec.decompress_batch([form], **decompress)[0], expected)
@@ -475,13 +536,47 @@ def test_bitstreams_bytes_and_parsed_streams_restore_alike(
         assert largest_difference(found.pixels, expected.pixels) <= 1
 
 
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (Path("a.dfc"), r"a Path: pass path\.read_bytes\(\)"),
+        ("a.dfc", r"a str: pass Path\(name\)\.read_bytes\(\)"),
+        (io.BytesIO(b"data"), r"a BytesIO: pass file\.read\(\)"),
+        (5, "an int"),
+        (None, "None"),
+        ([1, 2], "a list"),
+    ],
+)
+def test_other_things_are_no_streams(codec: DiffusionCodec, wrong: Any, message: str) -> None:
+    for use in (
+        codec.decompress,
+        codec.progressive,
+        DiffusionCodec.for_stream,
+        ParsedStream.parse,
+        lambda stream: codec.decompress_batch([stream]),
+        lambda stream: codec.truncate(stream, 9),
+    ):
+        with pytest.raises(ConfigError, match=f"^expected the bytes of a .dfc file, found {message}$"):
+            use(wrong)
+
+
+def test_a_batch_is_more_than_a_stream(codec: DiffusionCodec, picture: Picture) -> None:
+    stream = codec.compress(picture)
+    data = stream.data
+    for single in (stream, data, bytearray(data), memoryview(data), ParsedStream.parse(data)):
+        with pytest.raises(ConfigError, match=r"^streams: expected a list, found .*: use decompress for a single one$"):
+            codec.decompress_batch(single)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=r"^streams: expected a list, found a Path$"):
+        codec.decompress_batch(Path("a.dfc"))  # type: ignore[arg-type]
+
+
 def test_cut_bytes_and_a_parsed_cut_stream_restore_alike(codec: DiffusionCodec, picture: Picture) -> None:
     data = codec.compress(picture).data
     cut = data[: len(data) * 2 // 3]
     parsed = ParsedStream.parse(cut, partial=True)
     expected = codec.decompress(cut, partial=True)
     assert 0 < expected.step < expected.steps
-    # What is to become of a cut stream has been said when it was parsed.
+    # Whether a cut stream is accepted is decided when it is parsed.
     assert_same_restoration(codec.decompress(parsed), expected)
     assert_same_restoration(codec.decompress_batch([parsed])[0], expected)
     *_, last = codec.progressive(parsed)
@@ -563,12 +658,12 @@ def test_an_empty_batch_restores_nothing(codec: DiffusionCodec) -> None:
 def test_the_network_runs_once_for_all_streams_of_a_kind(tiny_checkpoint: Checkpoint) -> None:
     codec, network = counting(tiny_checkpoint)
     streams = codec.compress_batch([Picture(smooth_pixels(8, 8, seed)) for seed in range(3)], timestep=30)
-    network.told()
+    network.batch_sizes()
     codec.decompress_batch(streams)
-    together = network.told()
+    together = network.batch_sizes()
     assert set(together) == {3}
     codec.decompress(streams[0])
-    assert network.told() == [1] * len(together)
+    assert network.batch_sizes() == [1] * len(together)
 
 
 def test_a_batch_restores_coarser_versions(codec: DiffusionCodec) -> None:

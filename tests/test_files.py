@@ -106,9 +106,9 @@ def test_links_are_written_through(tmp_path: Path) -> None:
 def test_impossible_targets_are_explained(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     for path, message in (
-        (tmp_path, "is a directory: name a file in it"),
+        (tmp_path, "is a folder: name a file in it"),
         (tmp_path / "no" / "a", "no does not exist; create it first"),
-        (tmp_path / "file" / "a", "Not a directory"),
+        (tmp_path / "file" / "a", "file is a file, expected a folder"),
         (Path(os.devnull), "not a regular file"),
     ):
         with pytest.raises(ConfigError, match=message), atomic_write(path, overwrite=True):

@@ -170,7 +170,7 @@ def test_colour_profiles_and_exif(model: str) -> None:
         assert image.info["icc_profile"] == SRGB
     tagged = RGB.copy()
     tagged.info |= {"icc_profile": SRGB, "exif": exif.tobytes()}
-    for options in ({}, {"icc_profile": None}):  # what says sRGB is not needed, and EXIF must be asked for
+    for options in ({}, {"icc_profile": None}):  # a profile of sRGB is not needed, and EXIF is kept on request
         assert {"icc_profile", "exif"}.isdisjoint(opened(dfc(tagged, model, **options), model).info)
 
 

@@ -134,7 +134,7 @@ def cut_files(codec: DiffusionCodec, stream: Bitstream) -> dict[int, bytes]:
             data = codec.truncate(data, len(data) - 1)
         except ConfigError:  # the first step takes as many bytes as this one
             break
-        cut = read_header(data).header.cut
+        cut = read_header(data).header.shortened
         assert cut is not None
         steps = cut.steps
         files[steps] = data

@@ -13,7 +13,15 @@ import click
 
 from diffcodec.errors import DiffCodecError
 
-FLAGS = {"overwrite": "--force", "time": "--set time=discrete", "batch_size": "--set batch_size=N", "settings": "--set"}
+FLAGS = {
+    "overwrite": "--force",
+    "time": "--set time=discrete",
+    "batch_size": "--set batch_size=N",
+    "settings": "--set",
+    "reconstruction": "--decoder",
+    "reconstruction_steps": "--decoder-steps",
+    "reconstruction_seed": "--decoder-seed",
+}
 """Options for the parameters that errors name, where the option is not --NAME."""
 
 Result = TypeVar("Result")

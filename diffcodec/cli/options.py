@@ -39,9 +39,7 @@ def complete_model(context: click.Context, parameter: click.Parameter, incomplet
 
 
 allow_pickle_option = click.option(
-    "--allow-pickle",
-    is_flag=True,
-    help="Allow pipeline folders whose weights are only there as a Python pickle (.bin).",
+    "--allow-pickle", is_flag=True, help="Allow pipeline folders whose weights exist only as a Python pickle (.bin)."
 )
 channel_option = click.option(
     "--channel",
@@ -73,9 +71,7 @@ precision_option = click.option(
     help="Precision of the network: bf16 takes half the time where the hardware has it; auto uses it where the "
     "difference does not show. Any file can be restored with either.",
 )
-
-
-recursive_option = click.option(
+results_recursive_option = click.option(
     "-r", "--recursive", is_flag=True, help="Include subfolders; results keep the folder tree."
 )
 folder_options = together(

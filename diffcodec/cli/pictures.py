@@ -65,19 +65,20 @@ class SamplingOptions:
 
         Raises:
             CheckpointError: if there is no such model, or it is not for grey or colour pictures.
+            ConfigError: if there is no such device.
         """
-        from diffcodec.devices import check_device
         from diffcodec.model.checkpoint import load_checkpoint
         from diffcodec.model.locations import DEFAULT_MODEL
 
-        device = check_device(self.device)
         checkpoint = load_checkpoint(self.model or DEFAULT_MODEL, allow_pickle=self.allow_pickle)
         if (channels := checkpoint.config.network.image_channels) not in MODES:
             raise CheckpointError(f"{checkpoint.card.name}: expected a model with 1 or 3 channels, found {channels}")
-        return checkpoint.denoiser(device)
+        return checkpoint.denoiser(self.device)
 
     @contextmanager
-    def at_work(self, sampler: Sampler, denoiser: Denoiser, timesteps: Sequence[int], count: int) -> Iterator[Progress]:
+    def sampling_run(
+        self, sampler: Sampler, denoiser: Denoiser, timesteps: Sequence[int], count: int
+    ) -> Iterator[Progress]:
         """Full precision, and a progress bar if stderr is a terminal, for sampling `count` pictures from timesteps."""
         from tqdm import tqdm
 
@@ -89,11 +90,7 @@ class SamplingOptions:
             full_precision(device_of(denoiser)),
             tqdm(total=count * levels, unit="step", leave=False, disable=None) as bar,
         ):
-
-            def advance(done: int) -> None:
-                bar.update(done)
-
-            yield advance
+            yield bar.update
 
 
 def sampling_options(function: Callable[..., None]) -> Callable[..., None]:

@@ -55,12 +55,10 @@ def codec_for(
 
         find_bundled(stream.header.fingerprint, stream.name)  # fails before torch is loaded
     from diffcodec.codec import DiffusionCodec
-    from diffcodec.devices import check_device
 
-    where = check_device(device)
     if model:
-        return DiffusionCodec.from_pretrained(model, allow_pickle=allow_pickle, device=where, precision=precision)
-    return DiffusionCodec.for_stream(stream, device=where, precision=precision)
+        return DiffusionCodec.from_pretrained(model, allow_pickle=allow_pickle, device=device, precision=precision)
+    return DiffusionCodec.for_stream(stream, device=device, precision=precision)
 
 
 def model_for(stream: ParsedStream, model: str | None, *, allow_pickle: bool = False) -> ModelDescription:

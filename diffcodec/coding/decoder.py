@@ -9,17 +9,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from diffcodec.coding.encoder import lossless_coder
 from diffcodec.coding.reconstruction import Reconstruction
 from diffcodec.coding.report import Restoration, Stopwatch
-from diffcodec.coding.restoring import restore as restore_state
+from diffcodec.coding.restoring import reconstruct
 from diffcodec.coding.step_coding import IncomingPayload
 from diffcodec.coding.stream import ParsedStream
 from diffcodec.coding.trajectory import CodecContext, Trajectory
 from diffcodec.errors import CorruptStreamError, TruncatedStreamError, naming_stream
 from diffcodec.images import Picture
 from diffcodec.lossless.payload import pixel_checksum
-from diffcodec.lossless.stored import restore
+from diffcodec.lossless.stored import restore as restore_stored
 
 
 @dataclass(frozen=True)
@@ -77,16 +76,16 @@ class Decoder:
             share = self.watch.share(len(self.streams))
             return [
                 Restoration(
-                    Picture(pixels, alpha, metadata),
-                    done,
-                    steps,
-                    self._timestep(trajectory, done) if exact is None else 0.0,
-                    bits,
-                    stream.reading.verified,
-                    self.reconstruction.kind if exact is None else "exact",
-                    stream.reading.problem,
-                    share.network_s,
-                    share.coding_s,
+                    picture=Picture(pixels, alpha, metadata),
+                    step=done,
+                    steps=steps,
+                    timestep=self._timestep(trajectory, done) if exact is None else 0.0,
+                    payload_bits=bits,
+                    verified=stream.reading.verified,
+                    reconstruction=self.reconstruction.kind if exact is None else "exact",
+                    problem=stream.reading.problem,
+                    network_s=share.network_s,
+                    coding_s=share.coding_s,
                 )
                 for pixels, (alpha, metadata), bits, stream in zip(
                     pictures, packets, received, self.streams, strict=True
@@ -121,7 +120,7 @@ class Decoder:
         """The pictures that the reconstruction makes from the current state."""
         names = [zlib.crc32(stream.container.payload) for stream in self.streams]
         signal, canvas = self.context.signal, self.context.canvas
-        return [signal.to_pixels(x_0, canvas) for x_0 in restore_state(self.reconstruction, trajectory, names)]
+        return [signal.to_pixels(x_0, canvas) for x_0 in reconstruct(self.reconstruction, trajectory, names)]
 
     def _timestep(self, trajectory: Trajectory, done: int) -> float:
         """The timestep of the current state; T before the first step."""
@@ -144,24 +143,24 @@ class Decoder:
         with self.watch.coding(), naming_stream(stream.name):
             if container.alpha:
                 raise CorruptStreamError("a stored picture must not have an alpha packet")
-            picture = restore(payload.stored, payload.body, header.width, header.height, mode)
+            picture = restore_stored(payload.stored, payload.body, header.width, header.height, mode)
         return Restoration(
-            replace(picture, metadata=stream.metadata),
-            1,
-            1,
-            0.0,
-            8.0 * len(container.payload),
-            reading.verified,
-            "exact",
-            reading.problem,
-            self.watch.network_s,
-            self.watch.coding_s,
+            picture=replace(picture, metadata=stream.metadata),
+            step=1,
+            steps=1,
+            timestep=0.0,
+            payload_bits=8.0 * len(container.payload),
+            verified=reading.verified,
+            reconstruction="exact",
+            problem=reading.problem,
+            network_s=self.watch.network_s,
+            coding_s=self.watch.coding_s,
         )
 
     def _exact(self, trajectory: Trajectory, payloads: Sequence[IncomingPayload]) -> list[NDArray[np.uint8]]:
         """The exact pixels, from the last part of a stream for t = 0."""
-        coder = lossless_coder(self.context)
-        estimate = trajectory.estimate()
+        coder = self.context.lossless_coder
+        estimate = trajectory.checked_estimate()
         found = []
         with self.watch.coding():
             for stream, x_0, payload in zip(self.streams, estimate, payloads, strict=True):

@@ -20,6 +20,7 @@ from diffcodec.coding.report import Bitstream, Report, Stopwatch
 from diffcodec.coding.step_coding import OutgoingPayload
 from diffcodec.coding.trajectory import CodecContext, Trajectory
 from diffcodec.diffusion.schedule import NoiseLevel
+from diffcodec.diffusion.windows import check_numbers
 from diffcodec.images import Picture, encode_alpha
 from diffcodec.images.error import psnr_db, squared_error
 from diffcodec.lossless.coder import LosslessCoder
@@ -36,14 +37,14 @@ class EncodedPicture:
         container: content of the file.
         payload: with its costs; None for a stored picture.
         steps: number of steps taken.
-        restored: what the decoder will restore, (H, W, 3) or (H, W).
+        restored: what the decoder will restore, (H, W, 3) or (H, W); None if it was not asked for.
         residual_bits: information of the last step to t = 0.
     """
 
     container: Container
     payload: OutgoingPayload | None
     steps: int
-    restored: NDArray[np.uint8]
+    restored: NDArray[np.uint8] | None
     residual_bits: float = 0.0
 
     @cached_property
@@ -61,7 +62,7 @@ class EncodedPicture:
         with watch.coding():
             data = self.data
         header, payload = self.container.header, self.payload or OutgoingPayload(LengthCoder())
-        error = squared_error(picture.pixels, self.restored)
+        error = math.nan if self.restored is None else squared_error(picture.pixels, self.restored)
         alpha_bytes, metadata_bytes = len(self.container.alpha or b""), len(self.container.metadata or b"")
         report = Report(
             width=picture.width,
@@ -117,7 +118,7 @@ class Sent:
     @property
     def estimate(self) -> Tensor:
         """The x_0 estimate at this level, (N, C, H, W), as the decoder shows it. May evaluate the network."""
-        return self.trajectory.estimate()
+        return self.trajectory.checked_estimate()
 
 
 @dataclass(frozen=True)
@@ -158,22 +159,30 @@ class Encoder:
         estimate = trajectory.estimate()
         with self.watch.coding():
             errors = self.context.signal.coded(x_0 - estimate, self.context.canvas)
+            check_numbers(errors)
             displacement = self.context.steps.send(step, stop, errors, payloads)
             trajectory.advance(step, stop, displacement)
 
-    def encode(self, pictures: Sequence[Picture], header: Header) -> list[EncodedPicture]:
-        """Files that end at the header's timestep, which is not 0."""
+    def encode(self, pictures: Sequence[Picture], header: Header, *, restore: bool = True) -> list[EncodedPicture]:
+        """Files that end at the header's timestep, which is not 0.
+
+        Args:
+            pictures: of one size and colour mode.
+            header: of the files.
+            restore: whether to restore the pictures, too, which takes one more evaluation of the network.
+        """
         sent = last(self.send(pictures, self.context.tables.level(header.timestep)))
-        estimate = sent.estimate
+        restored: list[NDArray[np.uint8] | None] = [None] * len(pictures)
+        if restore:
+            estimate = sent.estimate
+            with self.watch.coding():
+                restored = [self.context.signal.to_pixels(x_0, self.context.canvas) for x_0 in estimate]
         with self.watch.coding():
             return [
                 EncodedPicture(
-                    Container(header, payload.writer.getvalue(), *encoded_packets(picture)),
-                    payload,
-                    sent.steps,
-                    self.context.signal.to_pixels(x_0, self.context.canvas),
+                    Container(header, payload.writer.getvalue(), *encoded_packets(picture)), payload, sent.steps, own
                 )
-                for picture, x_0, payload in zip(pictures, estimate, sent.payloads, strict=True)
+                for picture, own, payload in zip(pictures, restored, sent.payloads, strict=True)
             ]
 
     def encode_exactly(
@@ -186,7 +195,7 @@ class Encoder:
             header: of the files.
             may_store: whether the stored form is tried.
         """
-        coder = lossless_coder(self.context)
+        coder = self.context.lossless_coder
         with self.watch.coding():
             packets = [encoded_packets(picture) for picture in pictures]
             best = [
@@ -226,13 +235,6 @@ class Encoder:
         content = LosslessPayload(steps, None, pixel_checksum(picture.pixels), payload.writer.getvalue())
         bits = payload.writer.information_bits - before
         return EncodedPicture(Container(header, content.to_bytes(), *packets), payload, steps, picture.pixels, bits)
-
-
-def lossless_coder(context: CodecContext) -> LosslessCoder:
-    """The coder of the last step to t = 0, for a model with lossless tables."""
-    assert context.tables.lossless is not None
-    is_grey = context.canvas.kind.coded_channels == 1
-    return LosslessCoder(context.tables.lossless, is_grey, context.levels)
 
 
 def last(sent: Iterator[Sent]) -> Sent:

@@ -76,10 +76,11 @@ def check_header(model: ModelDescription, header: Header, name: str) -> None:
         raise CorruptStreamError(f"{name} is lossless (t = 0), but its model has no tables for lossless files")
     if header.level_list >= len(tables.lists) or not 0 <= header.timestep <= len(tables.timesteps):
         raise CorruptStreamError(f"{name}: level list {header.level_list}, timestep {header.timestep} do not exist")
-    if header.cut is not None:
-        levels = tables.lists[header.level_list].levels[: header.cut.steps]
-        if len(levels) < header.cut.steps or tables.timestep_at(levels[-1]) != header.timestep:
-            raise CorruptStreamError(f"{name}: {header.cut.steps} steps do not lead to timestep {header.timestep}")
+    if header.shortened is not None:
+        steps = header.shortened.steps
+        levels = tables.lists[header.level_list].levels[:steps]
+        if len(levels) < steps or tables.timestep_at(levels[-1]) != header.timestep:
+            raise CorruptStreamError(f"{name}: {steps} steps do not lead to timestep {header.timestep}")
 
 
 def check_channels(config: ModelConfig, name: str) -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from operator import index
-from typing import Any, TypedDict
+from typing import Any, TypedDict, TypeVar
 
 from diffcodec.channel import ChannelId
 from diffcodec.coding.reconstruction import Reconstruction, ReconstructionKind
 from diffcodec.coding.targets import DEFAULT_TIMESTEP, Target
 from diffcodec.config import DEFAULT_EFFORT, DEFAULT_MAX_PIXELS, MAX_EFFORT, MIN_EFFORT
-from diffcodec.errors import ConfigError
+from diffcodec.errors import ConfigError, kind_of
+
+Item = TypeVar("Item")
 
 CHANNELS = tuple(channel.name.lower() for channel in ChannelId)
 """Names of the channels."""
@@ -26,6 +29,7 @@ class CompressOptions(TypedDict, total=False):
     seed: int
     steps: int | None
     may_store: bool
+    measure: bool
 
 
 class DecompressOptions(TypedDict, total=False):
@@ -51,9 +55,11 @@ class CompressionSettings:
         steps: length of the level list, from pure noise to t = 1: fewer are faster, more give smaller files. The
             model has lists of several lengths, and a default (None).
         may_store: whether a lossless file may store a plain lossless format where that is shorter.
+        measure: whether to restore the pictures to report PSNR and RMSE, which takes one more evaluation of the
+            network.
 
     Raises:
-        ConfigError: if a value is out of range.
+        ConfigError: if a value is out of range, or of a wrong type.
     """
 
     timestep: int | None = None
@@ -63,10 +69,13 @@ class CompressionSettings:
     seed: int = 0
     steps: int | None = None
     may_store: bool = True
+    measure: bool = True
 
     def __post_init__(self) -> None:
         if self.target is not None and self.timestep is not None:
             raise ConfigError("expected a timestep or a target, not both")
+        if self.target is not None and not isinstance(self.target, Target):
+            raise ConfigError(f"target: expected a Target, such as Target.bytes(800), found {self.target!r}")
         for name in ("timestep", "effort", "seed", "steps"):
             if (value := getattr(self, name)) is not None:
                 object.__setattr__(self, name, as_integer(name, value))
@@ -104,7 +113,7 @@ class DecompressionSettings:
         max_pixels: refuse to decode larger pictures.
 
     Raises:
-        ConfigError: if a value is out of range.
+        ConfigError: if a value is out of range, or of a wrong type.
     """
 
     timestep: int | None = None
@@ -115,16 +124,39 @@ class DecompressionSettings:
     def __post_init__(self) -> None:
         if self.timestep is not None:
             object.__setattr__(self, "timestep", as_integer("timestep", self.timestep))
+        object.__setattr__(self, "max_pixels", as_integer("max_pixels", self.max_pixels, least=1))
         object.__setattr__(self, "reconstruction", Reconstruction.of(self.reconstruction))
 
 
-def as_integer(name: str, value: Any) -> int:
+def as_integer(name: str, value: Any, *, least: int | None = None) -> int:
     """The value, of any integer type, as a Python integer.
 
     Raises:
-        ConfigError: if it is not an integer.
+        ConfigError: if it is not an integer, or smaller than `least`.
     """
     try:
-        return index(value)
+        found = index(value)
     except TypeError as error:
         raise ConfigError(f"{name}: expected an integer, found {value!r}") from error
+    if least is not None and found < least:
+        raise ConfigError(f"{name}: expected at least {least}, found {found}")
+    return found
+
+
+def as_batch(name: str, values: Iterable[Item], single: type | tuple[type, ...], function: str) -> list[Item]:
+    """The members of a batch.
+
+    Args:
+        name: of the argument.
+        values: the argument.
+        single: types of single members.
+        function: that takes a single one.
+
+    Raises:
+        ConfigError: if it is a single member, or of a type that cannot be a batch.
+    """
+    if isinstance(values, single):
+        raise ConfigError(f"{name}: expected a list, found {kind_of(values)}: use {function} for a single one")
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise ConfigError(f"{name}: expected a list, found {kind_of(values)}")
+    return list(values)

@@ -40,14 +40,22 @@ class Reconstruction:
         if self.kind not in RECONSTRUCTIONS:
             raise ConfigError(f"reconstruction: expected one of {', '.join(RECONSTRUCTIONS)}, found {self.kind!r}")
         if self.kind == "mean" and self.steps is not None:
-            raise ConfigError("reconstruction steps: `mean` has no steps; choose flow or ancestral")
+            raise ConfigError(
+                "the reconstruction `mean` has no steps: choose flow or ancestral, or leave them out",
+                parameters=["reconstruction", "reconstruction_steps"],
+            )
         for name, value in (("steps", self.steps or 0), ("seed", self.seed)):
             try:
                 index(value)
             except TypeError as error:
-                raise ConfigError(f"reconstruction {name}: expected an integer, found {value!r}") from error
+                raise ConfigError(
+                    f"reconstruction {name}: expected an integer, found {value!r}",
+                    parameters=[f"reconstruction_{name}"],
+                ) from error
         if self.seed < 0:
-            raise ConfigError(f"reconstruction seed: expected at least 0, found {self.seed}")
+            raise ConfigError(
+                f"reconstruction seed: expected at least 0, found {self.seed}", parameters=["reconstruction_seed"]
+            )
 
     @classmethod
     def of(cls, reconstruction: Reconstruction | ReconstructionKind) -> Reconstruction:

@@ -49,7 +49,8 @@ class Report:
     the states visited, `delivered_bits` the information that arrived (log2 q/p at the samples sent), `path_bits` and
     `side_bits` the cost of samples and of step lengths, `residual_bits` the cost of the exact pixels at t = 0 (for a
     stored picture, which has no steps, of everything). `header_bytes` includes the checksums, so that header, payload,
-    alpha plane and metadata add up to the file. Times are the picture's share of its batch's.
+    alpha plane and metadata add up to the file. `psnr_db` and `rmse` are NaN if they were not measured. Times are the
+    picture's share of its batch's.
     """
 
     width: int

@@ -1,4 +1,4 @@
-"""Estimates the signal from the noisy state at which a stream ends."""
+"""Reconstructs the signal from the noisy state at which a stream ends."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from diffcodec.devices import evaluation_precision
 from diffcodec.diffusion.samplers import Sampler
 from diffcodec.diffusion.sampling import ReverseProcess, own_noise
 from diffcodec.diffusion.windows import check_numbers
+from diffcodec.errors import ConfigError
 
 
 @torch.no_grad()
-def restore(reconstruction: Reconstruction, trajectory: Trajectory, names: Sequence[int]) -> Tensor:
+def reconstruct(reconstruction: Reconstruction, trajectory: Trajectory, names: Sequence[int]) -> Tensor:
     """Estimates of x_0 from the current state of a trajectory, (N, C, H, W).
 
     Args:
@@ -31,7 +32,7 @@ def restore(reconstruction: Reconstruction, trajectory: Trajectory, names: Seque
     """
     match reconstruction.kind:
         case "mean":
-            return trajectory.estimate()
+            return trajectory.checked_estimate()
         case "flow" | "ancestral":
             return _sample(reconstruction, trajectory, names)
 
@@ -43,6 +44,11 @@ def _sample(reconstruction: Reconstruction, trajectory: Trajectory, names: Seque
     process = ReverseProcess(context.denoiser, restrict=context.signal.restrict)
     schedule = context.denoiser.schedule
     steps = min(DEFAULT_STEPS[kind], schedule.steps) if reconstruction.steps is None else reconstruction.steps
+    if not 1 <= steps <= schedule.steps:
+        raise ConfigError(
+            f"reconstruction steps: expected 1 to the model's {schedule.steps}, found {steps}",
+            parameters=["reconstruction_steps"],
+        )
     sampler = Sampler(kind, steps=steps)
     # A trajectory starts at pure noise; t = T is practically the same, and has a finite log SNR.
     start = max(trajectory.level, schedule.level(schedule.steps), key=lambda level: level.log_snr)

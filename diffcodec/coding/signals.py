@@ -30,6 +30,9 @@ class Signal(Protocol):
     def to_pixels(self, x_0: Tensor, canvas: Canvas) -> NDArray[np.uint8]:
         """The picture of an estimate (C, H, W): (height, width, 3), or (height, width) if grey."""
 
+    def grey_levels(self, x_0: Tensor, canvas: Canvas) -> NDArray[np.float64]:
+        """The picture of an estimate (C, H, W) in unrounded grey levels: (3, height, width), or (1, height, width)."""
+
     def restrict(self, x_0: Tensor) -> Tensor:
         """Estimates of x_0 projected onto valid signals."""
 
@@ -121,7 +124,7 @@ class GreyPictures(ColourPictures):
         return super()._picture(x_0, canvas).mean(dim=0, keepdim=True)
 
 
-PICTURES: dict[ColourMode, ColourPictures] = {ColourMode.RGB: ColourPictures(), ColourMode.L: GreyPictures()}
+PICTURES: dict[ColourMode, Signal] = {ColourMode.RGB: ColourPictures(), ColourMode.L: GreyPictures()}
 """The signal of every colour mode of the file format."""
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Hashable
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import PurePath
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,13 +14,18 @@ from numpy.typing import NDArray
 from diffcodec.bitstream.container import Container, Header, Reading, read_partial
 from diffcodec.bitstream.entropy import PrefixReader, SymbolReader
 from diffcodec.bitstream.lengths import LengthCoder
+from diffcodec.coding.options import DecompressionSettings, as_integer
+from diffcodec.coding.report import Bitstream
 from diffcodec.coding.step_coding import IncomingPayload
 from diffcodec.config import DEFAULT_MAX_PIXELS
-from diffcodec.errors import ConfigError, CorruptStreamError, TruncatedStreamError, naming_stream
+from diffcodec.errors import ConfigError, CorruptStreamError, TruncatedStreamError, kind_of, naming_stream
 from diffcodec.images import decode_alpha
 from diffcodec.images.metadata import Metadata
 from diffcodec.lossless.payload import LosslessPayload
 from diffcodec.model.tables import CodecTables, Level
+
+Data = bytes | bytearray | memoryview
+"""The bytes of a .dfc file."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +46,7 @@ class ParsedStream:
 
     @classmethod
     def parse(
-        cls, data: bytes, *, partial: bool = False, max_pixels: int = DEFAULT_MAX_PIXELS, name: str = "the stream"
+        cls, data: Data, *, partial: bool = False, max_pixels: int = DEFAULT_MAX_PIXELS, name: str = "the stream"
     ) -> ParsedStream:
         """Read a file.
 
@@ -51,7 +58,9 @@ class ParsedStream:
 
         Raises:
             StreamError: if it is not a .dfc file, or damaged or cut (without `partial`, or inside its header).
+            ConfigError: if an argument is of a wrong type.
         """
+        data, max_pixels = _as_bytes(data), as_integer("max_pixels", max_pixels, least=1)
         reading = read_partial(data, max_pixels=max_pixels, name=name)
         if not partial:
             reading.check(name)
@@ -88,6 +97,12 @@ class ParsedStream:
                 if self.is_complete:  # nothing is missing from the file, so it was written too short
                     raise CorruptStreamError(str(error)) from error
                 raise
+
+    @property
+    def is_from_lossless(self) -> bool:
+        """Whether the stream is lossless (t = 0), or was shortened from such a one."""
+        origin = self.header.shortened
+        return self.header.timestep == 0 or (origin is not None and origin.timestep == 0)
 
     @property
     def is_stored(self) -> bool:
@@ -137,8 +152,8 @@ class ParsedStream:
             CorruptStreamError: if the model's list has fewer.
         """
         levels = tables.lists[self.header.level_list]
-        if self.header.cut is not None:
-            steps = self.header.cut.steps
+        if self.header.shortened is not None:
+            steps = self.header.shortened.steps
         elif self.lossless is not None:
             steps = self.lossless.steps
         else:
@@ -153,7 +168,7 @@ class ParsedStream:
         Raises:
             ConfigError: if the stream ends before the timestep, or stores its picture as a whole.
         """
-        if timestep is None or (timestep == self.header.timestep and self.header.cut is None):
+        if timestep is None or (timestep == self.header.timestep and self.header.shortened is None):
             return None
         if self.is_stored:
             raise ConfigError(f"{self.name} stores its picture without the model: it has no coarser version")
@@ -162,3 +177,44 @@ class ParsedStream:
             raise ConfigError(f"timestep {timestep} is finer than {self.name}, which ends at {finest}")
         wanted = tables.level(timestep)
         return sum(level.log_snr <= wanted.log_snr for level in self.stops(tables))
+
+
+Stream = ParsedStream | Bitstream | Data
+"""A compressed picture: a result of `compress`, the bytes of a .dfc file, or a parsed stream."""
+
+STREAM_TYPES = (ParsedStream, Bitstream, bytes, bytearray, memoryview)
+
+
+def parsed(stream: Stream, settings: DecompressionSettings, name: str = "the stream") -> ParsedStream:
+    """A stream, parsed unless it is already.
+
+    Args:
+        stream: in any form.
+        settings: how to read it, if it is not parsed yet.
+        name: of the stream, for messages.
+
+    Raises:
+        StreamError, ConfigError: as `ParsedStream.parse`.
+    """
+    if isinstance(stream, ParsedStream):
+        return stream
+    data = stream.data if isinstance(stream, Bitstream) else stream
+    return ParsedStream.parse(data, partial=settings.partial, max_pixels=settings.max_pixels, name=name)
+
+
+def _as_bytes(data: Any) -> bytes:
+    """The bytes of a file.
+
+    Raises:
+        ConfigError: if they are of another type.
+    """
+    if isinstance(data, Data):
+        return bytes(data)
+    hint = ""
+    if isinstance(data, PurePath):
+        hint = ": pass path.read_bytes()"
+    elif isinstance(data, str):
+        hint = ": pass Path(name).read_bytes()"
+    elif hasattr(data, "read"):
+        hint = ": pass file.read()"
+    raise ConfigError(f"expected the bytes of a .dfc file, found {kind_of(data)}{hint}")

@@ -67,15 +67,17 @@ class Attempt:
     def restored(self) -> NDArray[np.uint8]:
         """Pixels that the decoder will restore."""
         trajectory = self.reached.trajectory
-        return trajectory.context.signal.to_pixels(trajectory.estimate()[0], trajectory.context.canvas)
+        return trajectory.context.signal.to_pixels(trajectory.checked_estimate()[0], trajectory.context.canvas)
 
-    @property
+    @cached_property
     def psnr_db(self) -> float:
         """PSNR of the restored picture; infinite if it is exact."""
         return psnr_db(squared_error(self.picture.pixels, self.restored))
 
 
-def encode_to(target: Target, encoder: Encoder, picture: Picture, header: Header) -> EncodedPicture:
+def encode_to(
+    target: Target, encoder: Encoder, picture: Picture, header: Header, *, restore: bool = True
+) -> EncodedPicture:
     """The finest file within a limit, or the coarsest that reaches a PSNR.
 
     The trajectory goes down the level list. Of the integer timesteps between two of its levels the finest is tried
@@ -90,6 +92,7 @@ def encode_to(target: Target, encoder: Encoder, picture: Picture, header: Header
         encoder: for pictures of this size and mode.
         picture: the picture.
         header: of the file, except for its timestep.
+        restore: whether to restore the picture, too; a search for a PSNR has done so anyway.
 
     Raises:
         TargetError: if not even the coarsest file (the finest, for a PSNR) meets the target.
@@ -109,10 +112,7 @@ def encode_to(target: Target, encoder: Encoder, picture: Picture, header: Header
 
     def is_far_enough(tried: Attempt) -> bool:
         """Whether nothing finer need be tried."""
-        nonlocal best
-        if met := target.is_met_by(tried):
-            best = tried
-        return met != target.is_limit
+        return target.is_met_by(tried) != target.is_limit
 
     from_coarse_to_fine = range(len(tables.timesteps), 0, -1)
     for steps, between in groupby(from_coarse_to_fine, lambda t: levels.steps_before(tables.level(t))):
@@ -120,21 +120,26 @@ def encode_to(target: Target, encoder: Encoder, picture: Picture, header: Header
         while reached.steps < steps:
             reached = reached.to(levels.levels[reached.steps], x_0, encoder)
         tried = attempt(timesteps[-1])
+        best = tried if target.is_met_by(tried) else best
         if is_far_enough(tried):
             low, high = 0, len(timesteps) - 1
             while low < high:
                 middle = (low + high) // 2
                 tried = attempt(timesteps[middle])
+                best = tried if target.is_met_by(tried) else best
                 low, high = (low, middle) if is_far_enough(tried) else (middle + 1, high)
             break
         if tables.level(timesteps[-1]) in levels.levels:
             reached = tried.reached
     if best is None:
         raise TargetError(target.explain_miss(tried, tried.container.header.timestep))
-    return EncodedPicture(best.container, best.reached.payload, best.reached.steps, best.restored)
+    restored = best.restored if restore or not target.is_limit else None
+    return EncodedPicture(best.container, best.reached.payload, best.reached.steps, restored)
 
 
-def compress_to(target: Target, context: CodecContext, pictures: Sequence[Picture], header: Header) -> list[Bitstream]:
+def compress_to(
+    target: Target, context: CodecContext, pictures: Sequence[Picture], header: Header, *, restore: bool = True
+) -> list[Bitstream]:
     """Files of pictures that meet a target, each found by `encode_to`.
 
     Raises:
@@ -144,7 +149,7 @@ def compress_to(target: Target, context: CodecContext, pictures: Sequence[Pictur
     for number, picture in enumerate(pictures, 1):
         encoder = Encoder(context, Stopwatch())
         try:
-            found = encode_to(target, encoder, picture, header)
+            found = encode_to(target, encoder, picture, header, restore=restore)
         except TargetError as error:
             if len(pictures) == 1:
                 raise

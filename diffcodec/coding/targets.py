@@ -40,10 +40,10 @@ class Target:
 
     def __post_init__(self) -> None:
         try:
-            makes_sense = 0 < self.value < math.inf
+            is_valid = 0 < self.value < math.inf
         except TypeError:
-            makes_sense = False
-        if not makes_sense:
+            is_valid = False
+        if not is_valid:
             names = {"file_bytes": "number of bytes", "bpp": "number of bits per pixel", "psnr_db": "PSNR in dB"}
             raise ConfigError(f"target: expected a finite {names[self.quantity]} above 0, found {self.value!r}")
 
@@ -80,14 +80,14 @@ class Target:
             timestep: where it ends.
         """
         # Rounded in the direction that makes the printed value a target that can be met.
-        if self.quantity == "file_bytes":
-            wanted, found = f"file of at most {self.value} bytes", f"takes {nearest.file_bytes} bytes"
-        elif self.quantity == "bpp":
-            bpp = math.ceil(1000 * nearest.bpp) / 1000
-            wanted, found = f"file of at most {self.value:g} bpp", f"takes {bpp:.3f} bpp"
-        else:
+        if self.quantity == "psnr_db":
             psnr_db = math.floor(100 * nearest.psnr_db) / 100
-            wanted, found = f"PSNR of {self.value:g} dB", f"gives {psnr_db:.2f} dB"
-        if self.is_limit:
-            return f"no {wanted}: the coarsest, at t = {timestep}, {found}"
-        return f"no {wanted}: the finest noisy state, t = {timestep}, {found}; t = 0 is lossless"
+            return (
+                f"a PSNR of {self.value:g} dB cannot be reached: the finest lossy file (t = {timestep}) has "
+                f"{psnr_db:.2f} dB; t = 0 is lossless"
+            )
+        if self.quantity == "file_bytes":
+            limit, found = f"{self.value} bytes", f"{nearest.file_bytes} bytes"
+        else:
+            limit, found = f"{self.value:g} bpp", f"{math.ceil(1000 * nearest.bpp) / 1000:.3f} bpp"
+        return f"no file of at most {limit}: the coarsest, at t = {timestep}, takes {found}"

@@ -15,13 +15,14 @@ from torch import Tensor
 from diffcodec.channel import StreamKey, shared_normals
 from diffcodec.coding.context import StreamContext
 from diffcodec.coding.report import Stopwatch
-from diffcodec.coding.signals import ColourPictures
+from diffcodec.coding.signals import Signal
 from diffcodec.coding.step_coding import StepCoder
 from diffcodec.config import GREY_LEVELS_PER_UNIT
 from diffcodec.devices import device_of, evaluation_precision
 from diffcodec.diffusion.denoiser import Denoiser
 from diffcodec.diffusion.schedule import NoiseLevel, posterior
 from diffcodec.diffusion.windows import check_numbers, predict_x_0
+from diffcodec.lossless.coder import LosslessCoder
 from diffcodec.lossless.rounding import UNIT
 from diffcodec.model.precision import FLOAT32, PrecisionTable
 from diffcodec.model.tables import LOG_SNR_SCALE, Level
@@ -42,13 +43,19 @@ class CodecContext(StreamContext):
     """
 
     denoiser: Denoiser
-    signal: ColourPictures
+    signal: Signal
     half_precision: PrecisionTable = FLOAT32
 
     @property
     def steps(self) -> StepCoder:
         """Codes the steps."""
         return StepCoder(self)
+
+    @property
+    def lossless_coder(self) -> LosslessCoder:
+        """The coder of the last step to t = 0, for a model with lossless tables."""
+        assert self.tables.lossless is not None
+        return LosslessCoder(self.tables.lossless, self.canvas.kind.coded_channels == 1, self.levels)
 
     def dtype_at(self, log_snr: float) -> torch.dtype:
         """Type of the numbers in which the network is evaluated at a level."""
@@ -95,8 +102,8 @@ class Trajectory:
     def estimate(self) -> Tensor:
         """The x_0 estimate at the current state, (N, C, H, W), restricted to valid signals.
 
-        Raises:
-            CheckpointError: if the network returns values that are not finite.
+        It is not checked for NaN, which would wait for a GPU in every step: the encoder checks the errors that it
+        sends, and a decoder its last estimate.
         """
         if self._estimate is not None:
             return self._estimate
@@ -105,8 +112,16 @@ class Trajectory:
         log_snr = max(self.level.log_snr, denoiser.config.log_snr_min)
         with self.watch.network(), evaluation_precision(self.device, self.context.dtype_at(log_snr)):
             estimate = self.context.signal.restrict(predict_x_0(denoiser, self.x_t, log_snr))
-        check_numbers(estimate)
         self._estimate = estimate
+        return estimate
+
+    def checked_estimate(self) -> Tensor:
+        """`estimate`, for use outside of the trajectory.
+
+        Raises:
+            CheckpointError: if the network returned NaN.
+        """
+        check_numbers(estimate := self.estimate())
         return estimate
 
     def advance(self, step: int, end: Level, displacement: NDArray[np.float32]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from diffcodec.bitstream.container import Cut, Header, write_container
+from diffcodec.bitstream.container import Header, Shortened, write_container
 from diffcodec.bitstream.lengths import LengthCoder
 from diffcodec.coding.context import StreamContext
 from diffcodec.coding.matching import stream_context
@@ -80,11 +80,11 @@ class Truncation:
     def _header(self, stops: Sequence[Level], steps: int) -> Header:
         """The header of the file of the first steps."""
         header = self.stream.header
-        origin = header.timestep if header.cut is None else header.cut.timestep
+        origin = header.timestep if header.shortened is None else header.shortened.timestep
         if steps == len(stops) and origin == header.timestep > 0:
             return header  # a cut or damaged file may still hold all of its steps
         reached = self.context.tables.timestep_at(stops[steps - 1])
-        return replace(header, timestep=reached, cut=Cut(origin, steps))
+        return replace(header, timestep=reached, shortened=Shortened(origin, steps))
 
 
 def truncate(stream: ParsedStream, model: ModelDescription, max_bytes: int, *, keep_metadata: bool = True) -> bytes:

@@ -28,7 +28,7 @@ def read_config(folder: Path) -> ModelConfig:
         _check_components(folder / INDEX)
     network = network_folder(folder) / NETWORK_CONFIG
     if not network.is_file():
-        raise CheckpointError(f"{folder}: no model: expected unet/{NETWORK_CONFIG}")
+        raise CheckpointError(f"{folder} is not a pipeline folder: unet/{NETWORK_CONFIG} is missing")
     scheduler = folder / "scheduler" / SCHEDULER_CONFIG
     if not scheduler.is_file():
         scheduler = folder / SCHEDULER_CONFIG

@@ -99,7 +99,7 @@ class Denoiser(nn.Module):
 
         Args:
             x_t: (B, C, H, W), height and width multiples of `config.network.stride`.
-            log_snr: (B,), in nats, finite.
+            log_snr: (B,), in nats, finite. If it is on the CPU, nothing waits for another device.
 
         Returns:
             (B, C, H, W), float32.
@@ -113,13 +113,14 @@ class Denoiser(nn.Module):
         """
         if self.config.half_resolution_below is None:
             return self.evaluate(x_t, log_snr)
-        halved = torch.tensor([self.is_halved(x_t.shape, value) for value in log_snr.tolist()], device=x_t.device)
-        if len(halved) > 1 and halved.any() != halved.all():
+        halved = [self.is_halved(x_t.shape, value) for value in log_snr.tolist()]
+        if any(halved) and not all(halved):
             x_0 = torch.empty_like(x_t, dtype=torch.float32)
-            for part in (halved, ~halved):
+            for which in (True, False):
+                part = [index for index, value in enumerate(halved) if value is which]
                 x_0[part] = self.estimate(x_t[part], log_snr[part]).x_0
             return Estimate(x_0)
-        if not halved.any():
+        if not any(halved):
             return self.evaluate(x_t, log_snr)
         return Estimate(estimate_at_half_size(self.predict_x_0, x_t, log_snr, self.config.network.stride))
 
@@ -130,7 +131,7 @@ class Denoiser(nn.Module):
 
     def evaluate(self, x_t: Tensor, log_snr: Tensor) -> Estimate:
         """`estimate` at full resolution, as trained."""
-        scale, from_x_t, from_raw = self.coefficients(log_snr)
+        scale, from_x_t, from_raw = (each.to(x_t.device) for each in self.coefficients(log_snr))
         raw = self._raw(scale * x_t, log_snr)
         mix = None
         if self.config.variance == "learned":
@@ -172,6 +173,6 @@ class Denoiser(nn.Module):
         if self.config.network.conditioning == "timestep":
             # The paper's network receives t - 1; only here are timesteps 0-based.
             steps = [self.schedule.timestep_nearby(value) - 1 for value in log_snr.tolist()]
-            condition = torch.tensor(steps, dtype=torch.float32, device=x.device)
-        raw: Tensor = self.network(x, condition).float()
+            condition = torch.tensor(steps, dtype=torch.float32)
+        raw: Tensor = self.network(x, condition.to(x.device)).float()
         return raw

@@ -52,7 +52,7 @@ def halve(x_t: Tensor, log_snr: Tensor) -> tuple[Tensor, Tensor]:
     higher = log_snr + HALVING_GAIN
     # The sum of four is 4 alpha mean(x_0) + 2 sigma eps: the factor that gives the new sigma also gives the new alpha.
     factor = torch.sigmoid(-higher).sqrt() / torch.sigmoid(-log_snr).sqrt()
-    return 2 * factor[:, None, None, None] * functional.avg_pool2d(x_t, 2), higher
+    return 2 * factor[:, None, None, None].to(x_t.device) * functional.avg_pool2d(x_t, 2), higher
 
 
 def double(x_0: Tensor) -> Tensor:

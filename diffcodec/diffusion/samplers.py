@@ -67,7 +67,7 @@ def levels_below(
     """
     steps = schedule.steps if steps is None else steps
     if steps < 1 or (steps > schedule.steps and spacing == "timestep"):
-        raise ConfigError(f"steps: expected 1 to the model's {schedule.steps}, found {steps}")
+        raise ConfigError(f"steps: expected 1 to the model's {schedule.steps}, found {steps}", parameters=["steps"])
     if spacing == "timestep":
         grid = schedule.log_snr[np.linspace(schedule.steps, 1, steps).round().astype(int)]
     else:

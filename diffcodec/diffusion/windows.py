@@ -11,10 +11,12 @@ from collections.abc import Callable, Iterator
 from functools import lru_cache
 from itertools import pairwise, product
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from diffcodec.config import NetworkConfig, PlainUNetConfig
+from diffcodec.config import NetworkConfig
 from diffcodec.diffusion.denoiser import Denoiser, Estimate
 from diffcodec.diffusion.pyramid import estimate_at_half_size
 from diffcodec.errors import CheckpointError
@@ -24,32 +26,6 @@ MAX_WINDOW_PIXELS = 1 << 21
 
 BATCH_PIXELS = 1 << 14
 """Pixels of a batch that a CPU evaluates at once, so that intermediate tensors stay in its cache."""
-
-
-def receptive_radius(config: NetworkConfig) -> int:
-    """Largest distance of an input pixel that affects an output pixel, in pixels, rounded up to the network's stride.
-
-    Counts 3 x 3 convolutions: each adds one pixel of its scale.
-
-    Raises:
-        ValueError: for a network with attention or normalisation over space, whose receptive field is unbounded.
-    """
-    if not config.is_local:
-        raise ValueError("a network with attention or group normalisation has an unbounded receptive field")
-    if isinstance(config, PlainUNetConfig):
-        return config.receptive_radius
-    scales = len(config.multipliers)
-    full = 2 + 2 * 2 if config.full_resolution_channels else 0  # stem, out, and two blocks of two
-    radius = full * 1
-    for scale in range(scales):
-        pixel = config.patch * 2**scale
-        convolutions = 2 * (2 * config.blocks + 1)  # down and up
-        convolutions += 4 if scale == scales - 1 else 0  # the middle
-        convolutions += 1 if scale < scales - 1 else 0  # the strided one, which reads this scale
-        convolutions += 1 if scale < scales - 1 else 0  # the one after upsampling, which writes it
-        convolutions += 0 if full or scale else 2  # stem and out of a trunk without a full-resolution branch
-        radius += convolutions * pixel + pixel  # plus up to one pixel of this scale for its grid
-    return -(-radius // config.stride) * config.stride
 
 
 def predict_x_0(denoiser: Denoiser, x_t: Tensor, log_snr: float) -> Tensor:
@@ -63,7 +39,7 @@ def predict_x_0(denoiser: Denoiser, x_t: Tensor, log_snr: float) -> Tensor:
     Returns:
         (B, C, H, W), float32.
     """
-    condition = torch.full((1,), log_snr, device=x_t.device)
+    condition = torch.tensor([log_snr])  # on the CPU: reading its value must not wait for another device
     if denoiser.is_halved(x_t.shape, float(condition)):  # same rounding as in `denoiser`, which must not halve windows
         return estimate_at_half_size(
             lambda half, higher: predict_x_0(denoiser, half, float(higher)),
@@ -78,7 +54,7 @@ def estimate(denoiser: Denoiser, x_t: Tensor, log_snr: float) -> Estimate:
     """x_0 as in `predict_x_0`, and the variance mix if variances are learned."""
     if denoiser.config.variance != "learned":
         return Estimate(predict_x_0(denoiser, x_t, log_snr))
-    condition = torch.full((1,), log_snr, device=x_t.device)
+    condition = torch.tensor([log_snr])
 
     def evaluate(part: Tensor) -> Tensor:
         found = denoiser.estimate(part, condition)
@@ -100,7 +76,7 @@ def _in_windows(evaluate: Callable[[Tensor], Tensor], x_t: Tensor, network: Netw
         return torch.cat([_in_windows(evaluate, part, network, channels) for part in torch.split(x_t, at_once)])
     if not network.is_local or height * width <= MAX_WINDOW_PIXELS:
         return evaluate(x_t)
-    margin = receptive_radius(network)
+    margin = network.receptive_radius
     down, across = _division(height, width, margin, network.stride)
     result = x_t.new_empty(len(x_t), channels, height, width)
     for top, bottom in _cores(height, down, network.stride):
@@ -113,13 +89,13 @@ def _in_windows(evaluate: Callable[[Tensor], Tensor], x_t: Tensor, network: Netw
     return result
 
 
-def check_numbers(images: Tensor) -> None:
-    """Check that a network's output is not NaN.
+def check_numbers(images: Tensor | NDArray[np.float32]) -> None:
+    """Check that numbers made from a network's output are not NaN. Waits for their device.
 
     Raises:
         CheckpointError: if it is.
     """
-    if bool(images.isnan().any()):
+    if bool(np.isnan(images).any() if isinstance(images, np.ndarray) else images.isnan().any()):
         raise CheckpointError("the model's network returned NaN: its weights are damaged")
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from PIL import Image
 
-from diffcodec.errors import ImageError
+from diffcodec.errors import ConfigError, ImageError
 from diffcodec.images.metadata import Metadata
 from diffcodec.images.picture import Picture
 from diffcodec.images.profiles import ColourProfile, ProfileError
@@ -16,6 +16,17 @@ from diffcodec.images.profiles import ColourProfile, ProfileError
 Keep = Literal["nothing", "meaning", "metadata"]
 """Metadata to keep. `nothing`: convert colours to sRGB. `meaning`: leave pixels unchanged, and keep a colour profile
 unless it is sRGB. `metadata`: leave pixels unchanged, and keep any profile and the EXIF block."""
+
+
+def check_keep(keep: str) -> None:
+    """Check what metadata to keep.
+
+    Raises:
+        ConfigError: if it is not a `Keep`.
+    """
+    if keep not in get_args(Keep):
+        raise ConfigError(f"keep: expected one of {', '.join(get_args(Keep))}, found {keep!r}")
+
 
 _TAKEN = ("RGB", "L", "RGBA", "LA")
 
@@ -124,8 +135,10 @@ def picture_from_pil(image: Image.Image, *, keep: Keep = "meaning", exif: bytes 
         exif: EXIF block of the picture.
 
     Raises:
+        ConfigError: if `keep` has another value.
         ImageError: if it has no pixels, or a mode that cannot be converted without loss of depth.
     """
+    check_keep(keep)
     conversion = _Conversion(image, image.info.get("icc_profile") or None)
     conversion.to_taken_mode()
     conversion.settle_profile(keep)

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from diffcodec.config import GREY_LEVELS_PER_UNIT
-from diffcodec.errors import ImageError
+from diffcodec.errors import ConfigError, ImageError, kind_of
 from diffcodec.images.metadata import Metadata
 
 
@@ -53,6 +53,16 @@ class Picture:
     def mode(self) -> str:
         """Pillow's name of the mode: RGB, L, RGBA or LA."""
         return ("RGB" if self.pixels.ndim == 3 else "L") + ("" if self.alpha is None else "A")
+
+
+def check_picture(value: object) -> None:
+    """Check that an argument is a picture.
+
+    Raises:
+        ConfigError: if it is not.
+    """
+    if not isinstance(value, Picture):
+        raise ConfigError(f"expected a Picture, as read_picture returns, found {kind_of(value)}")
 
 
 def picture_to_pil(picture: Picture) -> Image.Image:

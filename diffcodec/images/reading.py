@@ -13,9 +13,9 @@ from typing import BinaryIO
 from PIL import Image, ImageOps
 
 from diffcodec.config import DEFAULT_MAX_PIXELS
-from diffcodec.errors import ImageError
+from diffcodec.errors import ConfigError, ImageError, kind_of
 from diffcodec.images import plugins
-from diffcodec.images.colours import Keep, picture_from_pil
+from diffcodec.images.colours import Keep, check_keep, picture_from_pil
 from diffcodec.images.depth import bits_per_sample
 from diffcodec.images.exif import exif_of, of_upright_picture
 from diffcodec.images.picture import Picture
@@ -75,9 +75,12 @@ def read_picture(
         keep: metadata to keep, see `Keep`.
 
     Raises:
+        ConfigError: if the source is of another type, or `keep` has another value.
         ImageError: for everything else: more than 8 bits per sample, several frames, damaged or missing files, too many
             pixels. The message names the file.
     """
+    _check_source(source)
+    check_keep(keep)
     if isinstance(source, Image.Image):
         name = str(getattr(source, "filename", "")) or "the image"
         return _to_picture(source, b"", name, max_pixels, first_frame, keep)
@@ -93,6 +96,12 @@ def read_picture(
             image = Image.open(file, formats=[format for format in _READABLE if format in Image.OPEN])
         with image:
             return _to_picture(image, head, name, max_pixels, first_frame, keep)
+
+
+def _check_source(source: object) -> None:
+    if not isinstance(source, str | Path | Image.Image) and not hasattr(source, "read"):
+        hint = ": wrap them in io.BytesIO" if isinstance(source, bytes) else ""
+        raise ConfigError(f"expected a path, an open file or a Pillow image, found {kind_of(source)}{hint}")
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from diffcodec.errors import ConfigError, ImageError
 from diffcodec.files import atomic_write
 from diffcodec.images.exif import without_layout
 from diffcodec.images.metadata import Metadata
-from diffcodec.images.picture import Picture, picture_to_pil
+from diffcodec.images.picture import Picture, check_picture, picture_to_pil
 from diffcodec.images.pillow_errors import translated
 
 _MAX_JPEG_EXIF_BYTES = 65533
@@ -124,8 +124,10 @@ def write_picture(
         name: of the file, for messages; by default the path.
 
     Raises:
+        ConfigError: if it is not a `Picture`.
         ImageError: if the format is unknown or cannot hold the mode, or the file cannot be written.
     """
+    check_picture(picture)
     path = Path(target) if isinstance(target, str | Path) else None
     name = name or (str(path) if path else "the picture")
     if format is None:

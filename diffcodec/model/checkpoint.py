@@ -18,6 +18,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from diffcodec.config import ModelConfig
+from diffcodec.devices import check_device
 from diffcodec.diffusers_format import hub
 from diffcodec.diffusers_format.reading import read_pipeline
 from diffcodec.diffusion.denoiser import Denoiser
@@ -90,8 +91,10 @@ class Checkpoint:
         """The network with these weights, in float32 and evaluation mode.
 
         Raises:
+            ConfigError: if there is no such device.
             CheckpointError: if the weights do not fit the configuration.
         """
+        device = check_device(device)
         weights = {name: value.float() for name, value in self.weights.items()}
         try:
             # First on the meta device: a file may claim a network that would not fit into memory.

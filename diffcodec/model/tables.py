@@ -290,4 +290,4 @@ class CodecTables(JsonConfig):
             if len(self.lists[index].levels) == wanted:
                 return index
         known = ", ".join(str(len(self.lists[index].levels)) for index in of_class)
-        raise ConfigError(f"steps: expected one of {known}, the model's numbers of levels, found {wanted}")
+        raise ConfigError(f"steps: the model has lists of {known} levels, found {wanted}", parameters=["steps"])

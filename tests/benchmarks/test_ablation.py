@@ -262,7 +262,7 @@ def test_without_samples_nothing_is_drawn(arguments: list[str], sampled: list[st
         (["--only", "noise"], "--only noise: no such cell"),
         (["--budget", "3s"], "--images and --budget: expected one of them"),
         (["--samples", "19"], "--samples 19: expected more training images than that, found 20"),
-        (["--model", "nothing"], "photo-small, cifar10-ddpm, lsun256-ddpm, found 'nothing'"),
+        (["--model", "nothing"], "cifar10-ddpm, lsun256-ddpm, or a JSON file, found 'nothing'"),
         (["--set", "speed=3"], "unknown key 'speed'"),
         (["--data", "missing.webp"], "missing.webp: no such file or folder"),
     ],

@@ -94,8 +94,8 @@ def test_shorter_files_have_all_steps_and_lengths(codec: DiffusionCodec) -> None
     lengths = [len(files[steps]) for steps in sorted(files)]
     assert lengths == sorted(set(lengths))
     for steps, data in files.items():
-        cut = read_header(data).header.cut
-        assert steps == (stream.report.steps if cut is None else cut.steps)
+        shortened = read_header(data).header.shortened
+        assert steps == (stream.report.steps if shortened is None else shortened.steps)
     assert files.keys() >= set(range(3, stream.report.steps + 1))
 
 
@@ -271,7 +271,7 @@ def test_a_part_of_the_range_has_a_bd_rate_of_its_own(measured: tuple[Path, Resu
         (("--markdown", "--out", "nowhere"), "nowhere has no results"),
     ],
 )
-def test_mistakes_are_told(options: tuple[str, ...], message: str) -> None:
+def test_mistakes_are_reported(options: tuple[str, ...], message: str) -> None:
     done = invoke(*options)
     assert done.exit_code == 1
     assert message in done.output

@@ -139,8 +139,8 @@ def test_missing_codecs_are_skipped_and_named(names: tuple[str, ...], drawn: set
     assert {path.stem for path in out.glob("*.svg")} == drawn
     named = next(line for line in found.output.splitlines() if line.startswith("no results of"))
     assert all(f"{name}," in named or f"{name} in" in named for name in set(EXPECTED) - set(names))
-    said = "\n".join(line for line in found.output.splitlines() if "skipped:" in line)
-    assert all(name in said for name in set(FIGURES) - drawn)
+    skipped = "\n".join(line for line in found.output.splitlines() if "skipped:" in line)
+    assert all(name in skipped for name in set(FIGURES) - drawn)
 
 
 def broken(record: dict[str, Any], change: Callable[[dict[str, Any]], None]) -> str:
@@ -228,7 +228,7 @@ def test_bd_rate_counts_the_overlap_only() -> None:
     assert (found.low_db, found.high_db, found.share) == pytest.approx((26, 29, 1 / 3))
 
 
-def test_curves_that_do_not_overlap_are_said_to(tmp_path: Path) -> None:
+def test_curves_that_do_not_overlap_are_reported(tmp_path: Path) -> None:
     ours = codec_of([0.1, 0.2], [20, 23], "diffcodec-trellis")
     found = bd_rate.compare(ours, codec_of([1, 2], [30, 35]), "whole_file")
     assert found.percent is None

@@ -1,4 +1,4 @@
-"""Calibration as a whole: its tables are those of the pictures, and what cannot be calibrated is said to be so."""
+"""Calibration as a whole: its tables are those of the pictures, and what cannot be calibrated is refused."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_calibration_checks_what_it_is_given(count: int, options: dict[str, Any]
 
 
 def checkpoint_of(schedule: ScheduleConfig, **network: Any) -> Checkpoint:
-    """Untrained, and told the timestep, as imported models are."""
+    """Untrained, with the timestep as input, like imported models."""
     config = ModelConfig(
         UNetConfig(channels=8, multipliers=(1,), blocks=1, conditioning="timestep", embedding_channels=8, **network),
         schedule,

@@ -20,7 +20,7 @@ from tests.conftest import make_tiny_checkpoint
 
 
 class Blind(Denoiser):
-    """A denoiser that takes every picture for black, and says at which levels it was asked."""
+    """A denoiser that takes every picture for black, and records the levels at which it is evaluated."""
 
     def __init__(self) -> None:
         super().__init__(make_tiny_checkpoint().config)

@@ -191,7 +191,7 @@ def test_a_network_that_is_never_wrong_makes_valid_tables() -> None:
     assert_valid(fit_lossless(NoisyOracle(images, 0.0), torch.from_numpy(images), timesteps=(1,)), (1,))
 
 
-def test_progress_is_told_after_each_fit(tiny_checkpoint: Checkpoint) -> None:
+def test_progress_is_reported_after_each_fit(tiny_checkpoint: Checkpoint) -> None:
     calls: list[None] = []
     images = torch.from_numpy(images_of(2, 8))
     fit_lossless(tiny_checkpoint.denoiser(), images, timesteps=(1,), progress=lambda: calls.append(None))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+import os
 import re
 import subprocess
 import sys
@@ -14,10 +15,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from diffcodec.coding.options import CHANNELS
 from diffcodec.coding.targets import DEFAULT_TIMESTEP
 from diffcodec.lossless.stored import StoredKind
 from diffcodec.model.checkpoint import Checkpoint
-from tests.commands import fails, run
+from diffcodec.model.locations import DEFAULT_MODEL, PHOTO_MODEL
+from tests.commands import fails, run, succeeds
 from tests.conftest import make_tiny_checkpoint, smooth_pixels
 
 
@@ -112,7 +115,7 @@ def test_partial_restores_a_cut_file_and_says_so(stream: Path, tiny_model: Path,
     assert (tmp_path / "x.png").exists()
 
 
-def test_info_tells_the_header(stream: Path) -> None:
+def test_info_shows_the_header(stream: Path) -> None:
     values = json.loads(run("info", stream, "--json").stdout)
     assert (values["width"], values["height"], values["mode"]) == (14, 11, "RGB")
     assert (values["timestep"], values["channel"], values["effort"], values["seed"]) == (200, "trellis", 12, 0)
@@ -122,8 +125,22 @@ def test_info_tells_the_header(stream: Path) -> None:
 
 
 def test_models_shows_the_card(tiny_model: Path) -> None:
-    assert "tiny-v0" in run("models", tiny_model).stdout
-    assert json.loads(run("models", tiny_model, "--json").stdout)["parameters"] > 50_000
+    shown = run("models", tiny_model).stdout
+    assert "tiny-v0" in shown
+    assert "default_for" not in shown
+    values = json.loads(run("models", tiny_model, "--json").stdout)
+    assert values["parameters"] > 50_000
+    assert values["default_for"] is None
+
+
+def test_models_shows_what_a_model_is_the_default_for() -> None:
+    shown = run("models").stdout
+    assert re.findall(r"^(\S+)$|^  default_for +(.*)$", shown, re.MULTILINE) == [
+        (DEFAULT_MODEL, ""),
+        ("", "pictures up to 64 x 64"),
+        (PHOTO_MODEL, ""),
+        ("", "larger pictures"),
+    ]
 
 
 @pytest.mark.parametrize("kind", ["empty", "text", "truncated"])
@@ -135,7 +152,7 @@ def test_what_is_not_a_picture_is_named(kind: str, photo: Path, tiny_model: Path
     assert not bad.with_suffix(".dfc").exists()
 
 
-@pytest.mark.parametrize("data", [b"", b"hello", b"\xdfc", b"\xdfc\x10\0\0"])
+@pytest.mark.parametrize("data", [b"", b"hello", b"\xdfc", b"\xdfc\x20\0\0"])
 def test_what_is_not_a_dfc_file_is_named(data: bytes, tiny_model: Path, tmp_path: Path) -> None:
     bad = tmp_path / "bad.dfc"
     bad.write_bytes(data)
@@ -390,7 +407,7 @@ def test_lossless_figures_in_json(photo: Path, tiny_model: Path, tmp_path: Path)
     assert values["file_bytes"] == made.stat().st_size
     info = json.loads(run("info", made, "--json").stdout)
     assert (info["timestep"], info["width"], info["height"], info["complete"]) == (0, 14, 11, True)
-    # 0 may be said, and changes nothing.
+    # An explicit 0 changes nothing.
     for options in ([], ["-t", "0"], ["--partial"]):
         back = run("decompress", made, *options, "--model", tiny_model, "-o", tmp_path / "b.png", "--force")
         assert back.exit_code == 0, back.output
@@ -454,8 +471,28 @@ def test_lossless_of_a_lossy_file_is_refused(stream: Path, tiny_model: Path, tmp
     assert not (tmp_path / "x.png").exists()
 
 
+def help_of(*command: str) -> str:
+    """The help text of a command on one line."""
+    return " ".join(succeeds(run(*command, "--help")).stdout.split())
+
+
 def test_help_says_that_0_is_lossless() -> None:
-    assert "0 is lossless" in " ".join(run("compress", "--help").stdout.split())
+    assert "0 is lossless" in help_of("compress")
+
+
+def test_help_says_what_is_true_of_the_command() -> None:
+    for command in ("compress", "decompress"):
+        assert "Include subfolders; results keep the folder tree." in help_of(command)
+    assert "Include subfolders." in help_of("info")
+    for words in (("sample",), ("evaluate", "fid"), ("evaluate", "is")):
+        assert "Noise levels from pure noise to t = 1" in help_of(*words)
+        assert "[default: all for ancestral, 100 for the others]" in help_of(*words)
+    assert "A bundled model or a model file is copied." in help_of("import")
+
+
+def test_the_channels_of_the_option_are_those_of_the_codec() -> None:
+    """The option's module does not import them: that would load numpy and scipy for --help."""
+    assert f"--channel [{'|'.join(CHANNELS)}]" in help_of("compress")
 
 
 @pytest.mark.parametrize("number", ["-1", "0.0"])
@@ -464,13 +501,25 @@ def test_numbers_beside_0_are_rejected_at_the_door(photo: Path, number: str) -> 
     assert run("decompress", photo, "-t", number).exit_code == 2
 
 
+def test_a_picture_is_restored_only_to_measure_it(photo: Path, tiny_model: Path, tmp_path: Path) -> None:
+    options = ("-t", 300, "--model", tiny_model, "--force", "-o", tmp_path / "a.dfc")
+    plain, measured = run("compress", photo, *options), run("compress", photo, *options, "--measure")
+    assert "PSNR" not in plain.stdout
+    assert "PSNR" in measured.stdout
+    values = [json.loads(run("compress", photo, *options, "--json", *more).stdout) for more in ((), ("--measure",))]
+    assert (
+        [value["psnr_db"] is None for value in values] == [value["rmse"] is None for value in values] == [True, False]
+    )
+    assert values[0]["file_bytes"] == values[1]["file_bytes"]
+
+
 # ------------------------------------------------------------------------------------------------- targets
 
 
-def test_targets_are_met_and_the_timestep_is_told(photo: Path, tiny_model: Path, tmp_path: Path) -> None:
+def test_targets_are_met_and_the_timestep_is_shown(photo: Path, tiny_model: Path, tmp_path: Path) -> None:
     made, same = tmp_path / "a.dfc", tmp_path / "same.dfc"
     for option, value in (("--bytes", "90"), ("--bpp", "4.5"), ("--psnr", "25")):
-        result = run("compress", photo, option, value, "--model", tiny_model, "-o", made, "--force")
+        result = run("compress", photo, option, value, "--measure", "--model", tiny_model, "-o", made, "--force")
         assert result.exit_code == 0, result.output
         pattern = r"(\d+) bytes, ([\d.]+) bpp, t = (\d+), PSNR ([\d.]+) dB, [\d.]+ s\n$"
         found = re.search(pattern, result.stdout)
@@ -483,11 +532,11 @@ def test_targets_are_met_and_the_timestep_is_told(photo: Path, tiny_model: Path,
         assert same.read_bytes() == made.read_bytes()
 
 
-def test_the_timestep_is_not_told_to_those_who_gave_it(photo: Path, tiny_model: Path) -> None:
+def test_a_timestep_that_was_given_is_not_shown(photo: Path, tiny_model: Path) -> None:
     assert "t = " not in run("compress", photo, "-t", 300, "--model", tiny_model).stdout
 
 
-def test_json_tells_what_a_target_reached(photo: Path, tiny_model: Path, tmp_path: Path) -> None:
+def test_json_has_what_a_target_reached(photo: Path, tiny_model: Path, tmp_path: Path) -> None:
     result = run("compress", photo, "--bytes", 90, "--model", tiny_model, "-o", tmp_path / "a.dfc", "--json")
     values = json.loads(result.stdout)
     assert values["file_bytes"] <= 90
@@ -545,17 +594,58 @@ def test_targets_out_of_reach_are_named_with_the_picture_and_the_others_go_on(ti
         tmp_path / "a.dfc",
         stdin=(tmp_path / "opaque.png").read_bytes(),
     )
-    fails(result, "standard input: no PSNR of 70 dB: the finest noisy state, t = 1, gives ", "t = 0 is lossless")
+    fails(
+        result,
+        "standard input: a PSNR of 70 dB cannot be reached: the finest lossy file (t = 1) has ",
+        "t = 0 is lossless",
+    )
     assert not (tmp_path / "a.dfc").exists()
 
 
-@pytest.mark.parametrize("command", [("sample",), ("import", "none"), ("calibrate", "none")])
-def test_folders_that_do_not_exist_are_told_before_the_work(command: tuple[str, ...], tmp_path: Path) -> None:
-    arguments = ("--model", "none") if command == ("sample",) else ()
-    result = run(*command, *arguments, "-o", tmp_path / "nowhere" / "a.png")
-    fails(result, "a.png cannot be written: the directory", "nowhere does not exist; create it first")
+BEFORE_THE_WORK = [
+    ("sample", "--model", "none", "-o", "a.png"),
+    ("import", "none", "-o", "a.safetensors"),
+    ("calibrate", "none", "-o", "a.safetensors"),
+    ("compress", "none.png", "--model", "none", "-o", "a.dfc"),
+    ("compress", "none.png", "--model", "none", "--resume", "-o", "a.dfc"),
+    ("decompress", "none.dfc", "--model", "none", "-o", "a.png"),
+]
 
 
-def test_folders_that_take_no_files_are_told_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("command", BEFORE_THE_WORK)
+def test_folders_that_do_not_exist_are_reported_before_the_work(command: tuple[str, ...], tmp_path: Path) -> None:
+    *arguments, name = command
+    result = run(*arguments, tmp_path / "nowhere" / name)
+    fails(result, f"{name} cannot be written: the folder", "nowhere does not exist; create it first")
+
+
+@pytest.mark.parametrize("command", BEFORE_THE_WORK)
+def test_folders_that_take_no_files_are_reported_before_the_work(
+    command: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("os.access", lambda path, mode: False)  # for root there is no such folder
-    fails(run("import", "none", "-o", tmp_path / "a.safetensors"), "no permission to write in the directory")
+    *arguments, name = command
+    fails(run(*arguments, tmp_path / name), f"{name} cannot be written: no permission to write in the folder")
+
+
+def test_a_finished_result_needs_no_writable_folder(
+    photo: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = ("-t", 500, "--model", tiny_model, "-o", tmp_path / "a.dfc")
+    succeeds(run("compress", photo, *options))
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    assert "up to date" in succeeds(run("compress", photo, *options, "--resume")).stdout
+
+
+@pytest.mark.parametrize("name", ["a.dfc", "A.DFC"])
+@pytest.mark.parametrize("options", [(), ("-o", "b.dfc"), ("--force",), ("--resume",)])
+def test_files_that_are_compressed_already_are_not_compressed_again(
+    stream: Path, tiny_model: Path, name: str, options: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(stream.parent)
+    before = stream.read_bytes()
+    stream.rename(name)
+    result = run("compress", name, *options, "--model", tiny_model)
+    fails(result, f"Error: {name} is a .dfc file already: use decompress or truncate\n")
+    assert os.listdir() == [name]
+    assert Path(name).read_bytes() == before

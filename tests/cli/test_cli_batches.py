@@ -1,4 +1,4 @@
-"""Folders on the command line: alike pictures are worked on together, and nobody can tell but by the clock."""
+"""Folders on the command line: similar pictures are processed in batches, with the same results as one by one."""
 
 from __future__ import annotations
 
@@ -240,7 +240,7 @@ def tasks(*sources: str) -> list[Task]:
     return [Task(place, source, "", batch_key=source[0], pixels=1) for place, source in enumerate(sources)]
 
 
-def test_inputs_are_read_as_batches_need_them_and_told_of_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_inputs_are_read_as_batches_need_them_and_reported_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(work, "MAX_BATCH", 2)
     clerk = Clerk()
     todo = tasks("a1", "a2", "a3", "b1", "b2!", "c?", "d1")

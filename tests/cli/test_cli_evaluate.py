@@ -159,15 +159,18 @@ def test_fid_of_a_folder_uses_the_cache(pictures: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("small_inception")
-def test_fid_tells_of_few_pictures_and_of_a_damaged_cache(pictures: Path, tmp_path: Path) -> None:
-    arguments = ("fid", pictures, "--limit", DIMS, "--data", pictures, "--cache", tmp_path)
+def test_fid_reports_few_pictures_and_a_damaged_cache(pictures: Path, tmp_path: Path) -> None:
+    cache = tmp_path / "a\x1bb"  # a terminal would take this for a command
+    arguments = ("fid", pictures, "--limit", DIMS, "--data", pictures, "--cache", cache)
     result = evaluate(*arguments)
     assert f"Note: {DIMS} measured pictures for {DIMS} features" in result.stderr
-    (cached,) = tmp_path.iterdir()
+    (cached,) = cache.iterdir()
     cached.write_bytes(cached.read_bytes()[:100])
     again = evaluate(*arguments)
     assert again.stdout == result.stdout
-    assert "Warning: " in again.stderr
+    (warning,) = (line for line in again.stderr.splitlines() if "Warning: " in line)
+    assert r"a\x1bb" in warning
+    assert "\x1bb" not in warning
     assert "computing it again" in again.stderr
 
 
@@ -196,7 +199,7 @@ def test_inception_score_of_pictures_and_samples(
 
 
 @pytest.mark.usefixtures("small_inception")
-def test_wrong_pictures_are_told_of_before_the_reference_is_computed(pictures: Path, tmp_path: Path) -> None:
+def test_wrong_pictures_are_reported_before_the_reference_is_computed(pictures: Path, tmp_path: Path) -> None:
     fails(
         evaluate("fid", tmp_path / "nothing", "--data", pictures, "--cache", tmp_path / "cache"),
         "no such file or folder",

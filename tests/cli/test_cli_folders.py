@@ -1,4 +1,4 @@
-"""Which files a folder or a pattern stands for, where their results go, and what is told of them."""
+"""Folders and patterns on the command line: the files they stand for, names of results, and messages."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("p/**/*.png", False, ["[1].png", "b.png", "gone.png", "sub/c.png", "sub/deep/d.png"]),
         ("p/*/c.p?g", False, ["sub/c.png"]),
         ("p/[1].png", False, ["[1].png"]),  # a file, though it looks like a pattern
-        ("p/none.png", False, ["none.png"]),  # is told of when it is read
+        ("p/none.png", False, ["none.png"]),  # is reported when it is read
     ],
 )
 def test_files_of_folders_and_patterns(name: str, recursive: bool, expected: list[str], tree: Path) -> None:
@@ -186,14 +186,14 @@ def test_a_disk_that_gets_full_is_named(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_what_is_told_of_a_folder(tiny_model: Path, tmp_path: Path) -> None:
+def test_what_is_reported_of_a_folder(tiny_model: Path, tmp_path: Path) -> None:
     folder = tmp_path / "in"
     folder.mkdir()
     for name in ("a.png", "c.png"):
         Image.fromarray(smooth_pixels(8, 8)).save(folder / name)
     (folder / "b.png").write_bytes(b"hello")
     (folder / "notes.txt").write_bytes(b"hello")
-    options = ("-t", 500, "--model", tiny_model, "-o", tmp_path / "out")
+    options = ("-t", 500, "--measure", "--model", tiny_model, "-o", tmp_path / "out")
     result = run("compress", folder, *options)
     fails(result)
     a, c, head, done, failed, skipped = result.stdout.splitlines()

@@ -160,7 +160,7 @@ def test_samples_that_share_the_state_of_an_image(model: Path, image: Path, tmp_
     assert len(cells(pixels(out), 16, 16)[0]) == 5
 
 
-def test_what_does_not_go_together_is_told(model: Path, image: Path, tmp_path: Path) -> None:
+def test_what_does_not_go_together_is_refused(model: Path, image: Path, tmp_path: Path) -> None:
     out, share = tmp_path / "a.png", ("--share-from", image)
     fails(run("sample", "-o", out, *share), "--share-from and -t need each other", code=2)
     fails(run("sample", "-o", out, "-t", 100), "--share-from and -t need each other", code=2)
@@ -170,7 +170,7 @@ def test_what_does_not_go_together_is_told(model: Path, image: Path, tmp_path: P
     fails(run("sample", "-o", out, "--model", model, "--size", 10), "multiples of the network's 4 pixels")
     fails(run("sample", "-o", out, "--model", model, *share, "-t", 9, "--size", 10), "multiples of", "found 10 x 10")
     fails(run("sample", "-o", out, "--model", model, *share, "-t", 2000), "timestep: expected 1 to the model's 1000")
-    fails(run("sample", "-o", out, "--model", model, "--steps", 2000), "steps: expected 1 to the model's 1000")
+    fails(run("sample", "-o", out, "--model", model, "--steps", 2000), "1 to the model's 1000, found 2000 (--steps)")
     fails(run("sample", "-o", out, "--model", model, "--eta", 0.5), "only for the sampler flow")
     fails(run("sample", "-o", out, "--model", model, "--variance", "learned"), "has no learned variances")
     fails(run("sample", "-o", tmp_path / "a.xyz"), ".xyz", ".png")
@@ -178,7 +178,7 @@ def test_what_does_not_go_together_is_told(model: Path, image: Path, tmp_path: P
     fails(run("sample", "-o", out, "--model", "none"), "none", "bundled")
     fails(run("sample", "-o", out, "--device", "nowhere"), "nowhere", "use the CPU (--device)")
     # Told before the work, and even before the model is looked for.
-    fails(run("sample", "-o", tmp_path / "no" / "a.png", "--model", "none"), "directory", "does not exist", "create it")
+    fails(run("sample", "-o", tmp_path / "no" / "a.png", "--model", "none"), "folder", "does not exist", "create it")
     fails(run("interpolate", image, image, "-o", tmp_path / "no" / "a.png", "--model", "none"), "does not exist")
     assert not out.exists()
 
@@ -275,7 +275,7 @@ def test_what_is_not_a_picture_is_named(model: Path, image: Path, tmp_path: Path
 # decompress --decoder ----------------------------------------------------------------------------------------
 
 
-def test_decoders_are_chosen_and_told(stream: Path, tiny_model: Path, tmp_path: Path) -> None:
+def test_decoders_are_chosen_and_shown(stream: Path, tiny_model: Path, tmp_path: Path) -> None:
     made = {}
     for decoder in ("mean", "flow", "ancestral"):
         out = tmp_path / f"{decoder}.png"
@@ -316,7 +316,8 @@ def test_lossless_files_are_exact_whatever_the_decoder(photo: Path, tiny_model: 
 def test_decoder_options_that_make_no_sense_are_refused(stream: Path, tiny_model: Path, tmp_path: Path) -> None:
     options = ("decompress", stream, "--model", tiny_model, "-o", tmp_path / "a.png")
     fails(run(*options, "--decoder", "median"), "median", "ancestral", code=2)
-    fails(run(*options, "--decoder-steps", 10), "`mean` has no steps", "flow or ancestral")
-    fails(run(*options, "--decoder", "flow", "--decoder-steps", 2000), "expected 1 to the model's 1000")
+    fails(run(*options, "--decoder-steps", 10), "`mean` has no steps", "(--decoder, --decoder-steps)")
+    steps = run(*options, "--decoder", "flow", "--decoder-steps", 2000)
+    fails(steps, "reconstruction steps: expected 1 to the model's 1000, found 2000 (--decoder-steps)")
     fails(run(*options, "--decoder-seed", -1), code=2)
     assert not (tmp_path / "a.png").exists()

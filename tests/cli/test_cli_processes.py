@@ -1,4 +1,4 @@
-"""Many files in several processes: whoever is killed takes nobody along, and nothing is left behind."""
+"""Batches in several processes: a killed process fails only its own input, and leaves no temporary files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 from diffcodec.cli.batch.processes import cores, finish_in_processes
 from diffcodec.cli.batch.work import Done, Outcome, Task, UpToDate, batches
 from diffcodec.cli.failures import Failure
-from tests.fake_worker import CopySettings
+from tests.fake_worker import CopyJob
 
 ROOT = Path(__file__).parents[2]
 
@@ -25,14 +25,14 @@ import sys
 from pathlib import Path
 from diffcodec.cli.batch.inputs import expand
 from diffcodec.cli.batch.run import RunOptions, run_batch
-from tests.fake_worker import CopySettings
+from tests.fake_worker import CopyJob
 
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.default_int_handler)  # tests that a shell runs in the background ignore it
     inputs = expand([sys.argv[1]], [".txt"])
     targets = [str(Path(sys.argv[2]) / file.below) for file in inputs.files]
     options = RunOptions(jobs=int(sys.argv[3]), resume=False, as_json=False, quiet=False, progress=None)
-    run_batch(CopySettings(), inputs, targets, options)
+    run_batch(CopyJob(), inputs, targets, options)
 """
 
 
@@ -46,12 +46,12 @@ def copy_all(folder: Path, contents: dict[str, str], processes: int = 2) -> dict
     """What becomes of files that are copied from one folder to another."""
     write_all(folder / "in", contents)
     (folder / "out").mkdir()
-    settings = CopySettings()
+    job = CopyJob()
     tasks = [
-        Task(place, str(folder / "in" / name), str(folder / "out" / name), *settings.peek(name))
+        Task(place, str(folder / "in" / name), str(folder / "out" / name), *job.peek(name))
         for place, name in enumerate(contents)
     ]
-    found = finish_in_processes(settings.load, list(batches(tasks)), processes)
+    found = finish_in_processes(job.load, list(batches(tasks)), processes)
     return {Path(task.source).name: outcome for task, outcome in found}
 
 
@@ -80,7 +80,7 @@ def test_one_that_is_killed_while_it_waits_is_no_tasks_fault(tmp_path: Path) -> 
         for place, name in enumerate(("a", "b1", "b2", "b3"))
     )
     found = {}
-    for task, outcome in finish_in_processes(CopySettings().load, [[alone], others], 2):
+    for task, outcome in finish_in_processes(CopyJob().load, [[alone], others], 2):
         found[Path(task.source).name] = outcome
         if task == alone:
             assert isinstance(outcome, Done)
@@ -100,7 +100,7 @@ def test_what_is_there_is_not_done_again(tmp_path: Path) -> None:
     (tmp_path / "out" / "a").write_text("old")
     write_all(tmp_path / "in", {"a": "new"})
     task = Task(0, str(tmp_path / "in" / "a"), str(tmp_path / "out" / "a"))
-    assert list(finish_in_processes(CopySettings().load, [[task]], 5)) == [(task, UpToDate())]
+    assert list(finish_in_processes(CopyJob().load, [[task]], 5)) == [(task, UpToDate())]
 
 
 def test_cores_are_those_that_may_be_used() -> None:

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from diffcodec.bitstream.container import Cut, read_container, write_container
+from diffcodec.bitstream.container import Shortened, read_container, write_container
 from tests.commands import fails, run
 from tests.conftest import make_tiny_checkpoint, smooth_pixels
 
@@ -130,7 +130,7 @@ def test_damaged_files_files_of_other_pictures_and_of_other_models_are_not_done(
     }
     shorter, strange = tmp_path / "out" / "1.dfc", tmp_path / "out" / "2.dfc"
     whole = read_container(shorter.read_bytes())
-    shorter.write_bytes(write_container(replace(whole, header=replace(whole.header, cut=Cut(50, 2)))))
+    shorter.write_bytes(write_container(replace(whole, header=replace(whole.header, shortened=Shortened(50, 2)))))
     strange.write_bytes(write_container(replace(read_container(strange.read_bytes()), metadata=b"strange")))
     found = compress()
     assert (found["1"], found["2"]) == ("was shortened by truncate", "is not a complete .dfc file")

@@ -1,8 +1,9 @@
-"""The command line with shortened and damaged files: what is written, and what is said."""
+"""The command line with shortened, cut and damaged files: results and messages."""
 
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from PIL import Image
 from diffcodec.bitstream.container import read_header
 from diffcodec.codec import DiffusionCodec
 from diffcodec.images import Picture
-from tests.commands import fails, run
+from tests.commands import fails, run, succeeds
 from tests.conftest import smooth_pixels
 
 
@@ -40,19 +41,20 @@ def test_truncate(large: Path, tiny_model: Path, tmp_path: Path) -> None:
     assert f"{made.stat().st_size} of {large.stat().st_size} bytes, " in result.stdout
     assert made.stat().st_size <= 3000
     assert run("decompress", made, "--model", tiny_model, "-o", tmp_path / "short.png").exit_code == 0
-    cut = read_header(made.read_bytes()).header
-    coarse = run("decompress", large, "-t", str(cut.timestep), "--model", tiny_model, "-o", tmp_path / "coarse.png")
+    header = read_header(made.read_bytes()).header
+    coarse = run("decompress", large, "-t", str(header.timestep), "--model", tiny_model, "-o", tmp_path / "coarse.png")
     assert coarse.exit_code == 0
     assert (tmp_path / "short.png").read_bytes() == (tmp_path / "coarse.png").read_bytes()
 
     values = json.loads(run("info", made, "--json").stdout)
-    assert cut.cut is not None
-    assert (values["cut_from_timestep"], values["cut_to_steps"], values["timestep"]) == (2, cut.cut.steps, cut.timestep)
+    assert header.shortened is not None
+    assert (values["shortened_from_timestep"], values["shortened_to_steps"]) == (2, header.shortened.steps)
+    assert values["timestep"] == header.timestep
     assert values["problem"] is None
     parts = ("header_bytes", "check_bytes", "payload_bytes", "alpha_bytes", "metadata_bytes")
     assert sum(values[part] for part in parts) == values["file_bytes"]
-    assert "cut from timestep  2" in run("info", made).stdout
-    assert "cut" not in run("info", large).stdout
+    assert re.search(r"^shortened from timestep  2$", run("info", made).stdout, re.MULTILINE)
+    assert "shortened" not in run("info", large).stdout
 
 
 def test_truncate_refuses(large: Path, tiny_model: Path, tmp_path: Path) -> None:
@@ -86,7 +88,7 @@ def test_pictures_are_not_overwritten_by_other_kinds_of_files(large: Path, tiny_
 def test_truncate_from_standard_input_to_output(large: Path, tiny_model: Path) -> None:
     result = run("truncate", "-", "--bytes", "3000", "--model", tiny_model, stdin=large.read_bytes())
     assert result.exit_code == 0
-    assert read_header(result.stdout_bytes).header.cut is not None
+    assert read_header(result.stdout_bytes).header.shortened is not None
 
 
 def test_a_damaged_file_is_named_and_restored_in_part(large: Path, tiny_model: Path, tmp_path: Path) -> None:
@@ -135,9 +137,21 @@ def test_where_the_shorter_file_goes(large: Path, tiny_model: Path, tmp_path: Pa
     fails(run("truncate", ".", *options), ".: cannot be read (Is a directory)")
 
 
-def test_a_page_tells_of_damage_that_leaves_the_picture_whole(large: Path, data: bytes, tiny_model: Path) -> None:
+def test_a_page_reports_damage_that_leaves_the_picture_whole(large: Path, data: bytes, tiny_model: Path) -> None:
     large.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
     assert run("view", large, "--partial", "--model", tiny_model).exit_code == 0
     page = large.with_suffix(".html").read_text(encoding="utf-8")
     assert "The file is damaged: bytes " in page
     assert "Its alpha plane is missing." in page
+
+
+def test_a_picture_of_no_complete_step_is_announced(large: Path, data: bytes, tiny_model: Path, tmp_path: Path) -> None:
+    size = read_header(data).header_bytes + 2
+    large.write_bytes(data[:size])
+    target = tmp_path / "o.png"
+    options = ("--partial", "--model", tiny_model, "-o", target)
+    shown = f"Warning: {large} is cut: it has {size} of its {len(data)} bytes; "
+    result = succeeds(run("decompress", large, *options))
+    assert result.stderr.startswith(f"{shown}no step is complete: {target} is made from pure noise, ")
+    result = succeeds(run("decompress", large, *options, "--force", "-t", 999))
+    assert result.stderr.startswith(f"{shown}{target} is made from pure noise, ")

@@ -15,7 +15,7 @@ from diffcodec.codec import DiffusionCodec
 from diffcodec.coding.options import DecompressOptions
 from diffcodec.coding.reconstruction import Reconstruction, ReconstructionKind
 from diffcodec.coding.report import Bitstream, Restoration, Stopwatch
-from diffcodec.coding.restoring import restore as restore_state
+from diffcodec.coding.restoring import reconstruct
 from diffcodec.coding.trajectory import Trajectory
 from diffcodec.diffusion.sampling import ReverseProcess
 from diffcodec.diffusion.schedule import NoiseLevel
@@ -58,7 +58,7 @@ def test_every_reconstruction_makes_a_picture_of_its_own(
     assert (restored.step, restored.steps, restored.timestep) == (mean.step, mean.steps, mean.timestep)
     assert (restored.picture.width, restored.picture.height, restored.picture.mode) == (10, 12, "RGB")
     assert difference(restored.picture, mean.picture) > 1
-    # A file says much of its picture, whoever reads it.
+    # Whatever the method, the result resembles the file's picture.
     other = Picture(smooth_pixels(12, 10, seed=9))
     assert difference(restored.picture, picture) < 0.8 * difference(restored.picture, other)
 
@@ -183,17 +183,25 @@ def test_lossless_files_are_exact_with_every_reconstruction(codec: DiffusionCode
 
 
 @pytest.mark.parametrize(
-    ("values", "words"),
+    ("values", "words", "parameters"),
     [
-        (("median",), "reconstruction: expected one of mean, flow, ancestral, found 'median'"),
-        (("mean", 5), "reconstruction steps: `mean` has no steps"),
-        (("flow", 2.5), "reconstruction steps: expected an integer, found 2.5"),
-        (("ancestral", 5, -1), "reconstruction seed: expected at least 0, found -1"),
+        (("median",), "reconstruction: expected one of mean, flow, ancestral, found 'median'", ()),
+        (
+            ("mean", 5),
+            "the reconstruction `mean` has no steps: choose flow or ancestral, or leave them out",
+            ("reconstruction", "reconstruction_steps"),
+        ),
+        (("flow", 2.5), "reconstruction steps: expected an integer, found 2.5", ("reconstruction_steps",)),
+        (("ancestral", 5, "x"), "reconstruction seed: expected an integer, found 'x'", ("reconstruction_seed",)),
+        (("ancestral", 5, -1), "reconstruction seed: expected at least 0, found -1", ("reconstruction_seed",)),
     ],
 )
-def test_reconstructions_that_make_no_sense_are_refused(values: tuple[Any, ...], words: str) -> None:
-    with pytest.raises(ConfigError, match=words):
+def test_reconstructions_that_make_no_sense_are_refused(
+    values: tuple[Any, ...], words: str, parameters: tuple[str, ...]
+) -> None:
+    with pytest.raises(ConfigError) as caught:
         Reconstruction(*values)
+    assert (str(caught.value), caught.value.parameters) == (words, parameters)
 
 
 @pytest.mark.parametrize("steps", [0, 1001])
@@ -204,7 +212,7 @@ def test_a_reconstruction_has_no_more_steps_than_the_model(codec: DiffusionCodec
         return codec.decompress_batch([stream], **options)[0]
 
     for restore in (codec.decompress, decompress_one):
-        with pytest.raises(ConfigError, match=f"steps: expected 1 to the model's 1000, found {steps}"):
+        with pytest.raises(ConfigError, match=f"^reconstruction steps: expected 1 to the model's 1000, found {steps}"):
             restore(stream, reconstruction=Reconstruction("flow", steps))
         with pytest.raises(ConfigError, match="expected one of mean, flow, ancestral"):
             restore(stream, reconstruction="median")  # type: ignore[arg-type]
@@ -222,7 +230,7 @@ def test_damaged_weights_are_named(tiny_checkpoint: Checkpoint, picture: Picture
     with torch.no_grad():
         next(codec.denoiser.parameters()).fill_(float("nan"))
     with pytest.raises(CheckpointError, match="returned NaN"):
-        restore_state(Reconstruction("flow"), trajectory_of(codec, picture), [0])
+        reconstruct(Reconstruction("flow"), trajectory_of(codec, picture), [0])
     with pytest.raises(CheckpointError, match="returned NaN"):
         codec.decompress(stream)
 
@@ -275,7 +283,7 @@ def test_a_drawn_picture_is_one_that_its_state_could_come_from(picture: Picture)
 
     def rest(kind: ReconstructionKind) -> float:
         """Standard deviation of what is left of x_t, in units of sigma."""
-        picture = restore_state(Reconstruction(kind), trajectory, [0])
+        picture = reconstruct(Reconstruction(kind), trajectory, [0])
         return float(((trajectory.x_t - level.alpha * picture) / level.sigma).std())
 
     trajectory._estimate = None  # that of the start

@@ -1,4 +1,4 @@
-"""What of a state is coded: it can be taken out and put back, and says all that a picture can say."""
+"""Coded coordinates of states: they can be taken out and put back, and determine the picture."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 
 from diffcodec.bitstream.container import ColourMode
 from diffcodec.coding.canvas import KINDS, RGB, Canvas
-from diffcodec.coding.signals import PICTURES, ColourPictures
+from diffcodec.coding.signals import PICTURES, Signal
 from tests.conftest import smooth_pixels
 
 sizes = st.integers(1, 20)
 
 
-def canvas_of(signal: ColourPictures, width: int, height: int, stride: int) -> Canvas:
+def canvas_of(signal: Signal, width: int, height: int, stride: int) -> Canvas:
     return Canvas(signal.kind, width, height, stride)
 
 

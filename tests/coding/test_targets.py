@@ -90,10 +90,12 @@ def test_a_size_takes_the_evaluations_of_its_timestep_and_of_levels_before_the_n
     tables = codec.tables
     for most in range(20, 400, 29):
         timestep = codec.compress(picture, target=Target.bytes(most)).report.timestep
-        searched = len(network.told())
+        searched = len(network.batch_sizes())
         codec.compress(picture, timestep=timestep)
         here, finer = (tables.level(t).log_snr for t in (timestep, max(1, timestep - 1)))
-        assert searched <= len(network.told()) + sum(here < level.log_snr < finer for level in tables.lists[0].levels)
+        assert searched <= len(network.batch_sizes()) + sum(
+            here < level.log_snr < finer for level in tables.lists[0].levels
+        )
 
 
 def test_a_psnr_takes_one_evaluation_for_each_halving_of_the_timesteps_between_two_levels(
@@ -103,11 +105,11 @@ def test_a_psnr_takes_one_evaluation_for_each_halving_of_the_timesteps_between_t
     stops = [level.log_snr for level in codec.tables.lists[0].levels]
     for least in range(10, 28, 2):
         timestep = codec.compress(picture, target=Target.psnr(least)).report.timestep
-        searched = len(network.told())
+        searched = len(network.batch_sizes())
         codec.compress(picture, timestep=timestep)
         above = bisect_left(stops, codec.tables.level(timestep).log_snr)
         between = sum(bisect_left(stops, level.log_snr) == above for level in codec.tables.timesteps)
-        assert searched <= len(network.told()) + 1 + math.ceil(math.log2(between))
+        assert searched <= len(network.batch_sizes()) + 1 + math.ceil(math.log2(between))
 
 
 def test_every_picture_of_a_batch_meets_the_target_at_a_timestep_of_its_own(codec: DiffusionCodec) -> None:
@@ -120,7 +122,7 @@ def test_every_picture_of_a_batch_meets_the_target_at_a_timestep_of_its_own(code
         codec.compress(picture, target=Target.psnr(20)).data for picture in pictures
     ]
     reached = [codec.compress(picture, timestep=1).report.psnr_db for picture in pictures]
-    with pytest.raises(TargetError, match=rf"^picture {reached.index(min(reached)) + 1} of 2: no PSNR of"):
+    with pytest.raises(TargetError, match=rf"^picture {reached.index(min(reached)) + 1} of 2: a PSNR of"):
         codec.compress_batch(pictures, target=Target.psnr(max(reached)))
     assert codec.compress_batch([], target=Target.psnr(20)) == []
 
@@ -140,10 +142,11 @@ def test_a_target_that_cannot_be_met_names_the_nearest_that_can(codec: Diffusion
         codec.compress(picture, target=Target.bpp(0.5))
     named = float(re.findall(r"takes (\S+) bpp", str(caught.value))[0])
     assert codec.compress(picture, target=Target.bpp(named)).report.bpp <= named < coarsest.bpp + 0.001
-    with pytest.raises(TargetError, match=r"^no PSNR of 60 dB: the finest noisy state, t = 1, gives") as caught:
+    message = r"^a PSNR of 60 dB cannot be reached: the finest lossy file \(t = 1\) has "
+    with pytest.raises(TargetError, match=message) as caught:
         codec.compress(picture, target=Target.psnr(60))
     assert str(caught.value).endswith(" dB; t = 0 is lossless")
-    named = float(re.findall(r"gives (\S+) dB", str(caught.value))[0])
+    named = float(re.findall(r"has (\S+) dB", str(caught.value))[0])
     assert codec.compress(picture, target=Target.psnr(named)).report.psnr_db >= named > finest.psnr_db - 0.01
 
 

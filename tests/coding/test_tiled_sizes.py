@@ -78,9 +78,9 @@ def test_all_that_a_tiled_file_says_fits_together(
             shorter = codec.truncate(shorter, len(shorter) - 1)
         except ConfigError:
             break
-        cut = read_header(shorter).header.cut
-        assert cut is not None
-        expected = every[cut.steps - 1]
+        shortened = read_header(shorter).header.shortened
+        assert shortened is not None
+        expected = every[shortened.steps - 1]
         found = codec.decompress(shorter)
         assert_same_picture(found.picture, expected.picture)
         assert found.payload_bits == pytest.approx(expected.payload_bits)

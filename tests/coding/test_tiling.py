@@ -77,10 +77,10 @@ def test_a_tiled_file_is_restored_and_its_prefixes_too(
     assert error == pytest.approx(stream.report.rmse**2, rel=0.02)
     assert stream.report.delivered_bits == pytest.approx(stream.report.ideal_bits, rel=0.25)  # a rough model
     cut = tiled_codec.truncate(stream.data, len(stream.data) * 2 // 3)
-    steps = read_header(cut).header.cut
-    assert steps is not None
+    shortened = read_header(cut).header.shortened
+    assert shortened is not None
     every = list(tiled_codec.progressive(stream))
-    assert_same_picture(tiled_codec.decompress(cut).picture, every[steps.steps - 1].picture)
+    assert_same_picture(tiled_codec.decompress(cut).picture, every[shortened.steps - 1].picture)
 
 
 def test_the_calm_part_takes_few_bits(tiled_codec: DiffusionCodec, codec: DiffusionCodec) -> None:
@@ -110,7 +110,7 @@ def test_divisions_only_get_finer_and_follow_what_steps_say(tiled_codec: Diffusi
 
 @pytest.mark.parametrize(("side", "first"), [(1024, 0), (2048, 1), (4096, 2)])
 def test_divisions_of_large_pictures_are_part_of_the_format(side: int, first: int) -> None:
-    """From 2048 pixels on even a step that says nothing has tiles, as one would be too large for memory."""
+    """From 2048 pixels on even a step without information has tiles, as one would be too large for memory."""
     tables = load_checkpoint(PHOTO_MODEL).tables
     assert tables is not None
     levels = tables.lists[tables.list_for(side * side)]

@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from diffcodec.bitstream.container import Container, Cut, read_container, read_header, write_container
+from diffcodec.bitstream.container import Container, Shortened, read_container, read_header, write_container
 from diffcodec.codec import DiffusionCodec
 from diffcodec.coding.options import CompressOptions
 from diffcodec.coding.stream import ParsedStream
@@ -64,19 +64,19 @@ def test_every_cut_restores_what_the_original_does(codec: DiffusionCodec, data: 
     seen = []
     for cut in every_cut(codec, data):
         header = read_container(cut).header
-        assert header.cut is not None
-        assert header.cut.timestep == original.timestep
-        seen.append(header.cut.steps)
-        level = tables.lists[header.level_list].levels[header.cut.steps - 1]
+        assert header.shortened is not None
+        assert header.shortened.timestep == original.timestep
+        seen.append(header.shortened.steps)
+        level = tables.lists[header.level_list].levels[header.shortened.steps - 1]
         assert tables.level(header.timestep) == level  # all levels of the tiny model are those of timesteps
         shorter, wanted = codec.decompress(cut), codec.decompress(data, timestep=header.timestep)
         assert_same_picture(shorter.picture, wanted.picture)
         assert shorter.picture.metadata == PICTURE.metadata
         for figure in ("step", "timestep", "payload_bits"):
             assert getattr(shorter, figure) == getattr(wanted, figure)
-        assert shorter.steps == header.cut.steps
+        assert shorter.steps == header.shortened.steps
         assert shorter.verified
-        assert len(list(codec.progressive(cut))) == header.cut.steps
+        assert len(list(codec.progressive(cut))) == header.shortened.steps
     assert seen[0] == codec.decompress(data).steps - 1
     assert {step - after for step, after in pairwise(seen)} <= {1, 2}  # the first steps may cost less than a byte
 
@@ -118,7 +118,7 @@ def test_metadata_can_be_left_out(codec: DiffusionCodec) -> None:
 
 
 def test_a_level_between_two_timesteps(codec: DiffusionCodec) -> None:
-    """The list has three levels between t = 10 and t = 9: a cut after each of them is still told from the others."""
+    """The list has three levels between t = 10 and t = 9: files that end at each of them differ."""
     tables = codec.tables
     high, low = tables.level(10), tables.level(9)
     between = tuple(
@@ -167,13 +167,13 @@ def test_a_cut_file_is_salvaged(codec: DiffusionCodec) -> None:
         codec.truncate(ParsedStream.parse(data[:14], partial=True), 10**6)
 
 
-def test_what_no_cut_looks_like(codec: DiffusionCodec) -> None:
+def test_headers_that_no_shortened_file_has(codec: DiffusionCodec) -> None:
     container = read_container(codec.truncate(data := codec.compress(PICTURE, timestep=2).data, len(data) // 2))
     header = container.header
-    assert header.cut is not None
+    assert header.shortened is not None
     for wrong in (
-        replace(header, cut=Cut(2, 12)),
-        replace(header, cut=Cut(2, header.cut.steps - 1)),
+        replace(header, shortened=Shortened(2, 12)),
+        replace(header, shortened=Shortened(2, header.shortened.steps - 1)),
         replace(header, timestep=header.timestep + 1),
     ):
         with pytest.raises(CorruptStreamError, match="do not lead to timestep"):

@@ -97,7 +97,7 @@ def test_ours_to_theirs_and_back_is_exact(name: str, tmp_path: Path) -> None:
     for key, value in checkpoint.weights.items():
         assert found.weights[key].dtype == value.dtype
         assert torch.equal(found.weights[key], value)
-    # What the two configurations say alike may be said in two ways.
+    # The same network may have two configurations: compare what they mean.
     assert found.denoiser().network.state_dict().keys() == checkpoint.denoiser().network.state_dict().keys()
     assert found.config.schedule == checkpoint.config.schedule
     assert found.config.prediction == checkpoint.config.prediction

@@ -121,7 +121,7 @@ class BruteForce:
 
 
 class RawOutput(nn.Module):
-    """The network whose raw output, in the terms of the paper, says `estimate_of_x_0` and `variance_mix`."""
+    """The network whose raw output, in the terms of the paper, gives `estimate_of_x_0` and `variance_mix`."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()

@@ -117,7 +117,7 @@ def test_the_network_is_never_asked_about_a_level_outside_its_range() -> None:
     assert stub.asked[0][1].tolist() == [-2.0, -2.0, 0.5, 3.0, 3.0]
 
 
-def test_a_network_of_the_paper_is_told_the_timestep_less_one() -> None:
+def test_a_network_of_the_paper_receives_the_timestep_less_one() -> None:
     config = replace(TINY, prediction="eps", network=replace(NETWORK, conditioning="timestep"))
     denoiser, stub = stubbed(config, lambda x, condition: torch.zeros_like(x))
     levels = torch.tensor([denoiser.schedule.level(t).log_snr for t in (1, 2, 500, 1000)])
@@ -139,7 +139,7 @@ def test_a_network_of_the_paper_is_told_the_timestep_less_one() -> None:
 )
 def test_windows_give_the_result_of_the_whole(network: UNetConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     denoiser = randomised(replace(TINY, network=network))
-    stride, margin = network.stride, windows.receptive_radius(network)
+    stride, margin = network.stride, network.receptive_radius
     x_t = torch.randn(2, 3, 3 * margin, 5 * margin + stride)
     whole = windows.predict_x_0(denoiser, x_t, 1.5)
     assert torch.allclose(whole, denoiser.predict_x_0(x_t, torch.tensor([1.5, 1.5])), atol=1e-5)
@@ -161,13 +161,13 @@ def test_a_picture_much_larger_than_the_margin_goes_in_true_windows(monkeypatch:
     """Here windows end inside the picture on all sides, so the margin is what makes the result right."""
     network = UNetConfig(channels=8, multipliers=(1,), blocks=1, embedding_channels=16)
     denoiser = randomised(replace(TINY, network=network))
-    margin = windows.receptive_radius(network)
+    margin = network.receptive_radius
     x_t = torch.randn(1, 3, 5 * margin, 5 * margin)
     whole = windows.predict_x_0(denoiser, x_t, 0.0)
     monkeypatch.setattr(windows, "MAX_WINDOW_PIXELS", 0)
     assert torch.allclose(windows.predict_x_0(denoiser, x_t, 0.0), whole, atol=1e-4)
     # The margin is needed: with a quarter of it there are seams.
-    monkeypatch.setattr(windows, "receptive_radius", lambda config: margin // 4)
+    monkeypatch.setattr(UNetConfig, "receptive_radius", margin // 4)
     assert (windows.predict_x_0(denoiser, x_t, 0.0) - whole).abs().max() > 1e-3
 
 

@@ -9,7 +9,6 @@ from torch import Tensor
 from diffcodec.config import ModelConfig, PlainUNetConfig
 from diffcodec.diffusion.denoiser import Denoiser
 from diffcodec.diffusion.plain_unet import PlainUNet
-from diffcodec.diffusion.windows import receptive_radius
 from diffcodec.errors import ConfigError
 
 CONFIG = PlainUNetConfig(widths=(8, 12, 16), blocks=(1, 0, 2), embedding_channels=16)
@@ -50,7 +49,7 @@ def test_every_image_is_evaluated_at_its_own_level() -> None:
     ids=["three", "one", "four"],
 )
 def test_nothing_beyond_the_receptive_radius_matters(config: PlainUNetConfig) -> None:
-    network, radius = randomised(config), receptive_radius(config)
+    network, radius = randomised(config), config.receptive_radius
     side = 2 * radius + 2 * config.stride
     x = torch.randn(1, 3, side, config.stride)
     middle = radius + config.stride // 2

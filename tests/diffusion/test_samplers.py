@@ -318,7 +318,7 @@ def test_short_schedules_have_as_many_levels_as_they_have() -> None:
         Sampler(steps=8).levels(short)
 
 
-def test_states_are_told_on_the_way() -> None:
+def test_states_are_reported_on_the_way() -> None:
     levels = levels_below(SCHEDULE, START, 5)
     x_t = noise_of((2, 3, 4, 4), 10)()
     for kind in ("ancestral", "flow", "langevin"):

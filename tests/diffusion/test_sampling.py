@@ -86,10 +86,10 @@ def test_torchs_own_generator_is_left_alone(denoiser: Denoiser) -> None:
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_progress_is_told_for_every_level_and_sample(denoiser: Denoiser) -> None:
-    told: list[int] = []
-    sample_images(denoiser, 5, size=4, steps=3, batch_size=2, progress=told.append)
-    assert told == [2] * 4 + [2] * 4 + [1] * 4
+def test_progress_is_reported_for_every_level_and_sample(denoiser: Denoiser) -> None:
+    reported: list[int] = []
+    sample_images(denoiser, 5, size=4, steps=3, batch_size=2, progress=reported.append)
+    assert reported == [2] * 4 + [2] * 4 + [1] * 4
 
 
 def test_estimates_on_the_way_end_with_the_sample(denoiser: Denoiser) -> None:
@@ -131,7 +131,7 @@ def test_learned_variances_come_through_windows(denoiser: Denoiser, monkeypatch:
     for parameter in learned.parameters():
         parameter.normal_(0, 0.1)
     network = learned.config.network
-    margin = windows.receptive_radius(network)
+    margin = network.receptive_radius
     x_t = torch.randn(1, 3, 2 * network.stride, 4 * margin)
     whole = learned.estimate(x_t, torch.zeros(1))
     monkeypatch.setattr(windows, "MAX_WINDOW_PIXELS", 0)

@@ -1,4 +1,4 @@
-"""The network: the published size, shapes, how it starts, what it is told, and how far it sees."""
+"""The network: its published size, shapes, initial output, inputs, and receptive field."""
 
 from dataclasses import replace
 from typing import Any
@@ -9,7 +9,6 @@ from torch import Tensor
 
 from diffcodec.config import UNetConfig
 from diffcodec.diffusion.unet import Attention, Downsample, UNet
-from diffcodec.diffusion.windows import receptive_radius
 from diffcodec.training.recipes import named_model
 from tests.diffusion.networks import GROUPED, LOCAL, TINY, randomised
 
@@ -145,7 +144,7 @@ def perturbed_pixels(config: UNetConfig, side: int, row: int, column: int) -> Te
 @pytest.mark.parametrize("name", LOCAL)
 def test_nothing_beyond_the_receptive_radius_matters(name: str) -> None:
     config = LOCAL[name]
-    radius, stride = receptive_radius(config), config.stride
+    radius, stride = config.receptive_radius, config.stride
     side = 2 * radius + 2 * stride
     furthest = 0
     middle = side // 2 // stride * stride
@@ -161,9 +160,9 @@ def test_nothing_beyond_the_receptive_radius_matters(name: str) -> None:
 @pytest.mark.parametrize("change", [{"norm": "group"}, {"attention_scales": (0,)}], ids=["group", "attention"])
 def test_a_network_that_sees_everything_has_no_radius(change: dict[str, Any]) -> None:
     local = replace(LOCAL["one scale"], channels=32)
-    side = receptive_radius(local) + 4
+    side = local.receptive_radius + 4
     assert not perturbed_pixels(local, side, 0, 0)[-1, -1]
     config = replace(local, **change)
     assert perturbed_pixels(config, side, 0, 0)[-1, -1]
     with pytest.raises(ValueError, match="unbounded receptive field"):
-        receptive_radius(config)
+        _ = config.receptive_radius

@@ -101,7 +101,7 @@ def test_terms_of_the_larger_variance_sum_to_their_closed_form(gaussian: BoundMe
 
 @pytest.mark.parametrize("t", [1, 20, 101, 501])
 def test_fine_limit_is_the_mutual_information(gaussian: BoundMeasurement, t: int) -> None:
-    """1/2 log(1 + SNR std^2): what x_t tells about x_0 (Guo, Shamai, Verdu 2005)."""
+    """1/2 log(1 + SNR std^2): the information of x_t about x_0 (Guo, Shamai, Verdu 2005)."""
     expected = bpd(0.5 * np.log1p(SNR[t] * MODEL.std.numpy() ** 2))
     assert gaussian.rates("fine")[t].mean() == pytest.approx(expected, rel=0.01)
 

@@ -116,7 +116,7 @@ def test_both_scores_are_those_of_the_library() -> None:
     assert found.inception_score_std == pytest.approx(expected["inception_score_std"], rel=1e-4)
 
 
-def test_one_pass_gives_both_and_tells_of_it() -> None:
+def test_one_pass_gives_both_and_reports_progress() -> None:
     ticks: list[int] = []
     found = measure_quality(torch.split(IMAGES, 25), small_extractor(), progress=ticks.append)
     assert ticks == [25, 50, 60]
@@ -125,7 +125,7 @@ def test_one_pass_gives_both_and_tells_of_it() -> None:
     assert 1 < found.inception_score < CLASSES
 
 
-def test_few_pictures_are_told_of() -> None:
+def test_few_pictures_are_reported() -> None:
     extractor = small_extractor()
     real = statistics_of([IMAGES], extractor)
     assert measure_quality([OTHERS], extractor, reference=real).notes == ()

@@ -1,4 +1,4 @@
-"""Modes and colour profiles: what becomes of them, and what is said of it."""
+"""Modes and colour profiles: how they are converted, and the notes on that."""
 
 import io
 from pathlib import Path
@@ -52,7 +52,7 @@ def test_other_forms_of_the_same_colours_are_taken_silently(image: Image.Image, 
         ("La", (50, 128), (99, 128), "converted from premultiplied alpha to LA"),
     ],
 )
-def test_conversions_are_said(mode: str, colour: tuple[int, ...], restored: tuple[int, ...], note: str) -> None:
+def test_conversions_are_noted(mode: str, colour: tuple[int, ...], restored: tuple[int, ...], note: str) -> None:
     # Pillow has no way to fill some of these modes; Lab's a and b are signed, 128 away from zero.
     pixel = bytes(value ^ 128 if mode == "LAB" and place else value for place, value in enumerate(colour))
     if mode == "La":
@@ -70,7 +70,7 @@ def test_conversions_are_said(mode: str, colour: tuple[int, ...], restored: tupl
 
 
 def test_cmyk_jpeg_of_adobe_is_not_a_negative(tmp_path: Path) -> None:
-    """Adobe writes CMYK inverted, and says so in a marker."""
+    """Adobe writes CMYK inverted, which a marker records."""
     Image.new("CMYK", (16, 16), (0, 255, 255, 0)).save(tmp_path / "a.jpg", quality=100)
     assert b"Adobe" in (tmp_path / "a.jpg").read_bytes()
     picture = read_picture(tmp_path / "a.jpg")
@@ -202,7 +202,7 @@ def cmyk_profile() -> bytes:
     return icc_file(b"prtr", b"CMYKLab ", {b"A2B0": lut})
 
 
-def test_cmyk_profiles_are_used_or_said_to_be_missing(tmp_path: Path) -> None:
+def test_cmyk_profiles_are_used_or_noted_as_missing(tmp_path: Path) -> None:
     image = Image.new("CMYK", (8, 8), (255, 0, 0, 0))
     for name in ("a.jpg", "a.tiff"):
         image.save(tmp_path / name, icc_profile=cmyk_profile(), quality=100)
@@ -226,7 +226,7 @@ def test_cmyk_profiles_are_used_or_said_to_be_missing(tmp_path: Path) -> None:
         ("L", profile(1.0), "is for RGB, not for L: ignored"),
     ],
 )
-def test_profiles_that_do_not_work_are_said_and_ignored(mode: str, data: bytes, note: str) -> None:
+def test_profiles_that_do_not_work_are_noted_and_ignored(mode: str, data: bytes, note: str) -> None:
     image = SMOOTH.convert(mode)
     for keep in ("nothing", "meaning", "metadata"):
         picture = read_picture(saved(image, data), keep=keep)

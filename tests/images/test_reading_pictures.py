@@ -18,8 +18,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from diffcodec.errors import ImageError
-from diffcodec.images import Picture, picture_to_pil, read_picture
+from diffcodec.errors import ConfigError, ImageError
+from diffcodec.images import Picture, picture_from_pil, picture_to_pil, read_picture
 from diffcodec.images.depth import bits_per_sample
 from tests.conftest import assert_same_picture
 
@@ -223,6 +223,31 @@ def test_bombs_are_refused_before_they_are_decoded(side: int, tmp_path: Path) ->
         warnings.simplefilter("error")
         with pytest.raises(ImageError, match=r"bomb\.png .*(limit|bomb)"):
             read_picture(path)
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        (b"data", r"bytes: wrap them in io\.BytesIO"),
+        (5, "an int"),
+        (None, "None"),
+        (RGB, "an ndarray"),
+        (Picture(RGB), "a Picture"),
+    ],
+)
+def test_sources_of_other_types_are_refused(source: Any, found: str) -> None:
+    with pytest.raises(ConfigError, match=f"^expected a path, an open file or a Pillow image, found {found}$"):
+        read_picture(source)
+
+
+def test_what_to_keep_is_checked() -> None:
+    image = Image.fromarray(RGB)
+    message = "^keep: expected one of nothing, meaning, metadata, found 'x'$"
+    for source in (image, io.BytesIO(png_bytes(image))):
+        with pytest.raises(ConfigError, match=message):
+            read_picture(source, keep="x")  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=message):
+        picture_from_pil(image, keep="x")  # type: ignore[arg-type]
 
 
 def test_pixel_limit() -> None:

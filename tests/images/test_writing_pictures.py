@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image, ImageCms
 
-from diffcodec.errors import ImageError
+from diffcodec.errors import ConfigError, ImageError
 from diffcodec.images import Picture, metadata_left_out, read_picture, write_picture
 from diffcodec.images.metadata import Metadata
 from tests.conftest import assert_same_picture
@@ -80,7 +80,7 @@ def test_metadata_goes_along_where_it_can(extension: str, tmp_path: Path) -> Non
         assert image.getexif().get_ifd(ExifTags.IFD.GPSInfo) == {ExifTags.GPS.GPSLatitudeRef: "N"}
 
 
-def test_what_is_left_out_is_said(tmp_path: Path) -> None:
+def test_what_is_left_out_is_reported(tmp_path: Path) -> None:
     write_picture(Picture(RGB, None, METADATA), tmp_path / "a.bmp")
     assert np.array_equal(read_picture(tmp_path / "a.bmp").pixels, RGB)
     assert metadata_left_out(METADATA, "PPM") == (
@@ -93,3 +93,10 @@ def test_what_is_left_out_is_said(tmp_path: Path) -> None:
     assert read_picture(tmp_path / "a.jpg", keep="metadata").metadata == Metadata()
     for nothing in (metadata_left_out(METADATA, "JPEG"), metadata_left_out(Metadata(), "BMP")):
         assert nothing == ""
+
+
+def test_only_pictures_are_written(tmp_path: Path) -> None:
+    for wrong, found in (("a.png", "a str"), (RGB, "an ndarray")):
+        with pytest.raises(ConfigError, match=f"^expected a Picture, as read_picture returns, found {found}$"):
+            write_picture(wrong, tmp_path / "b.png")  # type: ignore[arg-type]
+    assert list(tmp_path.iterdir()) == []

@@ -1,4 +1,4 @@
-"""Model files: what is written is read, what is damaged is said to be, and the fingerprint tells models apart."""
+"""Model files: what is written can be read, damage is reported, and fingerprints distinguish models."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ def test_the_fingerprint_does_not_depend_on_the_card_or_on_layout(checkpoint: Ch
 @pytest.mark.parametrize(
     "content", [b"", b"\x00" * 7, b"\xff" * 8, b"\xff" * 100, b"GIF89a" * 50, b"\x02" + b"\0" * 7 + b"[]"]
 )
-def test_foreign_files_are_said_to_be_foreign(content: bytes, tmp_path: Path) -> None:
+def test_foreign_files_are_refused(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
     path.write_bytes(content)
     with pytest.raises(CheckpointError, match=r"model\.safetensors: "):

@@ -1,4 +1,4 @@
-"""What docs/models.md shows happens, up to the numbers that hang on random weights."""
+"""What docs/models.md shows happens, up to the numbers that depend on random weights."""
 
 from __future__ import annotations
 

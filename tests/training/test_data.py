@@ -1,4 +1,4 @@
-"""Training images: which pixels are read, in which order, and what is said where there are none."""
+"""Training images: which pixels are read, in which order, and the errors where there are none."""
 
 import sys
 from pathlib import Path

@@ -139,7 +139,7 @@ def test_a_step_that_does_not_fit_is_an_error_before_the_first(monkeypatch: pyte
     trainer.check_memory()
 
 
-def test_full_memory_is_told_from_other_errors() -> None:
+def test_full_memory_is_distinguished_from_other_errors() -> None:
     for text in (
         "CUDA out of memory. Tried to allocate 2 GiB",
         "DefaultCPUAllocator: can't allocate memory: you tried",

@@ -95,7 +95,7 @@ def test_all_take_the_first_one_s_clock_and_everybody_s_mean(found: list[dict[st
 
 @pytest.mark.parametrize("run", [0, 1], ids=["at once", "in two parts"])
 def test_two_processes_do_what_one_does(found: list[dict[str, Any]], run: int) -> None:
-    """The same loss curve and the same weights, which only the order of sums tells apart."""
+    """The same loss curve and the same weights, up to the order of sums."""
     alone = trained(Processes(), accumulate=1)
     for f in found:
         shared = f["runs"][run]
@@ -171,11 +171,11 @@ def test_nobody_waits_for_a_process_that_has_failed(how: str, tmp_path: Path) ->
         )
         for rank in "01"
     ]
-    said = [process.communicate(timeout=90)[1] for process in started]
+    errors = [process.communicate(timeout=90)[1] for process in started]
     assert started[0].returncode == 1
-    assert "process 0: another process has ended" in said[0]
-    assert "Traceback" not in said[0] + said[1]
-    assert how == "dies" or "cat.jpg: is damaged" in said[1]
+    assert "process 0: another process has ended" in errors[0]
+    assert "Traceback" not in errors[0] + errors[1]
+    assert how == "dies" or "cat.jpg: is damaged" in errors[1]
 
 
 @pytest.mark.parametrize("count", [1, 2, 4])

@@ -1,4 +1,4 @@
-"""Photographs of any size: which pixels a crop has, and what is said of pictures that cannot be used."""
+"""Photographs of any size: which pixels a crop has, and messages about pictures that cannot be used."""
 
 from pathlib import Path
 

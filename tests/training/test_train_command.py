@@ -117,10 +117,9 @@ def test_a_time_limit_ends_the_command(place: Path) -> None:
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        ((), "training needs an end"),
         (("--images", "8", "--resume"), "state.pt does not exist: there is no run to resume (--resume)"),
-        (("--images", "8", "--set", "momentum=0.9"), "TrainingConfig: unknown key 'momentum'"),
-        (("--images", "8", "--set", "batch_size=many"), "TrainingConfig.batch_size: expected int, found 'many'"),
+        (("--images", "8", "--set", "momentum=0.9"), "Error: unknown key 'momentum': expected one of loss, "),
+        (("--images", "8", "--set", "batch_size=many"), "Error: batch_size: expected int, found 'many'"),
         (("--images", "8", "--set", "batch_size"), "--set batch_size: expected KEY=VALUE"),
         (("--images", "8", "--size", "10"), "expected sides that are multiples of 4, found 10 x 10 (--size)"),
         (("--images", "8", "--size", "64"), "no picture of at least 64 x 64 pixels found"),
@@ -137,14 +136,27 @@ def test_what_makes_no_sense_is_one_line(place: Path, more: tuple[str, ...], mes
     assert not (place / "out" / "model.safetensors").exists()
 
 
+def test_what_is_missing_from_the_command_is_a_usage_error(place: Path) -> None:
+    fails(train(place), "Training needs an end: pass --images, --time-limit or both.", code=2)
+    fails(CliRunner().invoke(main, ["train", "--images", "8"]), "Missing option '--out'.", code=2)
+    assert not (place / "out").exists()
+
+
+def test_help_names_every_recipe_and_its_size() -> None:
+    shown = "".join(CliRunner().invoke(main, ["train", "--help"]).stdout.split())  # lines break at hyphens
+    assert "[default:96forphoto-small,256forlsun256-ddpm,else32]" in shown
+    assert "(cifar10-small,photo-small,cifar10-ddpm,lsun256-ddpm)oraJSONfile." in shown
+
+
 def test_configurations_are_named_or_files(place: Path) -> None:
-    fails(train(place, "--images", "8", model="cifar10-huge"), "expected one of cifar10-small, photo")
+    known = "model: expected one of cifar10-small, photo-small, cifar10-ddpm, lsun256-ddpm, or a JSON file, found"
+    fails(train(place, "--images", "8", model="cifar10-huge"), f"{known} 'cifar10-huge'")
     missing = str(place / "missing.json")
-    fails(train(place, "--images", "8", model=missing), "missing.json: cannot be read as JSON")
+    fails(train(place, "--images", "8", model=missing), "missing.json does not exist\n")
     (place / "tiny.json").write_text("{")
     fails(train(place, "--images", "8"), "tiny.json: cannot be read as JSON")
     (place / "tiny.json").write_text('{"network": {"depth": 3}}')
-    fails(train(place, "--images", "8"), "UNetConfig: unknown key 'depth'")
+    fails(train(place, "--images", "8"), "tiny.json: network: unknown key 'depth'")
 
 
 def test_a_named_configuration_brings_its_settings_and_its_size(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

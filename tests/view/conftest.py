@@ -53,7 +53,7 @@ def browser() -> Iterator[Any]:
         arguments = ["--no-sandbox", "--force-color-profile=srgb"]
         try:
             browser = playwright.chromium.launch(executable_path=executable, args=arguments)
-        except sync_api.Error as error:  # what has the name may be a stub that tells how to install it
+        except sync_api.Error as error:  # the program of that name may be a stub that prints how to install it
             pytest.skip(f"{executable} does not start: {str(error).splitlines()[0]}")
         yield browser
         browser.close()

@@ -70,7 +70,7 @@ def test_what_is_drawn_is_what_is_seen(viewer: Viewer, restored: list[Pixels]) -
     assert any(np.array_equal(shift, middle) for shift in shifts)
 
 
-def test_the_slider_tells_what_it_means(viewer: Viewer, viewed_stream: Bitstream) -> None:
+def test_the_slider_has_a_description(viewer: Viewer, viewed_stream: Bitstream) -> None:
     slider = viewer.tab.get_by_role("slider", name="Bytes of the file that are used")
     size = f"{len(viewed_stream.data):,} bytes"
     text = slider.get_attribute("aria-valuetext")

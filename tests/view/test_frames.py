@@ -1,4 +1,4 @@
-"""Which pictures a page holds, how, and what it says about them."""
+"""Which pictures a page holds, how, and their figures."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ def decoded(source: str) -> Image.Image:
 
 def test_frames_are_the_steps(codec: DiffusionCodec, viewed: Picture, viewed_stream: Bitstream) -> None:
     info = read_header(viewed_stream.data)
-    told: list[tuple[int, int]] = []
+    reported: list[tuple[int, int]] = []
     views = collect_views(
-        codec.progressive(viewed_stream), info, viewed, lambda done, steps: told.append((done, steps))
+        codec.progressive(viewed_stream), info, viewed, lambda done, steps: reported.append((done, steps))
     )
-    assert told == [(step, 8) for step in range(1, 9)]
+    assert reported == [(step, 8) for step in range(1, 9)]
     assert [frame.step for frame in views.frames] == list(range(1, 9))
     assert views.original is not None
     assert np.array_equal(np.asarray(decoded(views.original)), viewed.pixels)
@@ -67,10 +67,10 @@ def test_bytes_of_a_frame_of_a_file_with_blocks(codec: DiffusionCodec) -> None:
     assert info.has_blocks
     views = collect_views(codec.progressive(stream), info, None)
     for frame in views.frames[:-1]:
-        shorter = codec.truncate(stream.data, frame.file_bytes + 8)  # with room for what it says of its origin
-        cut = read_header(shorter).header.cut
-        assert cut is not None
-        assert cut.steps == frame.step
+        shorter = codec.truncate(stream.data, frame.file_bytes + 8)  # with room for its origin
+        shortened = read_header(shorter).header.shortened
+        assert shortened is not None
+        assert shortened.steps == frame.step
         assert frame.file_bytes == pytest.approx(len(shorter), abs=5)
 
 

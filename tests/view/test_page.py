@@ -20,7 +20,7 @@ from diffcodec.errors import TruncatedStreamError
 from diffcodec.images import Picture
 from diffcodec.model.checkpoint import Checkpoint
 from diffcodec.view.page import policy_hash
-from tests.commands import fails, run
+from tests.commands import fails, run, succeeds
 from tests.images.profiles import LINEAR
 from tests.view.pages import page_of
 
@@ -161,7 +161,7 @@ def test_an_animation_is_compared_by_its_first_frame(photo: Path, tiny_model: Pa
     ("options", "words"),
     [
         (["--original", "missing.png"], ["missing.png does not exist"]),
-        (["-o", "nowhere/page.html"], ["the directory nowhere does not exist"]),
+        (["-o", "nowhere/page.html"], ["the folder nowhere does not exist"]),
         (["--max-pixels", "100"], ["14 x 11", "more than the limit of 100"]),
     ],
 )
@@ -174,7 +174,17 @@ def test_damaged_files(made: Path, tiny_model: Path) -> None:
     whole = made.read_bytes()
     made.write_bytes(whole[:-9])
     fails(run("view", made, "--model", tiny_model), "photo.dfc is cut", "--partial")
-    assert run("view", made, "--model", tiny_model, "--partial").exit_code == 0
+    result = succeeds(run("view", made, "--model", tiny_model, "--partial"))
+    page = made.with_suffix(".html")
+    problem = f"is cut: it has {len(whole) - 9} of its {len(whole)} bytes"
+    assert result.stderr == f"Warning: {made} {problem}; {page} shows the steps before that\n"
+    made.write_bytes(whole[: read_header(whole).header_bytes])
+    result = succeeds(run("view", made, "--model", tiny_model, "--partial", "--force"))
+    assert f"bytes; no step is complete: {page} shows pure noise\n" in result.stderr
+    result = succeeds(run("view", made, "--model", tiny_model, "--partial", "-o", "-"))
+    assert "no step is complete: the page shows pure noise\n" in result.stderr
+    made.write_bytes(whole)
+    assert succeeds(run("view", made, "--model", tiny_model, "--partial", "--force")).stderr == ""
     made.write_bytes(b"GIF89a")
     fails(run("view", made, "--model", tiny_model, "--force"), "photo.dfc is not a .dfc file")
 

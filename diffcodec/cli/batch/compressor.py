@@ -1,4 +1,4 @@
-"""The work of `diffcodec compress`: picklable settings, and the worker that each process loads from them."""
+"""The work of `diffcodec compress`: a picklable job, and the worker that each process loads from it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from diffcodec.cli.batch.inputs import STANDARD, label, length_of, read_input
 from diffcodec.cli.batch.outputs import write_output
 from diffcodec.cli.batch.work import Done, ExistingOutput, Item, Task, find_existing
 from diffcodec.coding.targets import Target
-from diffcodec.errors import StreamError, TargetError
+from diffcodec.errors import ConfigError, StreamError, TargetError
 
 if TYPE_CHECKING:
     from diffcodec.codec import DiffusionCodec
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class CompressSettings:
+class CompressJob:
     """How pictures are compressed: the options of the command.
 
     Args:
@@ -42,6 +42,7 @@ class CompressSettings:
     effort: int
     steps: int | None
     seed: int
+    measure: bool
     first_frame: bool
     keep_metadata: bool
     device: str
@@ -62,11 +63,11 @@ class CompressSettings:
         from diffcodec.codec import DiffusionCodec
         from diffcodec.devices import check_device
 
-        device = check_device(self.device)
         if self.model is None:
+            check_device(self.device)  # not only when the first codec is loaded
             return Compressor(self)
         codec = DiffusionCodec.from_pretrained(
-            self.model, allow_pickle=self.allow_pickle, device=device, precision=self.precision
+            self.model, allow_pickle=self.allow_pickle, device=self.device, precision=self.precision
         )
         return Compressor(self, {self.model: codec})
 
@@ -97,11 +98,11 @@ class Compressor:
     """The worker of `diffcodec compress`.
 
     Args:
-        settings: options of the command.
+        job: options of the command.
         codecs: loaded codecs, by the names of their models.
     """
 
-    settings: CompressSettings
+    job: CompressJob
     codecs: dict[str, DiffusionCodec] = field(default_factory=dict)
 
     @property
@@ -120,17 +121,23 @@ class Compressor:
         from diffcodec.codec import DiffusionCodec
         from diffcodec.model.locations import default_model
 
-        name = self.settings.model or default_model(width, height)
+        name = self.job.model or default_model(width, height)
         if name not in self.codecs:
-            settings = self.settings
-            codec = DiffusionCodec.from_pretrained(name, device=settings.device, precision=settings.precision)
+            job = self.job
+            codec = DiffusionCodec.from_pretrained(name, device=job.device, precision=job.precision)
             self.codecs[name] = codec
         return self.codecs[name]
 
     def existing_output(self, task: Task) -> ExistingOutput:
-        """Whether the .dfc file already exists, and may be replaced."""
-        settings = self.settings
-        return find_existing(task, force=settings.force, resume=settings.resume, difference=self.difference)
+        """Whether the .dfc file already exists, and may be replaced.
+
+        Raises:
+            ConfigError: if it may not, or the input is a .dfc file itself.
+        """
+        if task.source.lower().endswith(".dfc"):
+            raise ConfigError(f"{task.source} is a .dfc file already: use decompress or truncate")
+        job = self.job
+        return find_existing(task, force=job.force, resume=job.resume, difference=self.difference)
 
     def difference(self, task: Task, newer: bool) -> str | None:
         """How an existing .dfc file differs from the one to make, as far as can be seen without compressing."""
@@ -138,31 +145,31 @@ class Compressor:
         from diffcodec.channel import ChannelId
         from diffcodec.images.metadata import Metadata
 
-        settings, data = self.settings, read_input(task.target)
+        job, data = self.job, read_input(task.target)
         try:
             container = read_container(data, name=task.target)
             header = container.header
             kept = Metadata() if container.metadata is None else Metadata.from_bytes(container.metadata)
         except StreamError:
             return "is not a complete .dfc file"
-        if header.cut is not None:
+        if header.shortened is not None:
             return "was shortened by truncate"
         codec = self.codec_for(header.width, header.height)
         wanted = {
             "fingerprint": codec.fingerprint,
-            "channel": int(ChannelId[settings.channel.upper()]),
-            "effort": settings.effort,
-            "level_list": codec.tables.list_for(header.pixels, settings.steps),
+            "channel": int(ChannelId[job.channel.upper()]),
+            "effort": job.effort,
+            "level_list": codec.tables.list_for(header.pixels, job.steps),
         }
-        if settings.timestep is not None:
-            wanted["timestep"] = settings.timestep
-        if settings.timestep != 0:  # a stored picture has no noise, and so no seed
-            wanted["seed"] = settings.seed
+        if job.timestep is not None:
+            wanted["timestep"] = job.timestep
+        if job.timestep != 0:  # a stored picture has no noise, and so no seed
+            wanted["seed"] = job.seed
         names = {"fingerprint": "model", "level_list": "number of steps"}
         others = [names.get(name, name) for name, value in wanted.items() if getattr(header, name) != value]
         if others:
             return f"was made with a different {' and '.join(others)}"
-        goal = settings.goal
+        goal = job.goal
         if goal and goal.is_limit and not goal.is_met_by(FileSize(len(data), 8 * len(data) / header.pixels)):
             return "misses the target"
         if newer and task.pixels not in (0, header.pixels):
@@ -173,7 +180,7 @@ class Compressor:
 
     def keeps_others(self, task: Task, kept: Metadata) -> bool:
         """Whether a .dfc file's metadata differ from what would be kept now. Reads the picture only if necessary."""
-        if self.settings.keep == "nothing":
+        if self.job.keep == "nothing":
             return bool(kept)
         return os.path.isfile(task.source) and self.read(task).content.metadata != kept
 
@@ -185,23 +192,24 @@ class Compressor:
         if task.source == STANDARD:
             source = io.BytesIO(read_input(STANDARD))
             source.name = label(STANDARD)
-        picture = read_picture(source, first_frame=self.settings.first_frame, keep=self.settings.keep)
-        kind = self.settings.batch_key(picture.width, picture.height, picture.mode)
+        picture = read_picture(source, first_frame=self.job.first_frame, keep=self.job.keep)
+        kind = self.job.batch_key(picture.width, picture.height, picture.mode)
         return Item(task, picture, kind, picture.width * picture.height)
 
     def work(self, items: Sequence[Item[Picture]]) -> list[Bitstream]:
         """Compress pictures of one batch key."""
-        settings, pictures = self.settings, [item.content for item in items]
+        job, pictures = self.job, [item.content for item in items]
         codec = self.codec_for(pictures[0].width, pictures[0].height)
         try:
             return codec.compress_batch(
                 pictures,
-                timestep=settings.timestep,
-                target=settings.goal,
-                channel=settings.channel,
-                effort=settings.effort,
-                seed=settings.seed,
-                steps=settings.steps,
+                timestep=job.timestep,
+                target=job.goal,
+                channel=job.channel,
+                effort=job.effort,
+                seed=job.seed,
+                steps=job.steps,
+                measure=job.measure,
             )
         except TargetError as error:
             raise TargetError(f"{label(items[0].task.source)}: {error}") from error
@@ -209,18 +217,24 @@ class Compressor:
     def write(self, item: Item[Picture], stream: Bitstream, overwrite: bool) -> Done:
         """Write a .dfc file."""
         source, target, report = item.task.source, item.task.target, stream.report
-        make_folder = target != self.settings.named_output
+        make_folder = target != self.job.named_output
         write_output(target, overwrite, lambda file: file.write(stream.data), make_folder=make_folder)
-        exact = math.isinf(report.psnr_db)
-        # JSON has no infinity: the PSNR of an exact restoration is null.
         notes = item.content.notes
-        values = {**dataclasses.asdict(report), "psnr_db": None if exact else report.psnr_db, "notes": notes}
-        reached = f"t = {report.timestep}, " if self.settings.goal else ""
-        quality = "lossless" if self.settings.timestep == 0 else f"PSNR {report.psnr_db:.2f} dB"
-        line = (
-            f"{source} -> {target}: {report.file_bytes} bytes, {report.bpp:.3f} bpp, {reached}{quality}, "
-            f"{report.network_s + report.coding_s:.1f} s"
-        )
+        # JSON has neither infinity (the PSNR of an exact restoration) nor NaN (what was not measured).
+        figures = {
+            name: value if math.isfinite(value) else None
+            for name, value in (("psnr_db", report.psnr_db), ("rmse", report.rmse))
+        }
+        values = {**dataclasses.asdict(report), **figures, "notes": notes}
+        facts = [f"{report.file_bytes} bytes", f"{report.bpp:.3f} bpp"]
+        if self.job.goal:
+            facts.append(f"t = {report.timestep}")
+        if self.job.timestep == 0:
+            facts.append("lossless")
+        elif not math.isnan(report.psnr_db):
+            facts.append(f"PSNR {report.psnr_db:.2f} dB")
+        facts.append(f"{report.network_s + report.coding_s:.1f} s")
+        line = f"{source} -> {target}: {', '.join(facts)}"
         return Done(
             line if target != STANDARD else "",
             values,
@@ -228,7 +242,7 @@ class Compressor:
             report.file_bytes,
             item.pixels,
             report.bpp,
-            psnr_db=values["psnr_db"],
+            psnr_db=figures["psnr_db"],
             notes=tuple(f"{label(source)}: {note}" for note in notes),
         )
 

@@ -121,8 +121,8 @@ def check_folder(name: str) -> None:
     folder = os.path.dirname(name) or "."
     if not os.path.isdir(folder):
         raise unwritable(name, FileNotFoundError())
-    if not os.access(folder, os.W_OK):
-        raise ConfigError(f"{name} cannot be written: no permission to write in the directory {folder}")
+    if not os.access(os.path.dirname(os.path.realpath(name)), os.W_OK):  # links are followed
+        raise ConfigError(f"{name} cannot be written: no permission to write in the folder {folder}")
 
 
 def write_output(name: str, force: bool, write: Callable[[BinaryIO], object], *, make_folder: bool = False) -> int:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class DecompressSettings:
+class DecompressJob:
     """How pictures are restored: the options of the command.
 
     Args:
@@ -65,26 +65,26 @@ class Restorer:
     """The worker of `diffcodec decompress`.
 
     Args:
-        settings: options of the command.
+        job: options of the command.
         codecs: loaded codecs, by the fingerprints of their models.
         warning: see `Worker`.
     """
 
-    settings: DecompressSettings
+    job: DecompressJob
     codecs: dict[bytes, DiffusionCodec] = field(default_factory=dict)
     warning: str = ""
 
     def existing_output(self, task: Task) -> ExistingOutput:
         """Whether the picture already exists, and may be replaced."""
-        settings = self.settings
-        return find_existing(task, force=settings.force, resume=settings.resume, difference=self.difference)
+        job = self.job
+        return find_existing(task, force=job.force, resume=job.resume, difference=self.difference)
 
     def difference(self, task: Task, newer: bool) -> str | None:
         """How an existing picture differs from the one to make, as far as can be seen without restoring."""
         from diffcodec.images import read_picture
 
         try:
-            picture = read_picture(task.target, max_pixels=self.settings.max_pixels)
+            picture = read_picture(task.target, max_pixels=self.job.max_pixels)
         except ImageError:
             return "cannot be read as a picture"
         if newer and task.pixels not in (0, picture.width * picture.height):
@@ -96,32 +96,28 @@ class Restorer:
         """Read a .dfc file, and check that its picture can be written."""
         from diffcodec.images import check_mode
 
-        settings = self.settings
+        job = self.job
         file_format = format_of(task.target)
-        stream = parse_input(task.source, partial=settings.partial, max_pixels=settings.max_pixels)
+        stream = parse_input(task.source, partial=job.partial, max_pixels=job.max_pixels)
         header = stream.header
         mode = header.colour.name + ("A" if stream.container.alpha is not None else "")
         check_mode(mode, file_format, task.target)
-        return Item(task, stream, None if settings.partial else header, header.pixels)
+        return Item(task, stream, None if job.partial else header, header.pixels)
 
     def work(self, items: Sequence[Item[ParsedStream]]) -> list[Restoration]:
         """Restore pictures of one batch key."""
-        settings = self.settings
+        job = self.job
         streams = [item.content for item in items]
         codec = self.codec_for(streams[0])
-        return codec.decompress_batch(streams, timestep=settings.timestep, reconstruction=settings.reconstruction)
+        return codec.decompress_batch(streams, timestep=job.timestep, reconstruction=job.reconstruction)
 
     def codec_for(self, stream: ParsedStream) -> DiffusionCodec:
         """The codec with the named model, or else with the one that made the file."""
-        settings = self.settings
-        fingerprint = b"" if settings.model else stream.header.fingerprint
+        job = self.job
+        fingerprint = b"" if job.model else stream.header.fingerprint
         if fingerprint not in self.codecs:
             self.codecs[fingerprint] = codec_for(
-                stream,
-                settings.model,
-                allow_pickle=settings.allow_pickle,
-                device=settings.device,
-                precision=settings.precision,
+                stream, job.model, allow_pickle=job.allow_pickle, device=job.device, precision=job.precision
             )
         return self.codecs[fingerprint]
 
@@ -129,25 +125,31 @@ class Restorer:
         """Write a picture."""
         from diffcodec.images import metadata_left_out, write_picture
 
+        job = self.job
         source, target, picture = item.task.source, item.task.target, restored.picture
         length = write_output(
             target,
             overwrite,
             lambda file: write_picture(picture, file, format_of(target), name=target),
-            make_folder=target != self.settings.named_output,
+            make_folder=target != job.named_output,
         )
         warning = ""
         if restored.problem is not None:
             lost = item.content.reading.info.alpha_bytes is not None and picture.alpha is None
             made = "the picture" if target == STANDARD else target
+            if restored.step:
+                shown = f"{made} is step {restored.step} of {restored.steps} (t = {restored.timestep:g})"
+            elif job.timestep is None:
+                shown = f"no step is complete: {made} is made from pure noise"
+            else:
+                shown = f"{made} is made from pure noise"
             warning = (
-                f"{label(source)} {restored.problem}; {made} is step {restored.step} of {restored.steps} "
-                f"(t = {restored.timestep:g}){', without the alpha plane' if lost else ''}"
+                f"{label(source)} {restored.problem}; {shown}{', without the alpha plane' if lost else ''}"
                 f"{'' if restored.verified else ', and unverified'}"
             )
-        elif not restored.step and self.settings.timestep is not None:
+        elif not restored.step and job.timestep is not None:
             warning = (
-                f"{label(source)} has no step as coarse as t = {self.settings.timestep}: this picture is made from "
+                f"{label(source)} has no step as coarse as t = {job.timestep}: this picture is made from "
                 "pure noise; a smaller -t shows more"
             )
         lacking = metadata_left_out(picture.metadata, format_of(target))

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import click
 
 from diffcodec.cli.batch.inputs import STANDARD, Inputs
+from diffcodec.cli.batch.outputs import check_folder
 from diffcodec.cli.batch.report import RunReport
 from diffcodec.cli.batch.work import Outcome, Task, Worker, batches, finish
 from diffcodec.cli.failures import warn
@@ -39,8 +40,12 @@ class RunOptions:
     progress: bool | None
 
 
-class Settings(Protocol):
+class Job(Protocol):
     """The options of a command. Picklable, so that they can be sent to another process."""
+
+    @property
+    def named_output(self) -> str | None:
+        """The output given on the command line."""
 
     def load(self) -> Worker[Any, Any]:
         """The worker, with its model."""
@@ -49,16 +54,17 @@ class Settings(Protocol):
         """Batch key and number of pixels of an input, from its first bytes; None and 0 if they are unknown."""
 
 
-def run_batch(settings: Settings, inputs: Inputs, targets: Sequence[str], options: RunOptions) -> None:
+def run_batch(job: Job, inputs: Inputs, targets: Sequence[str], options: RunOptions) -> None:
     """Process all inputs; an input that fails is reported, and the others continue.
 
     Args:
-        settings: of the command.
+        job: of the command.
         inputs: to process.
         targets: names of the results.
         options: of the run.
 
     Raises:
+        ConfigError: if the folder of a named output does not exist, or is not writable.
         click.exceptions.Exit: with code 1 if any input failed.
         SystemExit: if the run was stopped; no partly written files remain.
     """
@@ -67,15 +73,18 @@ def run_batch(settings: Settings, inputs: Inputs, targets: Sequence[str], option
     if options.resume:
         for folder in {os.path.dirname(os.path.realpath(target)) for target in targets if target != STANDARD}:
             remove_unfinished(Path(folder))
-    worker = settings.load()  # even if other processes do the work: problems of a model are reported once
+    named = job.named_output
+    if named is not None and named in targets and not (options.resume and os.path.exists(named)):
+        check_folder(named)
+    worker = job.load()  # even if other processes do the work: problems of a model are reported once
     if worker.warning:
         warn(worker.warning)
     tasks = [
-        Task(place, source, target, *settings.peek(source))
+        Task(place, source, target, *job.peek(source))
         for place, (source, target) in enumerate(zip(inputs.paths, targets, strict=True))
     ]
     report = RunReport(inputs, tasks, as_json=options.as_json, quiet=options.quiet, progress=options.progress)
-    with stopped_by_signals(), report, closing(outcomes(settings, worker, tasks, options.jobs)) as found:
+    with stopped_by_signals(), report, closing(outcomes(job, worker, tasks, options.jobs)) as found:
         try:
             for task, outcome in found:
                 report.add(task, outcome)
@@ -88,7 +97,7 @@ def run_batch(settings: Settings, inputs: Inputs, targets: Sequence[str], option
 
 
 def outcomes(
-    settings: Settings, worker: Worker[Any, Any], tasks: Sequence[Task], jobs: int
+    job: Job, worker: Worker[Any, Any], tasks: Sequence[Task], jobs: int
 ) -> Generator[tuple[Task, Outcome], None, None]:
     """The outcomes of the tasks, processed here or in at most one process per batch."""
     from diffcodec.cli.batch.processes import cores, finish_in_processes
@@ -96,7 +105,7 @@ def outcomes(
     together = list(batches(tasks))
     processes = min(jobs or cores(), len(together))
     if processes > 1:
-        yield from finish_in_processes(settings.load, together, processes)
+        yield from finish_in_processes(job.load, together, processes)
     else:
         for batch in together:
             yield from finish(worker, batch)

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from diffcodec.cli.batch.compressor import CompressSettings
+from diffcodec.cli.batch.compressor import CompressJob
 from diffcodec.cli.batch.inputs import PICTURE_SUFFIXES, expand
 from diffcodec.cli.batch.outputs import check_suffix, outputs
 from diffcodec.cli.batch.run import RunOptions, run_batch
@@ -19,7 +19,7 @@ from diffcodec.cli.options import (
     folder_options,
     model_option,
     precision_option,
-    recursive_option,
+    results_recursive_option,
 )
 from diffcodec.coding.targets import DEFAULT_TIMESTEP, Target
 from diffcodec.config import Precision
@@ -75,6 +75,9 @@ from diffcodec.config import Precision
     show_default=True,
     help="Seed of the shared randomness. A seed other than 0 adds 8 bytes.",
 )
+@click.option(
+    "--measure", is_flag=True, help="Restore every picture to report its PSNR: one more evaluation of the network."
+)
 @click.option("--first-frame", is_flag=True, help="Use the first frame of animations, and the first page of documents.")
 @click.option(
     "--keep-metadata",
@@ -85,7 +88,7 @@ from diffcodec.config import Precision
 @device_option
 @precision_option
 @click.option("--force", is_flag=True, help="Overwrite existing files.")
-@recursive_option
+@results_recursive_option
 @folder_options
 def command(
     images: tuple[str, ...],
@@ -100,6 +103,7 @@ def command(
     effort: int,
     steps: int | None,
     seed: int,
+    measure: bool,
     first_frame: bool,
     keep_metadata: bool,
     device: str,
@@ -123,7 +127,7 @@ def command(
     targets = outputs(inputs.files, out, ".dfc", inputs.many)
     if out is not None and out in targets:
         check_suffix(out, "a .dfc file", ".dfc")
-    settings = CompressSettings(
+    job = CompressJob(
         timestep=timestep,
         goal=goal,
         model=model,
@@ -132,6 +136,7 @@ def command(
         effort=effort,
         steps=steps,
         seed=seed,
+        measure=measure,
         first_frame=first_frame,
         keep_metadata=keep_metadata,
         device=device,
@@ -140,7 +145,7 @@ def command(
         resume=options.resume,
         named_output=out,
     )
-    run_batch(settings, inputs, targets, options)
+    run_batch(job, inputs, targets, options)
 
 
 def make_target(max_bytes: int | None, max_bpp: float | None, min_psnr: float | None) -> Target | None:

@@ -8,7 +8,7 @@ import click
 
 from diffcodec.cli.batch.inputs import expand
 from diffcodec.cli.batch.outputs import outputs
-from diffcodec.cli.batch.restorer import DecompressSettings
+from diffcodec.cli.batch.restorer import DecompressJob
 from diffcodec.cli.batch.run import RunOptions, run_batch
 from diffcodec.cli.options import (
     allow_pickle_option,
@@ -18,7 +18,7 @@ from diffcodec.cli.options import (
     max_pixels_option,
     model_option,
     precision_option,
-    recursive_option,
+    results_recursive_option,
 )
 from diffcodec.coding.reconstruction import RECONSTRUCTIONS, Reconstruction, ReconstructionKind
 from diffcodec.config import Precision
@@ -64,7 +64,7 @@ from diffcodec.config import Precision
 @device_option
 @precision_option
 @click.option("--force", is_flag=True, help="Overwrite existing files.")
-@recursive_option
+@results_recursive_option
 @folder_options
 def command(
     files: tuple[str, ...],
@@ -92,7 +92,7 @@ def command(
     inputs = expand(files, [".dfc"], recursive=recursive)
     targets = outputs(inputs.files, out, ".png", inputs.many)
 
-    settings = DecompressSettings(
+    job = DecompressJob(
         timestep=timestep,
         reconstruction=Reconstruction(decoder, decoder_steps, decoder_seed),
         partial=partial,
@@ -105,4 +105,4 @@ def command(
         resume=options.resume,
         named_output=out,
     )
-    run_batch(settings, inputs, targets, options)
+    run_batch(job, inputs, targets, options)

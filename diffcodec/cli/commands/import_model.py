@@ -18,7 +18,8 @@ from diffcodec.cli.options import allow_pickle_option
 def command(model: str, out: Path, allow_pickle: bool, force: bool) -> None:
     """Turn a diffusers pipeline into one model file. It works without calibration, but better with it.
 
-    MODEL is a pipeline folder, or hf:NAME of one on the Hugging Face Hub. The weights are unchanged.
+    MODEL is a pipeline folder, or hf:NAME of one on the Hugging Face Hub. A bundled model or a model file is copied.
+    The weights are unchanged.
     """
     check_writable(str(out), force)
     check_folder(str(out))

@@ -8,12 +8,12 @@ import click
 
 from diffcodec.cli.batch.inputs import expand, label, read_input
 from diffcodec.cli.failures import Failure, attempt, printable, report
-from diffcodec.cli.options import complete_file, recursive_option
+from diffcodec.cli.options import complete_file
 
 
 @click.command("info")
 @click.argument("files", nargs=-1, required=True, shell_complete=complete_file)
-@recursive_option
+@click.option("-r", "--recursive", is_flag=True, help="Include subfolders.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per file.")
 def command(files: tuple[str, ...], recursive: bool, as_json: bool) -> None:
     """Show the headers of .dfc files, without loading a model."""
@@ -32,8 +32,8 @@ def command(files: tuple[str, ...], recursive: bool, as_json: bool) -> None:
             "height": header.height,
             "mode": header.colour.name + ("A" if alpha else ""),
             "timestep": header.timestep,
-            "cut_from_timestep": None if header.cut is None else header.cut.timestep,
-            "cut_to_steps": None if header.cut is None else header.cut.steps,
+            "shortened_from_timestep": None if header.shortened is None else header.shortened.timestep,
+            "shortened_to_steps": None if header.shortened is None else header.shortened.steps,
             "model": header.fingerprint.hex(),
             "channel": ChannelId(header.channel).name.lower() if known else f"unknown ({header.channel})",
             "effort": header.effort,
@@ -56,7 +56,7 @@ def command(files: tuple[str, ...], recursive: bool, as_json: bool) -> None:
         for key, value in values.items():
             if value is not None:
                 shown = f"{value:.4f}" if key == "bpp" else value
-                click.echo(printable(f"{key.replace('_', ' '):>17}  {shown}"))
+                click.echo(printable(f"{key.replace('_', ' '):>23}  {shown}"))
 
     inputs = expand(files, [".dfc"], recursive=recursive)
     failures = list(inputs.failures)

@@ -65,7 +65,7 @@ def command(
         )
     weights = np.linspace(0, 1, count).tolist()
     rows = []
-    with options.at_work(sampler, denoiser, timesteps, count) as progress:
+    with options.sampling_run(sampler, denoiser, timesteps, count) as progress:
         for timestep in timesteps:
             between = interpolate(denoiser, sampler, a, b, timestep, weights, seed=options.seed, progress=progress)
             rows += [a[None], between, b[None]]

@@ -19,9 +19,10 @@ def command(model: tuple[str, ...], as_json: bool, allow_pickle: bool) -> None:
     MODEL is a model file, a diffusers pipeline folder, or hf:NAME of one on the Hugging Face Hub.
     """
     from diffcodec.model.checkpoint import load_checkpoint
-    from diffcodec.model.locations import DEFAULT_MODEL, PHOTO_MODEL, bundled_models, find_model
+    from diffcodec.model.locations import DEFAULT_MODEL, PHOTO_MODEL, SMALL_SIDE, bundled_models, find_model
 
     bundled = bundled_models()
+    defaults = {DEFAULT_MODEL: f"pictures up to {SMALL_SIDE} x {SMALL_SIDE}", PHOTO_MODEL: "larger pictures"}
     for name in model or tuple(bundled):
         path = find_model(name, allow_pickle=allow_pickle)
         checkpoint = load_checkpoint(name, allow_pickle=allow_pickle)
@@ -33,11 +34,12 @@ def command(model: tuple[str, ...], as_json: bool, allow_pickle: bool) -> None:
             "bytes": sum(file.stat().st_size for file in files),
             "levels": [len(levels.levels) for levels in checkpoint.tables.lists] if checkpoint.tables else [],
             "default_steps": (checkpoint.tables.default_steps or None) if checkpoint.tables else None,
-            "default": name in (DEFAULT_MODEL, PHOTO_MODEL),
+            "default_for": defaults.get(name),
         }
         if as_json:
             click.echo(json.dumps(values))
             continue
         click.echo(click.style(str(values.pop("name")), bold=True))
         for key, value in values.items():
-            click.echo(f"  {key:<13} {value}")
+            if value is not None:
+                click.echo(f"  {key:<13} {value}")

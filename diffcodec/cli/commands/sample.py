@@ -117,7 +117,7 @@ def samples(count: int, size: int, frames: int, batch_size: int, options: Sampli
     from diffcodec.diffusion.sampling import sample_progressively
 
     sampler, denoiser = options.sampler(), options.denoiser()
-    with options.at_work(sampler, denoiser, [denoiser.schedule.steps], count) as progress:
+    with options.sampling_run(sampler, denoiser, [denoiser.schedule.steps], count) as progress:
         return sample_progressively(
             denoiser,
             sampler,
@@ -141,7 +141,7 @@ def shared_rows(
     sampler, denoiser = options.sampler(), options.denoiser()
     image = read_image(name, denoiser, size)
     rows = []
-    with options.at_work(sampler, denoiser, timesteps, count) as progress:
+    with options.sampling_run(sampler, denoiser, timesteps, count) as progress:
         for timestep in timesteps:
             x_t, found = sample_shared(
                 denoiser, sampler, image, timestep, count, seed=options.seed, batch_size=batch_size, progress=progress

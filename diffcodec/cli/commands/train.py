@@ -14,7 +14,11 @@ from typing import Literal
 import click
 
 from diffcodec.cli.run_folder import RunFolder
+from diffcodec.config import ModelConfig
 from diffcodec.errors import ConfigError
+from diffcodec.training.recipes import RECIPES, Recipe, named_recipe
+
+OTHER_SIZES = "".join(f"{recipe.size} for {name}, " for name, recipe in RECIPES.items() if recipe.size != Recipe.size)
 
 
 def parse_duration(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
@@ -36,7 +40,9 @@ def parse_duration(ctx: click.Context, param: click.Parameter, value: str | None
 )
 @click.option("--root", default="data", show_default=True, help="Where torchvision keeps CIFAR-10.")
 @click.option(
-    "--size", type=click.IntRange(4, 1024), help="Side of a training image.  [default: 256 for lsun256-ddpm, else 32]"
+    "--size",
+    type=click.IntRange(4, 1024),
+    help=f"Side of a training image.  [default: {OTHER_SIZES}else {Recipe.size}]",
 )
 @click.option(
     "--tile-size",
@@ -69,7 +75,7 @@ def parse_duration(ctx: click.Context, param: click.Parameter, value: str | None
     "model_name",
     default="cifar10-small",
     show_default=True,
-    help="A named configuration (cifar10-small, cifar10-ddpm, lsun256-ddpm) or a JSON file.",
+    help=f"A named configuration ({', '.join(RECIPES)}) or a JSON file.",
 )
 @click.option(
     "--out",
@@ -144,7 +150,6 @@ def command(
     To share the work among processes, start them with `torchrun --nproc-per-node N -m diffcodec train ...`.
     Writes OUT/model.safetensors (averaged weights), OUT/log.jsonl and OUT/state.pt (for --resume).
     """
-    from diffcodec.config import ModelConfig
     from diffcodec.devices import check_device
     from diffcodec.model.checkpoint import load_checkpoint
     from diffcodec.training.config import TrainingConfig
@@ -152,16 +157,12 @@ def command(
     from diffcodec.training.dry_run import measure_steps
     from diffcodec.training.loop import Trainer
     from diffcodec.training.parallel import Processes
-    from diffcodec.training.recipes import Recipe, named_recipe
 
     if out is None and (resume or not dry_run):
         raise click.UsageError("Missing option '--out'.")
     if images is None and time_limit is None and not dry_run:
-        raise ConfigError("training needs an end: pass --images, --time-limit or both")
-    if model_name.endswith(".json"):
-        recipe = Recipe(ModelConfig.from_dict(read_json(Path(model_name))))
-    else:
-        recipe = named_recipe(model_name)
+        raise click.UsageError("Training needs an end: pass --images, --time-limit or both.")
+    recipe = read_recipe(Path(model_name)) if model_name.endswith(".json") else named_recipe(model_name)
     training = TrainingConfig.from_dict(recipe.training.to_dict() | dict(parse_setting(text) for text in settings))
     check_device(device)
     if out is not None and (out / "state.pt").exists() and not (resume or dry_run):
@@ -235,10 +236,29 @@ def signals_caught() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
+def read_recipe(path: Path) -> Recipe:
+    """The model configuration in a JSON file, with the default training settings.
+
+    Raises:
+        ConfigError: if it cannot be read, or is invalid.
+    """
+    data = read_json(path)
+    try:
+        return Recipe(ModelConfig.from_dict(data))
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}", parameters=error.parameters) from error
+
+
 def read_json(path: Path) -> object:
-    """The content of a JSON file."""
+    """The content of a JSON file.
+
+    Raises:
+        ConfigError: if it does not exist, or is not JSON.
+    """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path} does not exist") from error
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path}: cannot be read as JSON ({error})") from error
 

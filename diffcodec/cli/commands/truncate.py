@@ -65,8 +65,9 @@ def command(
     shorter = truncate(stream, description, max_bytes, keep_metadata=not strip_metadata)
     write_output(target, force, lambda opened: opened.write(shorter))
     if (problem := stream.reading.problem) is not None:
-        warn(f"{stream.name} {problem}; {target} holds the steps before that")
+        made = "the result" if target == STANDARD else target
+        warn(f"{stream.name} {problem}; {made} holds the steps before that")
     if target != STANDARD:
-        cut = read_header(shorter).header
-        kept = "all of it" if cut.cut is None else f"{cut.cut.steps} steps, t = {cut.timestep}"
+        header = read_header(shorter).header
+        kept = "all of it" if header.shortened is None else f"{header.shortened.steps} steps, t = {header.timestep}"
         click.echo(printable(f"{file} -> {target}: {len(shorter)} of {stream.file_bytes} bytes, {kept}"))

@@ -82,14 +82,21 @@ def command(
     keep: Keep = "nothing" if stream.container.metadata is None else "meaning"
     picture = None if original is None else read_picture(original, max_pixels=max_pixels, first_frame=True, keep=keep)
     codec = codec_for(stream, model, allow_pickle=allow_pickle, device=device, precision=precision)
+    shown = 0  # steps
     with tqdm(unit="step", leave=False, disable=None) as bar:
 
         def progress(done: int, steps: int) -> None:
+            nonlocal shown
+            shown = done
             bar.total = steps
             bar.update(done - bar.n)
 
         page = make_page(codec, stream, original=picture, original_name=original or "", progress=progress)
     write_output(target, force, lambda opened: opened.write(page.encode()))
+    if (problem := stream.reading.problem) is not None:
+        made = "the page" if target == STANDARD else target
+        what = f"{made} shows the steps before that" if shown else f"no step is complete: {made} shows pure noise"
+        warn(f"{stream.name} {problem}; {what}")
     if target == STANDARD:
         return
     click.echo(printable(f"{file} -> {target}: {len(page.encode()):,} bytes"))

@@ -9,6 +9,7 @@ import click
 
 from diffcodec.cli.commands.evaluate.options import check_report
 from diffcodec.cli.commands.evaluate.quality import check_choice, open_measured, quality_options, report_quality
+from diffcodec.cli.failures import warn
 
 
 @click.command("fid")
@@ -78,7 +79,7 @@ def command(
                 cache=cache or default_cache(),
                 batch_size=batch_size,
                 progress=lambda done: bar.update(done - bar.n),
-                warn=lambda text: click.echo(f"Warning: {text}", err=True),
+                warn=warn,
             )
     batches = measured.batches()
     with tqdm(total=measured.count, desc="features", unit=" pictures", disable=None) as bar:

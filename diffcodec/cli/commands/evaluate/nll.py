@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from diffcodec.cli.commands.evaluate.options import check_report, data_options, report, report_options, seed_option
+from diffcodec.cli.failures import note
 from diffcodec.cli.options import allow_pickle_option, device_option, model_option
 
 
@@ -43,7 +44,7 @@ def command(
 
     from tqdm import tqdm
 
-    from diffcodec.devices import check_device
+    from diffcodec.devices import device_of
     from diffcodec.evaluation.datasets import load_dataset
     from diffcodec.evaluation.nll import evaluations_per_picture, measure_nll
     from diffcodec.evaluation.provenance import conditions
@@ -51,14 +52,13 @@ def command(
     from diffcodec.model.checkpoint import load_checkpoint
     from diffcodec.model.locations import DEFAULT_MODEL
 
-    where = check_device(device)
     checkpoint = load_checkpoint(model or DEFAULT_MODEL, allow_pickle=allow_pickle)
+    denoiser = checkpoint.denoiser(device)
     dataset = load_dataset(data, root=root, limit=limit)
-    denoiser = checkpoint.denoiser(where)
     each = evaluations_per_picture(denoiser.schedule, terms)
     total = each * len(dataset)
-    for note in dataset.notes:
-        click.echo(f"Note: {note}", err=True)
+    for sentence in dataset.notes:
+        note(sentence)
     click.echo(f"{len(dataset)} pictures of {dataset.name}, {each} network evaluations each: {total} in all", err=True)
     with tqdm(total=total, unit=" evaluations", disable=None) as bar:
         rows = measure_nll(
@@ -67,7 +67,7 @@ def command(
             terms=terms,
             seed=seed,
             progress=lambda done: bar.update(done - bar.n),
-            batch_size=batch_size or (24 if where.type == "cpu" else 256),
+            batch_size=batch_size or (24 if device_of(denoiser).type == "cpu" else 256),
         )
     settings = conditions(
         "ddpm-bound", "DDPM bound, ideal", "bound", dataset, seed=seed, model=checkpoint.description, evaluations=each

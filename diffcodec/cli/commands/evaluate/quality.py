@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from diffcodec.cli.commands.evaluate.options import limit_option, report, report_options, root_option, seed_option
+from diffcodec.cli.failures import note
 from diffcodec.cli.options import allow_pickle_option, device_option, model_option, sampler_option, together
 
 if TYPE_CHECKING:
@@ -28,7 +29,10 @@ quality_options = together(
     click.option("--size", type=click.IntRange(4, 1024), default=32, show_default=True, help="Side of a sample."),
     sampler_option("sampler", "As for `sample`."),
     click.option(
-        "--steps", type=click.IntRange(1), metavar="K", help="Network evaluations per sample.  [default: the sampler's]"
+        "--steps",
+        type=click.IntRange(1),
+        metavar="K",
+        help="Noise levels from pure noise to t = 1.  [default: all for ancestral, 100 for the others]",
     ),
     seed_option,
     click.option(
@@ -107,14 +111,15 @@ def open_measured(
         return Measured(source.name, len(source), lambda: image_batches(source, batch_size))
 
     from diffcodec.devices import full_precision
+    from diffcodec.diffusion.samplers import Sampler
     from diffcodec.diffusion.sampling import sample_images
 
     checkpoint = load_checkpoint(model or DEFAULT_MODEL, allow_pickle=allow_pickle)
     denoiser = checkpoint.denoiser(device)
-    levels = steps or (denoiser.schedule.steps if sampler == "ancestral" else None)
+    levels = len(Sampler(sampler, steps).levels(denoiser.schedule))
 
     def draw() -> Iterable[Tensor]:
-        bar = tqdm(total=count * levels if levels else None, desc="drawing", unit=" evaluations", disable=None)
+        bar = tqdm(total=count * levels, desc="drawing", unit=" steps", disable=None)
         with bar, full_precision(torch.device(device)):
             samples = sample_images(
                 denoiser,
@@ -151,8 +156,8 @@ def report_quality(
         lines.append(f"FID              {quality.fid:.4f}  from {settings['reference']}")
     if quality.inception_score is not None:
         lines.append(f"Inception score  {quality.inception_score:.4f} ± {quality.inception_score_std:.4f}")
-    for note in quality.notes:
-        click.echo(f"Note: {note}", err=True)
+    for sentence in quality.notes:
+        note(sentence)
     libraries = versions(["torch", "torch-fidelity"])
     report(
         json_file,

@@ -7,6 +7,7 @@ import os
 import click
 
 from diffcodec.cli.commands.evaluate.options import check_report, data_options, report, report_options
+from diffcodec.cli.failures import note
 from diffcodec.cli.options import allow_pickle_option, channel_option, device_option, effort_option, model_option
 
 
@@ -58,19 +59,17 @@ def command(
 
     from tqdm import tqdm
 
-    from diffcodec.devices import check_device
     from diffcodec.evaluation.datasets import load_dataset
     from diffcodec.evaluation.file_curve import measure_curve
     from diffcodec.evaluation.points import ModelSource, timesteps_from
     from diffcodec.evaluation.summary_table import codec_table
 
-    check_device(device)
     source = ModelSource(model, device, allow_pickle)
     codec = source.load()
     chosen = timesteps_from(timesteps, codec, lossless=True)
     dataset = load_dataset(data, root=root, limit=limit)
-    for note in dataset.notes:
-        click.echo(f"Note: {note}", err=True)
+    for sentence in dataset.notes:
+        note(sentence)
     with tqdm(total=1.0, bar_format="{percentage:3.0f}% |{bar}| {elapsed}, {remaining} left", disable=None) as bar:
         results = measure_curve(
             codec,

@@ -1,65 +1,11 @@
-"""Configurations of networks, schedules and models."""
+"""Configurations of networks."""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal, get_args
+from typing import Literal
 
 from diffcodec.json_config import JsonConfig, require
-
-PredictionKind = Literal["eps", "mean", "x0", "v"]
-VarianceKind = Literal["fixedsmall", "fixedlarge", "learned"]
-ScheduleKind = Literal["linear", "scaled_linear", "cosine", "betas"]
-
-Precision = Literal["auto", "fp32", "bf16"]
-"""Precision of network evaluations; `auto`: bf16 where the hardware has it and the rounding error does not matter."""
-
-PRECISIONS: tuple[Precision, ...] = get_args(Precision)
-
-GREY_LEVELS_PER_UNIT = 127.5
-"""Networks see pixels v as v / GREY_LEVELS_PER_UNIT - 1, in [-1, 1]."""
-
-DEFAULT_MAX_PIXELS = 89_478_485
-"""Default limit of a picture's pixels: the number above which Pillow warns."""
-
-MIN_EFFORT, DEFAULT_EFFORT, MAX_EFFORT = 8, 12, 16
-"""Search effort of channels: log2 of the number of trellis states."""
-
-LEAST_BETA = 1e-30
-"""Smallest beta: far below that of any schedule, but large enough for a finite SNR of the first timestep."""
-
-SMALL_PICTURE_MARGIN = 2.0
-"""How far below `ModelConfig.half_resolution_below` the network's training range extends, in nats."""
-
-
-@dataclasses.dataclass(frozen=True)
-class ScheduleConfig(JsonConfig):
-    """The noise added by each step of the forward process (`diffcodec.diffusion.betas`).
-
-    Args:
-        steps: T, the number of betas.
-        beta_start, beta_end: the first and the last, for `linear` and `scaled_linear`.
-        kind: `linear` as in Ho et al. (2020); `scaled_linear` betas have linear square roots (Rombach et al. 2022);
-            `cosine` as in Nichol & Dhariwal (2021), eq. 17; `betas` are listed explicitly.
-        betas: T values for the kind `betas`, else empty.
-    """
-
-    steps: int = 1000
-    beta_start: float = 1e-4
-    beta_end: float = 0.02
-    kind: ScheduleKind = "linear"
-    betas: tuple[float, ...] = ()
-
-    def __post_init__(self) -> None:
-        require(1 <= self.steps <= 4095, f"steps: expected 1 to 4095, found {self.steps}")
-        require(
-            0 < self.beta_start <= self.beta_end < 1,
-            f"betas: expected 0 < beta_start <= beta_end < 1, found {self.beta_start} and {self.beta_end}",
-        )
-        given = self.steps if self.kind == "betas" else 0
-        require(len(self.betas) == given, f"betas: expected {given} for {self.kind!r}, found {len(self.betas)}")
-        for beta in (self.beta_start, *self.betas):
-            require(LEAST_BETA <= beta < 1, f"betas: expected numbers between {LEAST_BETA:g} and 1, found {beta}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -175,6 +121,30 @@ class UNetConfig(JsonConfig):
         """Whether an output pixel depends only on a bounded neighbourhood of the input."""
         return self.norm == "channel" and not self.attention_widths
 
+    @property
+    def receptive_radius(self) -> int:
+        """Largest distance of an input pixel that affects an output pixel, in pixels, rounded up to the stride.
+
+        Counts 3 x 3 convolutions: each adds one pixel of its scale.
+
+        Raises:
+            ValueError: for a network with attention or normalisation over space, whose receptive field is unbounded.
+        """
+        if not self.is_local:
+            raise ValueError("a network with attention or group normalisation has an unbounded receptive field")
+        scales = len(self.multipliers)
+        full = 2 + 2 * 2 if self.full_resolution_channels else 0  # stem, out, and two blocks of two
+        radius = full * 1
+        for scale in range(scales):
+            pixel = self.patch * 2**scale
+            convolutions = 2 * (2 * self.blocks + 1)  # down and up
+            convolutions += 4 if scale == scales - 1 else 0  # the middle
+            convolutions += 1 if scale < scales - 1 else 0  # the strided one, which reads this scale
+            convolutions += 1 if scale < scales - 1 else 0  # the one after upsampling, which writes it
+            convolutions += 0 if full or scale else 2  # stem and out of a trunk without a full-resolution branch
+            radius += convolutions * pixel + pixel  # plus up to one pixel of this scale for its grid
+        return -(-radius // self.stride) * self.stride
+
 
 @dataclasses.dataclass(frozen=True)
 class PlainUNetConfig(JsonConfig):
@@ -240,62 +210,3 @@ class PlainUNetConfig(JsonConfig):
 
 NetworkConfig = UNetConfig | PlainUNetConfig
 """Any network."""
-
-
-@dataclasses.dataclass(frozen=True)
-class ModelConfig(JsonConfig):
-    """A diffusion model: network, schedule, and parametrisation of the network's raw output.
-
-    Args:
-        prediction: the raw output is the noise `eps`, the image `x0`, `v = alpha eps - sigma x_0` (Salimans & Ho
-            2022), or the `mean` of q(x_{t-1} | x_t, x_0) (Ho et al. 2020, eq. 8).
-        variance: of p(x_s | x_t) in sampling and in the bound: `fixedsmall` is that of q, beta_tilde; `fixedlarge` is
-            beta; `learned` is interpolated between the two in log space by a second half of the network's channels
-            (Nichol & Dhariwal 2021, eq. 15). The codec measures its own variances.
-        data_std: `v` refers to a process whose data have unit variance: pixels in [-1, 1] divided by
-            this. With it the raw output has unit variance at every noise level (as in EDM,
-            Karras et al. 2022); 1 is the plain v.
-        log_snr_min, log_snr_max: range of the network's noise levels, in nats; levels outside are clipped to it
-            (beyond these ends the estimate hardly changes).
-        half_resolution_below: log SNR below which pictures are estimated at half their resolution, where the log SNR is
-            larger by ln 4; repeated as long as it is below this (`diffusion.pyramid`); None: never.
-    """
-
-    network: UNetConfig | PlainUNetConfig
-    schedule: ScheduleConfig = ScheduleConfig()
-    prediction: PredictionKind = "eps"
-    variance: VarianceKind = "fixedsmall"
-    data_std: float = 1.0
-    log_snr_min: float = -8.5
-    log_snr_max: float = 9.6
-    half_resolution_below: float | None = None
-
-    def __post_init__(self) -> None:
-        require(1e-6 <= self.data_std <= 1e6, f"data_std: expected a positive number, found {self.data_std}")
-        require(
-            -64 <= self.log_snr_min < self.log_snr_max <= 64,
-            f"log_snr: expected min < max within 64 of zero, found {self.log_snr_min} and {self.log_snr_max}",
-        )
-        if self.half_resolution_below is not None:
-            require(
-                self.log_snr_min <= self.half_resolution_below < self.log_snr_max,
-                f"half_resolution_below: expected a log SNR in the model's range, found {self.half_resolution_below}",
-            )
-            require(
-                self.network.conditioning == "log_snr" and self.variance != "learned",
-                "half_resolution_below: needs a network with log SNR as input, and variances that are not learned",
-            )
-            require(
-                self.network.stride % 2 == 0,
-                f"half_resolution_below: needs a network with an even stride, found {self.network.stride}",
-            )
-
-    @property
-    def network_log_snr_min(self) -> float:
-        """The noisiest level that the network itself is trained on, in nats.
-
-        Pictures that are too small to be halved again are evaluated slightly below `half_resolution_below`.
-        """
-        if self.half_resolution_below is None:
-            return self.log_snr_min
-        return max(self.log_snr_min, self.half_resolution_below - SMALL_PICTURE_MARGIN)

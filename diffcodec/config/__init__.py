@@ -1,0 +1,41 @@
+"""Configurations of networks, schedules and models, and limits that several parts share."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+from diffcodec.config.models import LEAST_BETA, ModelConfig, PredictionKind, ScheduleConfig, ScheduleKind, VarianceKind
+from diffcodec.config.networks import NetworkConfig, PlainUNetConfig, UNetConfig
+
+__all__ = [
+    "DEFAULT_EFFORT",
+    "DEFAULT_MAX_PIXELS",
+    "GREY_LEVELS_PER_UNIT",
+    "LEAST_BETA",
+    "MAX_EFFORT",
+    "MIN_EFFORT",
+    "PRECISIONS",
+    "ModelConfig",
+    "NetworkConfig",
+    "PlainUNetConfig",
+    "Precision",
+    "PredictionKind",
+    "ScheduleConfig",
+    "ScheduleKind",
+    "UNetConfig",
+    "VarianceKind",
+]
+
+Precision = Literal["auto", "fp32", "bf16"]
+"""Precision of network evaluations; `auto`: bf16 where the hardware has it and the rounding error does not matter."""
+
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+
+GREY_LEVELS_PER_UNIT = 127.5
+"""Networks see pixels v as v / GREY_LEVELS_PER_UNIT - 1, in [-1, 1]."""
+
+DEFAULT_MAX_PIXELS = 89_478_485
+"""Default limit of a picture's pixels: the number above which Pillow warns."""
+
+MIN_EFFORT, DEFAULT_EFFORT, MAX_EFFORT = 8, 12, 16
+"""Search effort of channels: log2 of the number of trellis states."""
