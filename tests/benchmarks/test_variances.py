@@ -211,7 +211,7 @@ def test_training_teaches_the_head_how_far_off_the_network_is(
     clock = itertools.count()  # every batch takes a second, however busy the machine
     monkeypatch.setattr(head_module, "perf_counter", lambda: next(clock))
     losses: list[float] = []
-    train_head(denoiser, pictures(8), seconds=40, batch_size=16, progress=lambda _, loss: losses.append(loss))
+    train_head(denoiser, pictures(8), seconds=40, batch_size=6, progress=lambda _, loss: losses.append(loss))
     assert len(losses) == 39
     assert np.mean(losses[-5:]) < np.mean(losses[:5]) - 0.05
 

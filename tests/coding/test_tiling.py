@@ -71,7 +71,8 @@ def test_a_tiled_file_is_restored_and_its_prefixes_too(
     tiled_codec: DiffusionCodec, large: tuple[Picture, dict[str, str]]
 ) -> None:
     picture, options = large
-    stream = tiled_codec.compress(picture, timestep=20, effort=8, **options)  # type: ignore[arg-type]
+    timestep = 50 if options else 20  # the Poisson channel is slow
+    stream = tiled_codec.compress(picture, timestep=timestep, effort=8, **options)  # type: ignore[arg-type]
     restored = tiled_codec.decompress(stream)
     error = np.mean((restored.pixels.astype(float) - picture.pixels) ** 2)
     assert error == pytest.approx(stream.report.rmse**2, rel=0.02)
@@ -123,10 +124,12 @@ def test_what_goes_through_the_channel_at_once_changes_nothing(
     tiled_codec: DiffusionCodec, large: tuple[Picture, dict[str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     picture, options = large
-    data = tiled_codec.compress(picture, timestep=100, effort=8, **options).data  # type: ignore[arg-type]
+    timestep = 300 if options else 100
+    data = tiled_codec.compress(picture, timestep=timestep, effort=8, **options).data  # type: ignore[arg-type]
     together = tiled_codec.decompress(data)
     monkeypatch.setattr(step_plan, "PIXELS_AT_ONCE", 1)
-    assert tiled_codec.compress(picture, timestep=100, effort=8, **options).data == data  # type: ignore[arg-type]
+    again = tiled_codec.compress(picture, timestep=timestep, effort=8, **options)  # type: ignore[arg-type]
+    assert again.data == data
     assert_same_picture(tiled_codec.decompress(data).picture, together.picture)
 
 
