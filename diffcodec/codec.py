@@ -41,8 +41,8 @@ from diffcodec.errors import ConfigError
 from diffcodec.images.picture import Picture, check_picture
 from diffcodec.model.checkpoint import Checkpoint, load_checkpoint
 from diffcodec.model.description import find_bundled
+from diffcodec.model.evaluation_profile import BFLOAT16, FLOAT32, EvaluationProfile
 from diffcodec.model.locations import DEFAULT_MODEL, default_model
-from diffcodec.model.precision import BFLOAT16, FLOAT32, PrecisionTable
 from diffcodec.model.tables import CodecTables
 
 
@@ -289,8 +289,8 @@ class DiffusionCodec:
         )
 
     @property
-    def _half_precision(self) -> PrecisionTable:
+    def _half_precision(self) -> EvaluationProfile:
         """The levels of lossy files at which the network is evaluated in bfloat16."""
         if self.precision == "auto":
-            return self.checkpoint.precision if has_fast_bf16(self.device) else FLOAT32
+            return self.checkpoint.profile if has_fast_bf16(self.device) else FLOAT32
         return BFLOAT16 if self.precision == "bf16" else FLOAT32

@@ -18,11 +18,11 @@ from diffcodec.errors import ConfigError
 from diffcodec.images import Picture
 from diffcodec.images.error import psnr_db, squared_error
 from diffcodec.model.checkpoint import Checkpoint, load_checkpoint
-from diffcodec.model.precision import BFLOAT16, FLOAT32, PrecisionTable
+from diffcodec.model.evaluation_profile import BFLOAT16, FLOAT32, EvaluationProfile
 from tests.conftest import smooth_pixels
 
 PICTURE = Picture(smooth_pixels(40, 32))
-TABLE = PrecisionTable((-2.0, 0.0, 3.0), (0.01, 0.019, 0.03))
+TABLE = EvaluationProfile((-2.0, 0.0, 3.0), (0.01, 0.019, 0.03))
 
 
 @pytest.mark.parametrize(
@@ -36,22 +36,22 @@ def test_the_table_is_read_with_caution(log_snr: float, allowed: bool) -> None:
 
 @pytest.mark.parametrize(("levels", "errors"), [((1.0,), ()), ((1.0, 1.0), (0.1, 0.1)), ((2.0, 1.0), (0.1, 0.1))])
 def test_a_table_that_makes_no_sense_is_refused(levels: tuple[float, ...], errors: tuple[float, ...]) -> None:
-    with pytest.raises(ConfigError, match="PrecisionTable"):
-        PrecisionTable(levels, errors)
+    with pytest.raises(ConfigError, match="EvaluationProfile"):
+        EvaluationProfile(levels, errors)
 
 
 def test_a_table_survives_a_model_file_and_leaves_the_fingerprint_alone(
     tiny_checkpoint: Checkpoint, tmp_path: Path
 ) -> None:
-    measured = dataclasses.replace(tiny_checkpoint, precision=TABLE)
+    measured = dataclasses.replace(tiny_checkpoint, profile=TABLE)
     assert measured.fingerprint == tiny_checkpoint.fingerprint
     path = tmp_path / "model.safetensors"
     path.write_bytes(measured.to_bytes())
-    assert load_checkpoint(path).precision == TABLE
+    assert load_checkpoint(path).profile == TABLE
 
 
 def test_half_precision_is_chosen_level_by_level(tiny_checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch) -> None:
-    measured = dataclasses.replace(tiny_checkpoint, precision=TABLE)
+    measured = dataclasses.replace(tiny_checkpoint, profile=TABLE)
     monkeypatch.setattr("diffcodec.codec.has_fast_bf16", lambda device: True)
 
     def dtypes(precision: Precision, *, exact: bool = False) -> list[torch.dtype]:

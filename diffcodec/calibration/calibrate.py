@@ -12,9 +12,9 @@ from torch import Tensor
 
 from diffcodec.bitstream.lengths import DEFAULT_WEIGHTS, fit_weights
 from diffcodec.calibration.error_curve import make_variances, mean_colour, measure_error_curve
+from diffcodec.calibration.evaluation_profile import measure_profile
 from diffcodec.calibration.level_lists import END_WEIGHTS, STEPS, list_lengths, make_level, make_level_lists
 from diffcodec.calibration.lossless_fit import FIT_TIMESTEPS, fit_lossless
-from diffcodec.calibration.precision_errors import measure_precision
 from diffcodec.channel import TrellisChannel
 from diffcodec.codec import DiffusionCodec
 from diffcodec.coding.encoder import Encoder, last
@@ -32,8 +32,8 @@ PHOTO_END_WEIGHTS = {1: 0.3, 5: 0.3, 20: 1.0, 50: 1.0, 100: 1.0, 200: 0.6, 400: 
 FIT_PICTURES = 400
 """Number of pictures to which the lossless model is fitted."""
 
-PRECISION_PIXELS = 1 << 17
-"""Number of pixels on which the rounding error of bfloat16 is measured."""
+PROFILE_PIXELS = 1 << 17
+"""Number of pixels on which the evaluation profile is measured."""
 
 LENGTH_TIMESTEPS = (1, 50, 150, 300)
 """End timesteps of the files to whose step lengths the code is fitted."""
@@ -128,9 +128,9 @@ def calibrate(
         default_steps,
         plan.tile_side,
     )
-    progress("precision")
-    pictures_needed = max(1, PRECISION_PIXELS // math.prod(images.shape[2:]))
-    checkpoint = replace(checkpoint, precision=measure_precision(denoiser, images[:pictures_needed]))
+    progress("evaluation profile")
+    pictures_needed = max(1, PROFILE_PIXELS // math.prod(images.shape[2:]))
+    checkpoint = replace(checkpoint, profile=measure_profile(denoiser, images[:pictures_needed]))
     progress("step lengths")
     codec = DiffusionCodec(checkpoint.with_tables(tables), denoiser=denoiser, precision="fp32")
     pictures = [Picture(image.permute(1, 2, 0).numpy(), None) for image in images[:length_pictures]]

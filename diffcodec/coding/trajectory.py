@@ -24,7 +24,7 @@ from diffcodec.diffusion.schedule import NoiseLevel, posterior
 from diffcodec.diffusion.windows import check_numbers, predict_x_0
 from diffcodec.lossless.coder import LosslessCoder
 from diffcodec.lossless.rounding import UNIT
-from diffcodec.model.precision import FLOAT32, PrecisionTable
+from diffcodec.model.evaluation_profile import FLOAT32, EvaluationProfile
 from diffcodec.model.tables import LOG_SNR_SCALE, Level
 
 # Shared normals outside of the channel use step numbers that no step has.
@@ -44,7 +44,7 @@ class CodecContext(StreamContext):
 
     denoiser: Denoiser
     signal: Signal
-    half_precision: PrecisionTable = FLOAT32
+    half_precision: EvaluationProfile = FLOAT32
 
     @property
     def steps(self) -> StepCoder:

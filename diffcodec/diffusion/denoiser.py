@@ -82,6 +82,8 @@ class Denoiser(nn.Module):
         super().__init__()
         self.config = config
         self.schedule = NoiseSchedule(config.schedule)
+        self.window_margin: int | None = None
+        """Pixels around a window that its estimate needs, if that is known to be less than the receptive radius."""
         learned = config.variance == "learned"
         self.network = make_network(config.network, config.network.image_channels * (2 if learned else 1))
 

@@ -1,7 +1,7 @@
 """Evaluates a local network on large pictures window by window, with the same result as one whole evaluation.
 
-Every window is read with a margin at least as wide as the network's receptive field, and only its core is
-kept: so there are no seams, and memory does not grow with the picture.
+Every window is read with a margin as wide as the network's receptive field, or as much of it as counts (calibration
+measures that), and only its core is kept: so there are no seams, and memory does not grow with the picture.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from diffcodec.config import NetworkConfig
 from diffcodec.diffusion.denoiser import Denoiser, Estimate
 from diffcodec.diffusion.pyramid import estimate_at_half_size
 from diffcodec.errors import CheckpointError
@@ -47,7 +46,7 @@ def predict_x_0(denoiser: Denoiser, x_t: Tensor, log_snr: float) -> Tensor:
             condition,
             denoiser.config.network.stride,
         )
-    return _in_windows(lambda part: denoiser.predict_x_0(part, condition), x_t, denoiser.config.network, x_t.shape[1])
+    return _in_windows(lambda part: denoiser.predict_x_0(part, condition), x_t, denoiser, x_t.shape[1])
 
 
 def estimate(denoiser: Denoiser, x_t: Tensor, log_snr: float) -> Estimate:
@@ -61,22 +60,31 @@ def estimate(denoiser: Denoiser, x_t: Tensor, log_snr: float) -> Estimate:
         assert found.variance_mix is not None
         return torch.cat([found.x_0, found.variance_mix], dim=1)
 
-    both = _in_windows(evaluate, x_t, denoiser.config.network, 2 * x_t.shape[1])
+    both = _in_windows(evaluate, x_t, denoiser, 2 * x_t.shape[1])
     return Estimate(*both.chunk(2, dim=1))
 
 
-def _in_windows(evaluate: Callable[[Tensor], Tensor], x_t: Tensor, network: NetworkConfig, channels: int) -> Tensor:
+def margin_of(denoiser: Denoiser) -> int:
+    """Pixels to read around a window: multiples of the network's stride, at most its receptive radius."""
+    network = denoiser.config.network
+    if denoiser.window_margin is None:
+        return network.receptive_radius
+    return min(network.receptive_radius, -(-denoiser.window_margin // network.stride) * network.stride)
+
+
+def _in_windows(evaluate: Callable[[Tensor], Tensor], x_t: Tensor, denoiser: Denoiser, channels: int) -> Tensor:
     """`evaluate` of images (B, C, H, W), part by part: (B, channels, H, W)."""
+    network = denoiser.config.network
     height, width = x_t.shape[2:]
     on_cpu = x_t.device.type == "cpu"
     if on_cpu:
         _keep_freed_memory()
     at_once = max(1, min(MAX_WINDOW_PIXELS, BATCH_PIXELS if on_cpu else MAX_WINDOW_PIXELS) // (height * width))
     if len(x_t) > at_once:
-        return torch.cat([_in_windows(evaluate, part, network, channels) for part in torch.split(x_t, at_once)])
+        return torch.cat([_in_windows(evaluate, part, denoiser, channels) for part in torch.split(x_t, at_once)])
     if not network.is_local or height * width <= MAX_WINDOW_PIXELS:
         return evaluate(x_t)
-    margin = network.receptive_radius
+    margin = margin_of(denoiser)
     down, across = _division(height, width, margin, network.stride)
     result = x_t.new_empty(len(x_t), channels, height, width)
     for top, bottom in _cores(height, down, network.stride):

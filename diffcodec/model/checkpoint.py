@@ -25,6 +25,7 @@ from diffcodec.diffusion.denoiser import Denoiser
 from diffcodec.errors import CheckpointError
 from diffcodec.model.default_tables import default_tables
 from diffcodec.model.description import ModelDescription
+from diffcodec.model.evaluation_profile import FLOAT32, EvaluationProfile
 from diffcodec.model.locations import find_model
 from diffcodec.model.model_file import (
     METADATA_KEY,
@@ -34,7 +35,6 @@ from diffcodec.model.model_file import (
     read_model_file,
     understood,
 )
-from diffcodec.model.precision import FLOAT32, PrecisionTable
 from diffcodec.model.tables import CodecTables
 
 TORCH_TYPES = {"F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32}
@@ -54,7 +54,7 @@ class Checkpoint:
         written: configuration and tables exactly as in the model file. A later release may know more fields than the
             file; the fingerprint must not change with that. For a model that is not from a diffcodec file: the
             configuration without fields that have their default value.
-        precision: what half precision costs, as calibration measured it; not part of the fingerprint.
+        profile: what evaluations of the network may leave out, as calibration measured it; not part of the fingerprint.
     """
 
     config: ModelConfig
@@ -62,7 +62,7 @@ class Checkpoint:
     weights: Mapping[str, Tensor] = field(repr=False)
     tables: CodecTables | None = field(default=None, repr=False)
     written: Mapping[str, Any] | None = field(default=None, repr=False, compare=False)
-    precision: PrecisionTable = FLOAT32
+    profile: EvaluationProfile = FLOAT32
 
     @cached_property
     def fingerprint(self) -> bytes:
@@ -107,6 +107,7 @@ class Checkpoint:
         except (RuntimeError, ValueError, ArithmeticError) as error:
             reason = str(error).splitlines()[:2][-1].strip()  # torch's message has a heading before the reasons
             raise CheckpointError(f"{self.card.name}: the weights do not fit the configuration ({reason})") from error
+        model.window_margin = self.profile.window_margin
         model = model.eval().requires_grad_(False)
         return model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
@@ -125,7 +126,7 @@ class Checkpoint:
 
     def to_bytes(self) -> bytes:
         """The safetensors file, whose metadata holds configuration, card and tables as JSON."""
-        metadata = {**self._description(), "card": self.card.to_dict(), "precision": self.precision.to_dict()}
+        metadata = {**self._description(), "card": self.card.to_dict(), "evaluation": self.profile.to_dict()}
         weights = {name: value.detach().cpu().contiguous() for name, value in self.weights.items()}
         return save(weights, {METADATA_KEY: json.dumps(metadata)})
 
@@ -181,7 +182,7 @@ def _from_file(path: Path) -> Checkpoint:
     for name, value in weights.items():
         if not torch.isfinite(value).all():
             raise CheckpointError(f"{path}: {name} has infinite or NaN weights")
-    return Checkpoint(file.config, file.card, weights, file.tables, file.written, file.precision)
+    return Checkpoint(file.config, file.card, weights, file.tables, file.written, file.profile)
 
 
 def half_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -14,7 +14,7 @@ from safetensors import SafetensorError, deserialize, safe_open
 from diffcodec.config import ModelConfig
 from diffcodec.errors import CheckpointError, ConfigError
 from diffcodec.json_config import JsonConfig
-from diffcodec.model.precision import FLOAT32, PrecisionTable
+from diffcodec.model.evaluation_profile import FLOAT32, EvaluationProfile
 from diffcodec.model.tables import CodecTables
 
 METADATA_KEY = "diffcodec"
@@ -70,7 +70,7 @@ class ModelFile:
         tables: of the codec; None before calibration.
         written: configuration and tables exactly as in the file, see `Checkpoint.written`.
         tensors: the weights.
-        precision: what half precision costs.
+        profile: what evaluations of the network may leave out.
     """
 
     config: ModelConfig
@@ -78,7 +78,7 @@ class ModelFile:
     tables: CodecTables | None
     written: Mapping[str, Any]
     tensors: list[StoredTensor] = field(repr=False)
-    precision: PrecisionTable = FLOAT32
+    profile: EvaluationProfile = FLOAT32
 
     @property
     def fingerprint(self) -> bytes:
@@ -105,7 +105,7 @@ def read_model_file(path: Path) -> ModelFile:
         written = {"config": data["config"], "tables": data["tables"]}
         config, tables = understood(written)
         card = ModelCard.from_dict(data["card"])
-        precision = PrecisionTable.from_dict(data.get("precision", {}))
+        profile = EvaluationProfile.from_dict(data.get("evaluation", {}))
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError, ConfigError) as error:
         raise CheckpointError(f"{path}: its description is invalid ({error})") from error
     tensors = [StoredTensor(name, value["dtype"], value["shape"], bytes(value["data"])) for name, value in raw]
@@ -113,7 +113,7 @@ def read_model_file(path: Path) -> ModelFile:
         if tensor.type not in WEIGHT_TYPES:
             known = ", ".join(WEIGHT_TYPES)
             raise CheckpointError(f"{path}: {tensor.name}: expected weights of type {known}, found {tensor.type}")
-    return ModelFile(config, card, tables, written, tensors, precision)
+    return ModelFile(config, card, tables, written, tensors, profile)
 
 
 def understood(written: Mapping[str, Any]) -> tuple[ModelConfig, CodecTables | None]:

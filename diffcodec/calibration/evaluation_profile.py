@@ -1,0 +1,85 @@
+"""Measures what evaluations of a network may leave out."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from diffcodec.calibration.error_curve import at_once
+from diffcodec.devices import device_of, evaluation_precision
+from diffcodec.diffusion.denoiser import Denoiser
+from diffcodec.diffusion.schedule import NoiseLevel
+from diffcodec.diffusion.units import to_unit
+from diffcodec.model.evaluation_profile import EvaluationProfile
+
+LARGEST_SEAM = 0.01
+"""Largest rms difference beside a window's edge, relative to the estimate's error."""
+
+
+@torch.no_grad()
+def measure_profile(denoiser: Denoiser, images: Tensor, *, points: int = 16, seed: int = 0) -> EvaluationProfile:
+    """The rounding error of a network in bfloat16, in units of the estimate's own error, and the margin of windows.
+
+    Args:
+        denoiser: the model.
+        images: (N, 3, H, W), uint8; a few suffice, since every pixel is a sample.
+        points: number of levels, evenly spaced over the range of the network's log SNR.
+        seed: of the noise.
+    """
+    generator, device = torch.Generator().manual_seed(seed), device_of(denoiser)
+    log_snrs = np.linspace(denoiser.config.log_snr_min, denoiser.config.log_snr_max, points).tolist()
+    ratios = []
+    for log_snr in log_snrs:
+        level, rounding, error = NoiseLevel(log_snr), 0.0, 0.0
+        for x_0 in torch.split(to_unit(images), at_once(*images.shape[2:])):
+            x_t = (level.alpha * x_0 + level.sigma * torch.randn(x_0.shape, generator=generator)).to(device)
+            full, half = (_estimate(denoiser, x_t, level, dtype) for dtype in (torch.float32, torch.bfloat16))
+            rounding += float((half - full).square().sum())
+            error += float((full - x_0).square().sum())
+        # An error of less than a thousandth of a grey level does not count in a ratio.
+        ratios.append((rounding / max(error, 1e-10 * images.numel())) ** 0.5)
+    return EvaluationProfile(tuple(log_snrs), tuple(ratios), measure_margin(denoiser, images, seed=seed))
+
+
+@torch.no_grad()
+def measure_margin(denoiser: Denoiser, images: Tensor, *, points: int = 4, seed: int = 0) -> int | None:
+    """The least margin of windows that changes pixels beside a window's edge by at most 1 % of the estimate's error.
+
+    Args:
+        denoiser: the model.
+        images: (N, 3, H, W), uint8; only what is beside their middle column is compared.
+        points: number of levels, evenly spaced over the range of the network's log SNR.
+        seed: of the noise.
+
+    Returns:
+        None if the network sees everything, or images are not twice as wide as its receptive field.
+    """
+    network, generator = denoiser.config.network, torch.Generator().manual_seed(seed)
+    middle = images.shape[3] // 2 // network.stride * network.stride
+    if not network.is_local or middle < network.receptive_radius:
+        return None
+    # Halved levels are evaluated in windows of the halved picture, at a higher log SNR.
+    least = max(denoiser.config.log_snr_min, denoiser.config.half_resolution_below or -math.inf)
+    margin = 0
+    for log_snr in np.linspace(least, denoiser.config.log_snr_max, points).tolist():
+        level, condition = NoiseLevel(log_snr), torch.tensor([log_snr])
+        x_0 = to_unit(images)
+        x_t = (level.alpha * x_0 + level.sigma * torch.randn(x_0.shape, generator=generator)).to(device_of(denoiser))
+        beside = slice(middle, middle + network.stride)
+        whole = denoiser.evaluate(x_t, condition).x_0.cpu()
+        allowed = LARGEST_SEAM * float((whole - x_0).square().mean().sqrt())
+        while margin < network.receptive_radius:
+            part = denoiser.evaluate(x_t[..., middle - margin :], condition).x_0.cpu()
+            difference = part[..., margin : margin + network.stride] - whole[..., beside]
+            if float(difference.square().mean().sqrt()) <= allowed:
+                break
+            margin += network.stride
+    return margin
+
+
+def _estimate(denoiser: Denoiser, x_t: Tensor, level: NoiseLevel, dtype: torch.dtype) -> Tensor:
+    with evaluation_precision(x_t.device, dtype):
+        return denoiser.estimate_x_0(x_t, level).cpu()
