@@ -11,7 +11,9 @@ from numba import njit
 from numpy.typing import NDArray
 
 from diffcodec.channel.labels import Labels, Task, positions_at_once
-from diffcodec.channel.split_labels import HalfSums, SplitLabels
+from diffcodec.channel.split_labels import GROUP, HalfSums, SplitLabels
+
+_INNER = GROUP**2
 
 
 def search_lane(task: Task) -> NDArray[np.uint8]:
@@ -43,7 +45,7 @@ def _add_halves(halves: HalfSums, start: int, metrics: NDArray[np.float32]) -> N
     stop = start + metrics.shape[1]
     for kind, out in enumerate(metrics):
         first, second = (sums[kind, start:stop] for sums in halves.sums)
-        _add(first, second, halves.halves.group, low[0], low[1], high[0], high[1], out)
+        _add(first, second, low[0], low[1], high[0], high[1], out)
 
 
 @njit(nogil=True, cache=True)
@@ -63,24 +65,21 @@ def _add_pieces(products, turns, first, sums):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _add(first, second, group, low_first, low_second, high_first, high_second, out):  # type: ignore[no-untyped-def]
+def _add(first, second, low_first, low_second, high_first, high_second, out):  # type: ignore[no-untyped-def]
     """The sums of both halves, expanded to all rows."""
-    inner = low_first.size
-    a, b = (
-        np.empty((first.shape[1] // group, inner), np.float32),
-        np.empty((second.shape[1] // group, inner), np.float32),
-    )
+    a = np.empty((first.shape[1] // GROUP, _INNER), np.float32)
+    b = np.empty((second.shape[1] // GROUP, _INNER), np.float32)
     for j in range(out.shape[0]):
         for k in range(a.shape[0]):
-            for i in range(inner):
-                a[k, i] = first[j, group * k + low_first[i]]
+            for i in range(_INNER):
+                a[k, i] = first[j, GROUP * k + low_first[i]]
         for k in range(b.shape[0]):
-            for i in range(inner):
-                b[k, i] = second[j, group * k + low_second[i]]
+            for i in range(_INNER):
+                b[k, i] = second[j, GROUP * k + low_second[i]]
         for k in range(high_first.size):
-            x, y, to = a[high_first[k]], b[high_second[k]], out[j, k * inner : (k + 1) * inner]
-            for i in range(inner):
-                to[i] = x[i] + y[i]
+            m, n, start = high_first[k], high_second[k], k * _INNER
+            for i in range(_INNER):
+                out[j, start + i] = a[m, i] + b[n, i]
 
 
 @njit(nogil=True, cache=True)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from diffcodec.channel.labels import Task
 from diffcodec.channel.randomness import COLUMNS, label_table
-from diffcodec.channel.split_labels import HalfSums, SplitLabels
+from diffcodec.channel.split_labels import GROUP, HalfSums, SplitLabels
 from diffcodec.channel.viterbi import search, trace
 
 _SURVIVOR_BYTES = 1 << 30
@@ -147,7 +147,6 @@ class _Expanded:
 
     def __init__(self, parts: Sequence[HalfSums], positions: int, device: torch.device) -> None:
         halves = parts[0].halves
-        self._group = halves.group
         self._low, self._high = (torch.from_numpy(index).to(device) for index in (halves.low, halves.high))
         self._sums: list[Tensor] = []
         for half, size in enumerate(halves.sizes):
@@ -160,7 +159,7 @@ class _Expanded:
         """Odd and even part at some positions, shape (2, positions, lanes, rows)."""
         shape = 2, stop - start, self._sums[0].shape[2], -1
         first, second = (
-            sums[:, start:stop].reshape(*shape, self._group)[..., low][..., high, :].reshape(shape)
+            sums[:, start:stop].reshape(*shape, GROUP)[..., low][..., high, :].reshape(shape)
             for sums, low, high in zip(self._sums, self._low, self._high, strict=True)
         )
         return first + second

@@ -20,6 +20,9 @@ from diffcodec.channel.labels import Task
 from diffcodec.channel.layout import Lane
 from diffcodec.channel.randomness import label_table
 
+GROUP = 4
+"""Rows that a half sees come in groups that differ in their two lowest bits: GROUP^2 rows are consecutive sums."""
+
 _SHARED = 2
 
 
@@ -29,20 +32,18 @@ class RowHalves:
 
     Args:
         sizes: number of different rows that each half sees.
-        group: so many consecutive rows that a half sees differ in their low bits only.
-        low: entry of each half within a group, for the low bits of a row, (2, group^2).
-        high: number of each half's group, for the high bits of a row, (2, rows / group^2).
+        low: entry of each half within a group of GROUP, for the low bits of a row, (2, GROUP^2).
+        high: number of each half's group, for the high bits of a row, (2, rows / GROUP^2).
     """
 
     sizes: tuple[int, int]
-    group: int
     low: NDArray[np.int64]
     high: NDArray[np.int64]
 
     def of(self, half: int, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """What a half sees of some rows."""
-        high, low = np.divmod(rows, self.group**2)
-        seen: NDArray[np.int64] = self.group * self.high[half, high] + self.low[half, low]
+        high, low = np.divmod(rows, GROUP**2)
+        seen: NDArray[np.int64] = GROUP * self.high[half, high] + self.low[half, low]
         return seen
 
 
@@ -53,15 +54,14 @@ def row_halves(bits: int) -> RowHalves:
     Half k sees bits k, k + 2, k + 4, ..., lowest first, and above them the two highest bits of the other half.
     """
     rows = np.arange(1 << bits)
-    group = 8 if bits >= 10 else 4  # the low bits, twice as many as those of a group, must not be shared
     sizes, low, high = [], [], []
     for half in range(2):
         seen = [*range(half, bits, 2), *range(1 - half, bits, 2)[-_SHARED:]]
         index = np.sum([((rows >> bit) & 1) << place for place, bit in enumerate(seen)], axis=0)
         sizes.append(1 << len(seen))
-        low.append(index[: group**2] % group)
-        high.append(index[:: group**2] // group)
-    return RowHalves((sizes[0], sizes[1]), group, np.stack(low), np.stack(high))
+        low.append(index[: GROUP**2] % GROUP)
+        high.append(index[:: GROUP**2] // GROUP)
+    return RowHalves((sizes[0], sizes[1]), np.stack(low), np.stack(high))
 
 
 def table_of(lane: Lane, half: int) -> NDArray[np.float32]:
@@ -83,9 +83,9 @@ class HalfSums:
 
     def write(self, start: int, metrics: NDArray[np.float32]) -> None:
         """Write the metrics of all rows of consecutive positions, (2, positions, rows)."""
-        stop, group = start + metrics.shape[1], self.halves.group
+        stop = start + metrics.shape[1]
         even, odd = (
-            sums[:, start:stop].reshape(2, stop - start, sums.shape[2] // group, group)[..., low][:, :, high]
+            sums[:, start:stop].reshape(2, stop - start, sums.shape[2] // GROUP, GROUP)[..., low][:, :, high]
             for sums, low, high in zip(self.sums, self.halves.low, self.halves.high, strict=True)
         )
         metrics[:] = (even + odd).reshape(metrics.shape)
