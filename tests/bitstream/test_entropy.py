@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from diffcodec.bitstream.entropy import PrefixReader, SymbolReader, SymbolWriter
@@ -182,6 +182,8 @@ def test_every_cut_yields_right_symbols_and_more_bytes_yield_more(ops: list[Op])
 @given(operations(max_ops=3, max_symbols=6), st.integers(0, 5))
 def test_certain_means_equal_under_every_continuation(ops: list[Op], keep: int) -> None:
     ops = one_symbol_each(ops)
+    # A symbol of probability below 1 / 256 may need more than the one byte that is varied here.
+    assume(all(sum(weights) <= 128 * min(weights) for kind, weights, _ in ops if kind == "symbols"))
     cut = write(ops).getvalue()[:keep]
     seen: list[list[int]] = []
     for byte in range(256):
