@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -22,8 +23,10 @@ from diffcodec.model.checkpoint import Checkpoint, half_weights
 from diffcodec.model.model_file import ModelCard
 from diffcodec.model.tables import LevelList
 
-settings.register_profile("shared-machine", deadline=None)
-settings.load_profile("shared-machine")
+# Shared machines are slow at times, so no test has a deadline. Every run draws other examples.
+settings.register_profile("fast", deadline=None, max_examples=40)
+settings.register_profile("thorough", deadline=None, max_examples=500)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fast"))
 
 
 def smooth_pixels(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
