@@ -55,7 +55,7 @@ def test_inference_gives_what_training_would(name: str, elements: int, monkeypat
 
 
 @pytest.mark.parametrize("count", [1, 2])
-@pytest.mark.parametrize("shape", [(1, 3, 32, 32), (17, 3, 32, 32), (1, 3, 128, 96)], ids=str)
+@pytest.mark.parametrize("shape", [(9, 3, 32, 32), (1, 3, 128, 96)], ids=str)
 @pytest.mark.parametrize("model", bundled_models())
 def test_the_shipped_networks_estimate_the_same(
     model: str, shape: tuple[int, ...], count: int, monkeypatch: pytest.MonkeyPatch
