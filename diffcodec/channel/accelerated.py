@@ -10,15 +10,15 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from diffcodec.channel.labels import Labels, Task, positions_at_once
-from diffcodec.channel.split_labels import GROUP, HalfSums, SplitLabels
+from diffcodec.channel.labels import Task, positions_at_once
+from diffcodec.channel.split_labels import GROUP, Arithmetic, HalfSums, labels_of
 
 _INNER = GROUP**2
 
 
 def search_lane(task: Task) -> NDArray[np.uint8]:
     """The likeliest path of a lane as message bits, oldest first, shape (bits,). Releases the GIL."""
-    labels, lane = SplitLabels(task, _add_pieces) if task.lane.split else Labels(task), task.lane
+    labels, lane = labels_of(task, Arithmetic(_add_pieces, _add_halves)), task.lane
     score = labels.first_scores()
     survivors = np.empty((lane.positions - 1, len(score) // 16), np.uint8)
     if lane.positions > 1:
@@ -27,12 +27,8 @@ def search_lane(task: Task) -> NDArray[np.uint8]:
         metrics = np.empty((2, step, lane.rows), np.float32)
         for start in range(1, lane.positions, step):
             stop = min(start + step, lane.positions)
-            now = metrics[:, : stop - start]
-            if isinstance(labels, Labels):
-                labels.write(start, now)
-            else:
-                _add_halves(labels.later, start - 1, now)
-            _advance(even, odd, metrics, labels.turns[start:stop], survivors[start - 1 : stop - 1])
+            labels.write(start, metrics[:, : stop - start])
+            _advance(even, odd, metrics, lane.pieces.shift[start:stop], survivors[start - 1 : stop - 1])
         score[::2], score[1::2] = even, odd
     path = np.empty(lane.bits, np.uint8)
     _trace(int(score.argmax()), lane.memory, survivors, path)
@@ -40,7 +36,7 @@ def search_lane(task: Task) -> NDArray[np.uint8]:
 
 
 def _add_halves(halves: HalfSums, start: int, metrics: NDArray[np.float32]) -> None:
-    """As `HalfSums.write`."""
+    """As `split_labels.add_halves`."""
     low, high = halves.halves.low, halves.halves.high
     stop = start + metrics.shape[1]
     for kind, out in enumerate(metrics):

@@ -39,12 +39,8 @@ class DeviceSearch:
         if len(tasks) < self._least_lanes:
             return search(tasks)
         found: dict[int, NDArray[np.uint8]] = {}
-
-        def kind(i: int) -> tuple[int, bool]:
-            return tasks[i].lane.memory, tasks[i].lane.split
-
-        order = sorted(range(len(tasks)), key=lambda i: (*kind(i), -tasks[i].lane.positions))
-        for (memory, _), equal in groupby(order, key=kind):
+        order = sorted(range(len(tasks)), key=lambda i: (tasks[i].lane.kind, -tasks[i].lane.positions))
+        for (memory, _), equal in groupby(order, key=lambda i: tasks[i].lane.kind):
             rest = list(equal)
             while rest:
                 size = max(1, _SURVIVOR_BYTES // (tasks[rest[0]].lane.positions << memory))
@@ -54,7 +50,7 @@ class DeviceSearch:
 
 
 def _search(tasks: Sequence[Task], device: torch.device) -> list[NDArray[np.uint8]]:
-    """Viterbi over lanes of equal L, the longest first."""
+    """Viterbi over lanes of one kind, the longest first."""
     lanes = [task.lane for task in tasks]
     labels = _DeviceHalves(tasks, device) if lanes[0].split else _DeviceLabels(tasks, device)
     positions, rows, shifts = lanes[0].positions, lanes[0].rows, lanes[0].pieces.shift.tolist()

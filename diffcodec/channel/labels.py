@@ -63,7 +63,6 @@ class Labels:
 
     def __init__(self, task: Task) -> None:
         self.lane, pieces = task.lane, task.lane.pieces
-        self.turns = pieces.shift  # what to add to the rows of each position
         values, squares = _columns(self.lane.rows)
         self._odd = self._part(task.linear, values)
         self._even = None if task.quadratic is None else self._part(-task.quadratic, squares)
@@ -73,8 +72,7 @@ class Labels:
 
     def _part(self, coefficients: NDArray[np.float32], table: NDArray[np.float32]) -> _Part:
         pieces = self.lane.pieces
-        spread = np.zeros(pieces.filled.shape, np.float32)
-        spread[pieces.filled] = coefficients
+        spread = pieces.spread(coefficients)
         return _Part(spread[pieces.first[:-1]], spread[pieces.extra], table)
 
     def first_scores(self) -> NDArray[np.float32]:

@@ -48,6 +48,11 @@ class Lane:
     split: bool = False
 
     @property
+    def kind(self) -> tuple[int, bool]:
+        """L, and whether labels are split: lanes of one kind can be searched together."""
+        return self.memory, self.split
+
+    @property
     def positions(self) -> int:
         """Number of positions: one for the first state and one for each bit after it."""
         return self.bits - self.memory + 1
@@ -106,6 +111,12 @@ class Pieces:
     def extra(self) -> NDArray[np.int64]:
         """The pieces that are not the first of their position, ascending."""
         return np.flatnonzero(self.first[self.position] != np.arange(len(self.position)))
+
+    def spread(self, coefficients: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Coefficients of the lane's dims by piece and column, zero where there is no dim, (pieces, width)."""
+        spread = np.zeros(self.filled.shape, np.float32)
+        spread[self.filled] = coefficients
+        return spread
 
     @cached_property
     def column(self) -> NDArray[np.int64]:

@@ -7,7 +7,7 @@ them. The law of y is unchanged as long as only coefficients of equal std are mi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -52,14 +52,7 @@ class Rotation:
     def forward(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
         """Rotate vectors, shape (N, D). The result is bit-identical whatever the batch."""
         z = x * self._signs_in
-        if self._members is None:
-            z = dct(z, norm="ortho", axis=-1)
-        else:
-
-            def rotate(members: NDArray[np.int64]) -> None:
-                z[:, members] = dct(z[:, members], norm="ortho", axis=-1)
-
-            in_threads(rotate, self._members)
+        z = self._by_group(z, dct)
         z *= self._signs_out
         return z if self._order is None else np.take_along_axis(z, self._order, axis=1)
 
@@ -71,15 +64,19 @@ class Rotation:
             x = np.empty_like(z)
             np.put_along_axis(x, self._order, z, axis=1)
             x *= self._signs_out
-        if self._members is None:
-            x = idct(x, norm="ortho", axis=-1)
-        else:
-
-            def turn_back(members: NDArray[np.int64]) -> None:
-                x[:, members] = idct(x[:, members], norm="ortho", axis=-1)
-
-            in_threads(turn_back, self._members)
+        x = self._by_group(x, idct)
         x *= self._signs_in
+        return x
+
+    def _by_group(self, x: NDArray[np.float32], transform: Callable[..., NDArray[np.float32]]) -> NDArray[np.float32]:
+        """The transform of each group of vectors (N, D), in place if there are groups."""
+        if self._members is None:
+            return transform(x, norm="ortho", axis=-1)
+
+        def replace_groups(members: NDArray[np.int64]) -> None:
+            x[:, members] = transform(x[:, members], norm="ortho", axis=-1)
+
+        in_threads(replace_groups, self._members)
         return x
 
 

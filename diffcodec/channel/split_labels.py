@@ -9,14 +9,15 @@ bits, which halves the loss.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from diffcodec.channel.labels import Task
+from diffcodec.channel.labels import Labels, Task
 from diffcodec.channel.layout import Lane
 from diffcodec.channel.randomness import label_table
 
@@ -81,28 +82,39 @@ class HalfSums:
     halves: RowHalves
     sums: tuple[NDArray[np.float32], NDArray[np.float32]]
 
-    def write(self, start: int, metrics: NDArray[np.float32]) -> None:
-        """Write the metrics of all rows of consecutive positions, (2, positions, rows)."""
-        stop = start + metrics.shape[1]
-        even, odd = (
-            sums[:, start:stop].reshape(2, stop - start, sums.shape[2] // GROUP, GROUP)[..., low][:, :, high]
-            for sums, low, high in zip(self.sums, self.halves.low, self.halves.high, strict=True)
-        )
-        metrics[:] = (even + odd).reshape(metrics.shape)
-
-
-AddPieces = Callable[[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]], None]
-"""Turns the products (pieces, rows) of each piece by its offset, and adds up those of a position: (positions, rows)."""
-
 
 def add_pieces(
     products: NDArray[np.float32], turns: NDArray[np.int64], first: NDArray[np.int64], sums: NDArray[np.float32]
 ) -> None:
-    """The reference for `AddPieces`: pieces are added in their order, so that other forms find the same sums."""
+    """Turn the products (pieces, rows) of each piece, and add up those of a position: (positions, rows).
+
+    Pieces are added in their order, so that other forms find the same sums.
+    """
     size = products.shape[1]
     turned = np.take_along_axis(products, (np.arange(size) + turns[:, None]) & (size - 1), 1)
     if len(first) > 1:
         np.add.reduceat(turned, first[:-1], axis=0, out=sums)
+
+
+def add_halves(halves: HalfSums, start: int, metrics: NDArray[np.float32]) -> None:
+    """Write the metrics of all rows of consecutive positions, (2, positions, rows)."""
+    stop = start + metrics.shape[1]
+    first, second = (
+        sums[:, start:stop].reshape(2, stop - start, sums.shape[2] // GROUP, GROUP)[..., low][:, :, high]
+        for sums, low, high in zip(halves.sums, halves.halves.low, halves.halves.high, strict=True)
+    )
+    metrics[:] = (first + second).reshape(metrics.shape)
+
+
+class Arithmetic(NamedTuple):
+    """The two additions of split labels; every form of them finds the same sums, bit for bit."""
+
+    add_pieces: Callable[[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]], None]
+    add_halves: Callable[[HalfSums, int, NDArray[np.float32]], None]
+
+
+NUMPY = Arithmetic(add_pieces, add_halves)
+"""The reference."""
 
 
 class SplitLabels:
@@ -110,30 +122,27 @@ class SplitLabels:
 
     Args:
         task: the lane and its coefficients.
-        add_pieces: adds up the products.
+        arithmetic: adds up their products with the table.
     """
 
-    def __init__(self, task: Task, add_pieces: AddPieces = add_pieces) -> None:
+    def __init__(self, task: Task, arithmetic: Arithmetic = NUMPY) -> None:
         self.lane = lane = task.lane
-        self.turns = lane.pieces.shift
-        self._add_pieces = add_pieces
-        pieces = lane.pieces
+        self._arithmetic, pieces = arithmetic, lane.pieces
         later = int(pieces.first[1])
-        spread = np.zeros((2, *pieces.filled.shape), np.float32)
-        spread[0][pieces.filled] = task.linear
+        spread = [pieces.spread(task.linear)]
         if task.quadratic is not None:
-            spread[1][pieces.filled] = -task.quadratic
+            spread.append(pieces.spread(-task.quadratic))
         first_halves, halves = row_halves(lane.memory - 1), row_halves(lane.memory - 2)
         self.first = HalfSums(first_halves, self._sums(spread, first_halves, slice(0, later), pieces.first[:2]))
         self.later = HalfSums(halves, self._sums(spread, halves, slice(later, None), pieces.first[1:] - later))
 
     def _sums(
-        self, spread: NDArray[np.float32], halves: RowHalves, own: slice, first: NDArray[np.int64]
+        self, spread: Sequence[NDArray[np.float32]], halves: RowHalves, own: slice, first: NDArray[np.int64]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Sums over the pieces of each position.
 
         Args:
-            spread: coefficients by column, odd and even, (2, pieces, width).
+            spread: coefficients by column of the odd and, unless they are zero, of the even part, (pieces, width).
             halves: of the rows.
             own: the pieces.
             first: each position's first piece among these, and their number, (positions + 1,).
@@ -142,23 +151,28 @@ class SplitLabels:
         for half, size in enumerate(halves.sizes):
             table = np.ascontiguousarray(table_of(self.lane, half)[:size, half::2].T)
             own_offsets = offsets(self.lane, half)[own] & (size - 1)
-            sums = np.empty((2, len(first) - 1, size), np.float32)
-            for kind, values in enumerate((table, np.square(table))):
-                products = np.ascontiguousarray(spread[kind, own, half::2]) @ values
-                self._add_pieces(products, own_offsets, first, sums[kind])
+            sums = np.zeros((2, len(first) - 1, size), np.float32)
+            for coefficients, values, total in zip(spread, (table, np.square(table)), sums, strict=False):
+                products = np.ascontiguousarray(coefficients[own, half::2]) @ values
+                self._arithmetic.add_pieces(products, own_offsets, first, total)
             found.append(sums)
         return found[0], found[1]
 
     def first_scores(self) -> NDArray[np.float32]:
         """Scores of the states at position 0, shape (states,)."""
         metrics = np.empty((2, 1, self.lane.first_rows), np.float32)
-        self.first.write(0, metrics)
+        self._arithmetic.add_halves(self.first, 0, metrics)
         odd, even = metrics[:, 0]
         return np.concatenate([even + odd, even - odd])
 
     def write(self, start: int, metrics: NDArray[np.float32]) -> None:
         """Compute the metrics of consecutive positions from `start` >= 1 on, as `Labels.write`."""
-        self.later.write(start - 1, metrics)
+        self._arithmetic.add_halves(self.later, start - 1, metrics)
+
+
+def labels_of(task: Task, arithmetic: Arithmetic = NUMPY) -> Labels | SplitLabels:
+    """The branch metrics of a lane; the arithmetic is that of split labels."""
+    return SplitLabels(task, arithmetic) if task.lane.split else Labels(task)
 
 
 def offsets(lane: Lane, half: int) -> NDArray[np.int64]:

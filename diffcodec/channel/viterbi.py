@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from diffcodec.channel.labels import Labels, Task, positions_at_once
 from diffcodec.channel.layout import Lane
-from diffcodec.channel.split_labels import SplitLabels, split_values
+from diffcodec.channel.split_labels import SplitLabels, labels_of, split_values
 from diffcodec.channel.threads import in_threads
 
 __all__ = ["Search", "Task", "replay", "search", "trace"]
@@ -50,9 +50,7 @@ def search(
     """
     search_lane = _accelerated() if (_pays(tasks) if accelerate is None else accelerate) else None
     # The longest first: balances the threads, and lanes that are still active are the first ones of a group.
-    order = sorted(
-        range(len(tasks)), key=lambda i: (tasks[i].lane.memory, tasks[i].lane.split, -tasks[i].lane.positions)
-    )
+    order = sorted(range(len(tasks)), key=lambda i: (tasks[i].lane.kind, -tasks[i].lane.positions))
     if search_lane is None:
         paths = list(_search_in_groups([tasks[i] for i in order]))
     else:
@@ -98,20 +96,19 @@ def replay(lane: Lane, bits: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def _search_in_groups(tasks: Sequence[Task]) -> Iterator[NDArray[np.uint8]]:
-    """Search lanes sorted by L and then by length, together where L is equal."""
+    """Search lanes sorted by kind and then by length, together where they are of one kind."""
     start = 0
     while start < len(tasks):
         longest = tasks[start].lane
         bytes_each = max(1, longest.positions << max(longest.memory - 4, 0))
         stop = start + max(1, min(_STATES_AT_ONCE >> longest.memory, _SURVIVOR_BYTES // bytes_each))
-        kind = longest.memory, longest.split
-        group = [task for task in tasks[start:stop] if (task.lane.memory, task.lane.split) == kind]
+        group = [task for task in tasks[start:stop] if task.lane.kind == longest.kind]
         yield from _search_group(group)
         start += len(group)
 
 
 def _search_group(tasks: Sequence[Task]) -> list[NDArray[np.uint8]]:
-    """Viterbi over lanes of equal L, the longest first."""
+    """Viterbi over lanes of one kind, the longest first."""
     labels, lanes = [labels_of(task) for task in tasks], [task.lane for task in tasks]
     score = np.stack([label.first_scores() for label in labels])
     survivors = np.empty((lanes[0].positions - 1, len(lanes), score.shape[1] // 16), np.uint8)
@@ -121,15 +118,10 @@ def _search_group(tasks: Sequence[Task]) -> list[NDArray[np.uint8]]:
     return [trace(lane, best[g], survivors[: lane.positions - 1, g]) for g, lane in enumerate(lanes)]
 
 
-def labels_of(task: Task) -> Labels | SplitLabels:
-    """The branch metrics of a lane."""
-    return SplitLabels(task) if task.lane.split else Labels(task)
-
-
 def _advance(labels: Sequence[Labels | SplitLabels], score: NDArray[np.float32], survivors: NDArray[np.uint8]) -> None:
     """Advance over all positions after the first, in place."""
     lane, ends = labels[0].lane, [label.lane.positions for label in labels]
-    rows, shifts = lane.rows, labels[0].turns.tolist()
+    rows, shifts = lane.rows, lane.pieces.shift.tolist()
     even, odd = score[:, ::2].copy(), score[:, 1::2].copy()
     best, odd_wins = np.empty_like(even), np.empty(even.shape, np.bool_)
     both = np.empty((len(labels), rows), np.float32)
