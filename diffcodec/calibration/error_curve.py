@@ -98,7 +98,7 @@ def measure_error_curve(
         level = NoiseLevel(float(value))
         errors = []
         for batch in torch.split(x_0, at_once(height, width)):
-            x_t = level.alpha * batch + level.sigma * torch.randn(batch.shape, generator=generator)
+            x_t = noisy(batch, level, generator)
             errors.append(batch - denoiser.estimate_x_0(x_t.to(device), level).cpu())
         curve.append(by_band(torch.cat(errors)))
         progress(index + 1)
@@ -106,6 +106,11 @@ def measure_error_curve(
     # The true curve falls; rises are measurement noise.
     falling = [isotonic_regression(logs[1:, band], increasing=False).x for band in range(BANDS)]
     return ErrorCurve(log_snr, np.exp(np.stack(falling, axis=1)), np.exp(logs[0]))
+
+
+def noisy(x_0: Tensor, level: NoiseLevel, generator: torch.Generator) -> Tensor:
+    """x_t of images (B, C, H, W) on the CPU, with noise from the generator."""
+    return level.alpha * x_0 + level.sigma * torch.randn(x_0.shape, generator=generator)
 
 
 def at_once(height: int, width: int) -> int:

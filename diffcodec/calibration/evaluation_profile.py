@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from diffcodec.calibration.error_curve import at_once
+from diffcodec.calibration.error_curve import at_once, noisy
 from diffcodec.devices import device_of, evaluation_precision
 from diffcodec.diffusion.denoiser import Denoiser
 from diffcodec.diffusion.schedule import NoiseLevel
@@ -35,7 +35,7 @@ def measure_profile(denoiser: Denoiser, images: Tensor, *, points: int = 16, see
     for log_snr in log_snrs:
         level, rounding, error = NoiseLevel(log_snr), 0.0, 0.0
         for x_0 in torch.split(to_unit(images), at_once(*images.shape[2:])):
-            x_t = (level.alpha * x_0 + level.sigma * torch.randn(x_0.shape, generator=generator)).to(device)
+            x_t = noisy(x_0, level, generator).to(device)
             full, half = (_estimate(denoiser, x_t, level, dtype) for dtype in (torch.float32, torch.bfloat16))
             rounding += float((half - full).square().sum())
             error += float((full - x_0).square().sum())
@@ -57,18 +57,16 @@ def measure_margin(denoiser: Denoiser, images: Tensor, *, points: int = 4, seed:
     Returns:
         None if the network sees everything, or images are not twice as wide as its receptive field.
     """
-    network, generator = denoiser.config.network, torch.Generator().manual_seed(seed)
+    generator, device, network = torch.Generator().manual_seed(seed), device_of(denoiser), denoiser.config.network
     middle = images.shape[3] // 2 // network.stride * network.stride
     if not network.is_local or middle < network.receptive_radius:
         return None
     # Halved levels are evaluated in windows of the halved picture, at a higher log SNR.
     least = max(denoiser.config.log_snr_min, denoiser.config.half_resolution_below or -math.inf)
-    margin = 0
+    x_0, beside, margin = to_unit(images), slice(middle, middle + network.stride), 0
     for log_snr in np.linspace(least, denoiser.config.log_snr_max, points).tolist():
         level, condition = NoiseLevel(log_snr), torch.tensor([log_snr])
-        x_0 = to_unit(images)
-        x_t = (level.alpha * x_0 + level.sigma * torch.randn(x_0.shape, generator=generator)).to(device_of(denoiser))
-        beside = slice(middle, middle + network.stride)
+        x_t = noisy(x_0, level, generator).to(device)
         whole = denoiser.evaluate(x_t, condition).x_0.cpu()
         allowed = LARGEST_SEAM * float((whole - x_0).square().mean().sqrt())
         while margin < network.receptive_radius:

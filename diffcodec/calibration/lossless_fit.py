@@ -13,6 +13,7 @@ from scipy.optimize import minimize, minimize_scalar
 from scipy.special import ndtr
 from torch import Tensor
 
+from diffcodec.calibration.error_curve import noisy
 from diffcodec.config import GREY_LEVELS_PER_UNIT
 from diffcodec.devices import device_of
 from diffcodec.diffusion.denoiser import Denoiser
@@ -149,7 +150,7 @@ def _estimates(
     pixels = images.shape[2] * images.shape[3]
     for batch in torch.split(images, max(1, min(50, 50 * 1024 // pixels))):
         x_0 = to_unit(batch)
-        x_t = (level.alpha * x_0 + level.sigma * torch.randn(x_0.shape, generator=generator)).to(device)
+        x_t = noisy(x_0, level, generator).to(device)
         estimate = denoiser.estimate_x_0(x_t, level).cpu()
         parts.append(estimate.mean(dim=1, keepdim=True) if grey else estimate)
     exact = (torch.cat(parts).double().numpy() + 1) * GREY_LEVELS_PER_UNIT
