@@ -192,6 +192,7 @@ def sampled(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return asked
 
 
+@pytest.mark.slow
 def test_a_run_of_all_cells(arguments: list[str], sampled: list[str], tmp_path: Path) -> None:
     result = CliRunner().invoke(ablation.main, arguments)
     assert result.exit_code == 0, result.output

@@ -38,6 +38,7 @@ def pictures(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_published_numbers_stand_beside_a_run(run: Path, pictures: Path) -> None:
     options = ["--run", str(run), "--width", "0.07", "--data", str(pictures), "--mirrored"]
     result = CliRunner().invoke(denoising.main, options)

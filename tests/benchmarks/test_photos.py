@@ -203,6 +203,7 @@ def test_the_nearest_file_is_found(pictures: Path) -> None:
         assert found.file_bytes == best
 
 
+@pytest.mark.slow
 def test_the_command_line_and_memory_are_measured_in_processes_of_their_own(
     pictures: Path, model: Path, tmp_path: Path
 ) -> None:

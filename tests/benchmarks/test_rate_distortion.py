@@ -112,6 +112,7 @@ def everything(model: Path, pictures: Path, tmp_path_factory: pytest.TempPathFac
     return run, run.as_command("--timesteps", "300,20", "--jobs", "2", "--poisson-limit", "2")
 
 
+@pytest.mark.slow
 def test_every_part_has_its_files_with_all_columns(everything: tuple[Run, str]) -> None:
     run, _ = everything
     found = {path.stem: json.loads(path.read_text()) for path in (run.out / "pictures").iterdir()}
@@ -133,6 +134,7 @@ def test_every_part_has_its_files_with_all_columns(everything: tuple[Run, str]) 
             assert own or "flat_grey_bytes" in point
 
 
+@pytest.mark.slow
 def test_files_and_their_parts_add_up(everything: tuple[Run, str]) -> None:
     run, _ = everything
     assert run.results("diffcodec-poisson")["images"] == 2
@@ -153,6 +155,7 @@ def test_files_and_their_parts_add_up(everything: tuple[Run, str]) -> None:
             assert point["summary"]["paid_per_delivered_bit"]["mean"] > 1
 
 
+@pytest.mark.slow
 def test_lossless_is_exact(everything: tuple[Run, str]) -> None:
     run, _ = everything
     (point,) = run.results("diffcodec-lossless")["points"]
@@ -161,6 +164,7 @@ def test_lossless_is_exact(everything: tuple[Run, str]) -> None:
     assert point["summary"]["psnr_db"] is None
 
 
+@pytest.mark.slow
 def test_reference_is_the_fine_rate_of_the_same_picture(everything: tuple[Run, str]) -> None:
     run, _ = everything
     bound = {
@@ -173,6 +177,7 @@ def test_reference_is_the_fine_rate_of_the_same_picture(everything: tuple[Run, s
         assert point["summary"]["reference_bits"]["mean"] > 0
 
 
+@pytest.mark.slow
 def test_bound_file_has_every_term(everything: tuple[Run, str]) -> None:
     run, _ = everything
     bound = run.results("ddpm-bound")
@@ -186,6 +191,7 @@ def test_bound_file_has_every_term(everything: tuple[Run, str]) -> None:
             assert row["ideal_bits"] == pytest.approx(row["ideal_bpd"] * 3 * row["width"] * row["height"], rel=1e-5)
 
 
+@pytest.mark.slow
 def test_tables_are_printed(everything: tuple[Run, str]) -> None:
     _, text = everything
     assert re.search(r"^diffcodec-trellis +t=20 +3 +\d", text, re.MULTILINE)
@@ -198,6 +204,7 @@ def without_seconds(result: dict[str, Any]) -> list[Any]:
     return [[{k: v for k, v in row.items() if k not in SECONDS} for row in p["rows"]] for p in result["points"]]
 
 
+@pytest.mark.slow
 def test_results_do_not_depend_on_the_number_of_processes(
     everything: tuple[Run, str], model: Path, pictures: Path, tmp_path: Path
 ) -> None:

@@ -30,6 +30,7 @@ def run(out: Path, *options: str) -> tuple[dict[str, Any], str]:
     return result, done.output
 
 
+@pytest.mark.slow
 def test_a_run_measures_batches_and_sizes(tmp_path: Path) -> None:
     result, output = run(tmp_path / "speed.json", "--sizes", "20x12", "--timesteps", "400", "--batches", "1,2")
     assert [row["images"] for row in result["batches"]] == [1, 2]

@@ -259,6 +259,7 @@ def arguments(tiny_model: Path, tmp_path: Path) -> list[str]:
     ]
 
 
+@pytest.mark.slow
 def test_a_run(arguments: list[str], tmp_path: Path) -> None:
     head = tmp_path / "trained.pt"
     arguments += ["--calibration", str(tmp_path / "training")]

@@ -67,7 +67,10 @@ def pixels(folder: Path) -> dict[str, np.ndarray]:
     return {path.name: np.asarray(Image.open(path)).astype(int) for path in sorted(folder.glob("*.png"))}
 
 
-@pytest.mark.parametrize("options", [("-t", 5), ("-t", 300, "--seed", 7, "--channel", "poisson"), ("-t", 0)])
+@pytest.mark.parametrize(
+    "options",
+    [("-t", 5), pytest.param(("-t", 300, "--seed", 7, "--channel", "poisson"), marks=pytest.mark.slow), ("-t", 0)],
+)
 def test_files_and_pictures_do_not_depend_on_batches(
     options: tuple[str | int, ...], mixed: Path, tiny_model: Path, tmp_path: Path, batch_sizes: list[int]
 ) -> None:

@@ -152,7 +152,7 @@ def test_fid_of_a_folder_uses_the_cache(pictures: Path, tmp_path: Path) -> None:
     (cached,) = (tmp_path / "cache").iterdir()
     before = cached.stat()
     assert done(*arguments) == result.stdout
-    assert cached.stat() == before
+    assert (cached.stat().st_ino, cached.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
     # Others' tools write the same arrays.
     by_file = done("fid", pictures, "--statistics", cached)
     assert by_file.replace(cached.name, pictures.name) == result.stdout

@@ -263,7 +263,7 @@ def run_until(arguments: list[str], finished: Callable[[], bool]) -> None:
     program.wait()
 
 
-@pytest.mark.parametrize(("count", "jobs"), [(40, 1), pytest.param(200, 2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("count", "jobs"), [(20, 1), pytest.param(200, 2, marks=pytest.mark.slow)])
 def test_a_mixed_folder_that_is_killed_in_the_middle_ends_in_the_same_state(
     count: int, jobs: int, tiny_model: Path, tmp_path: Path
 ) -> None:

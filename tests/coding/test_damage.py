@@ -18,7 +18,7 @@ from diffcodec.images.metadata import Metadata
 from tests.conftest import assert_same_picture, smooth_pixels
 
 
-@pytest.fixture(scope="module", params=["codec", "tiled_codec"])
+@pytest.fixture(scope="module", params=["codec", pytest.param("tiled_codec", marks=pytest.mark.slow)])
 def codec(request: pytest.FixtureRequest) -> DiffusionCodec:
     """A message a step, and one for each tile."""
     found: DiffusionCodec = request.getfixturevalue(request.param)

@@ -89,7 +89,7 @@ def test_seeds_move_what_is_random_and_nothing_else(codec: DiffusionCodec, pictu
 
 def test_more_steps_of_flow_come_closer_to_its_limit(codec: DiffusionCodec, picture: Picture) -> None:
     stream = codec.compress(picture, timestep=300)
-    found = [codec.decompress(stream, reconstruction=Reconstruction("flow", k)).picture for k in (1, 10, 100, 1000)]
+    found = [codec.decompress(stream, reconstruction=Reconstruction("flow", k)).picture for k in (1, 10, 100, 400)]
     assert_same_picture(found[0], codec.decompress(stream).picture)  # the mean at once
     errors = [difference(each, found[-1]) for each in found[:-1]]
     assert errors[0] > 2 * errors[1] > 4 * errors[2]

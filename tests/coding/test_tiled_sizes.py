@@ -54,9 +54,10 @@ def example(kind: str, height: int, width: int) -> tuple[Picture, dict[str, Any]
 
 @pytest.mark.parametrize(
     ("kind", "height", "width"),
-    [("colour", *size) for size in SIZES]
+    [("colour", *size) for size in SIZES[::2]]
+    + [pytest.param("colour", *size, marks=pytest.mark.slow) for size in SIZES[1::2]]
     + [(kind, *size) for kind in ("grey", "alpha") for size in SIZES[::3]]
-    + [("poisson", *size) for size in SIZES[2::7]],  # slow
+    + [pytest.param("poisson", *size, marks=pytest.mark.slow) for size in SIZES[2::7]],
 )
 def test_all_that_a_tiled_file_says_fits_together(
     tiled_codec: DiffusionCodec, kind: str, height: int, width: int

@@ -41,7 +41,11 @@ def every_cut(codec: DiffusionCodec, data: bytes) -> Iterator[bytes]:
 
 
 @pytest.fixture(
-    scope="module", params=["trellis", "poisson", "few steps", "grey", "seed", "between levels", "lossless"]
+    scope="module",
+    params=[
+        *("trellis", "poisson", "few steps", "between levels", "lossless"),
+        *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("grey", "seed")),
+    ],
 )
 def data(request: pytest.FixtureRequest, codec: DiffusionCodec) -> bytes:
     """Files of many kinds."""

@@ -27,6 +27,7 @@ def without_numbers(text: str) -> str:
     return re.sub(r"\b[0-9a-f]{8}\b|\d+(\.\d+)?", "#", text)
 
 
+@pytest.mark.slow
 def test_the_page_s_commands_print_what_it_shows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Image.fromarray(smooth_pixels(41, 49)).save("photo.png")

@@ -83,16 +83,19 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     return [torch.load(folder / f"{rank}.pt") for rank in range(2)]
 
 
+@pytest.mark.slow
 def test_processes_know_which_they_are(found: list[dict[str, Any]]) -> None:
     expected = [{"rank": rank, "count": 2, "local_rank": rank, "local_count": 2} for rank in range(2)]
     assert [f["processes"] for f in found] == expected
 
 
+@pytest.mark.slow
 def test_all_take_the_first_one_s_clock_and_everybody_s_mean(found: list[dict[str, Any]]) -> None:
     assert [f["agreed"] for f in found] == [0.1, 0.1]
     assert [f["mean"] for f in found] == [1.5, 1.5]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("run", [0, 1], ids=["at once", "in two parts"])
 def test_two_processes_do_what_one_does(found: list[dict[str, Any]], run: int) -> None:
     """The same loss curve and the same weights, up to the order of sums."""
