@@ -679,7 +679,7 @@ def test_printed_estimate_at_lower_resolutions(printed: dict[str, Any]) -> None:
     check_printed_estimate(printed, config, (24, 36), (-9.0, -3.25, -1.1, -1.0, 5.0))
 
 
-@pytest.mark.parametrize("colour", [True, False])
+@pytest.mark.parametrize("colour", [pytest.param(True, marks=pytest.mark.slow), False])
 def test_printed_reader_of_tiled_files(printed: dict[str, Any], tiled_codec: DiffusionCodec, colour: bool) -> None:
     codec = tiled_codec
     pixels = smooth_pixels(64, 133)

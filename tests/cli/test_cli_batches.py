@@ -69,7 +69,11 @@ def pixels(folder: Path) -> dict[str, np.ndarray]:
 
 @pytest.mark.parametrize(
     "options",
-    [("-t", 5), pytest.param(("-t", 300, "--seed", 7, "--channel", "poisson"), marks=pytest.mark.slow), ("-t", 0)],
+    [
+        pytest.param(("-t", 5), marks=pytest.mark.slow),
+        pytest.param(("-t", 300, "--seed", 7, "--channel", "poisson"), marks=pytest.mark.slow),
+        ("-t", 0),
+    ],
 )
 def test_files_and_pictures_do_not_depend_on_batches(
     options: tuple[str | int, ...], mixed: Path, tiny_model: Path, tmp_path: Path, batch_sizes: list[int]

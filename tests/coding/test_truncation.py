@@ -43,8 +43,8 @@ def every_cut(codec: DiffusionCodec, data: bytes) -> Iterator[bytes]:
 @pytest.fixture(
     scope="module",
     params=[
-        *("trellis", "poisson", "few steps", "between levels", "lossless"),
-        *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("grey", "seed")),
+        *("trellis", "poisson", "between levels", "lossless"),
+        *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("grey", "seed", "few steps")),
     ],
 )
 def data(request: pytest.FixtureRequest, codec: DiffusionCodec) -> bytes:

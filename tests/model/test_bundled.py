@@ -53,7 +53,7 @@ def test_model_is_small_enough_to_ship() -> None:
         assert all((card.data, card.recipe, card.time, card.numbers))
 
 
-@pytest.mark.parametrize("timestep", [300, 20, 1])
+@pytest.mark.parametrize("timestep", [300, 20, pytest.param(1, marks=pytest.mark.slow)])
 def test_perturbed_decoder_agrees_within_a_grey_level(
     bundled: DiffusionCodec, pictures: list[Picture], timestep: int
 ) -> None:

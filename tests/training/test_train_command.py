@@ -244,20 +244,21 @@ def test_memory_is_checked_before_training(place: Path, monkeypatch: pytest.Monk
 @pytest.mark.skipif(not hasattr(signal, "SIGTERM"), reason="the system ends programs otherwise")
 def test_a_run_that_is_asked_to_end_saves_its_state(place: Path) -> None:
     arguments = ["train", "--data", str(place / "grid.png"), "--size", "8", "--model", str(place / "tiny.json")]
+    arguments += ["--images", "10000000", "--save-every", "0.5s", "--out", str(place / "out")]
     process = subprocess.Popen(
-        [sys.executable, "-m", "diffcodec", *arguments, "--images", "10000000", "--out", str(place / "out")],
+        [sys.executable, "-m", "diffcodec", *arguments],
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         stderr=subprocess.PIPE,
         text=True,
     )
     deadline = time.monotonic() + 60
-    log = place / "out" / "log.jsonl"
-    while not log.exists() and process.poll() is None and time.monotonic() < deadline:
+    state = place / "out" / "state.pt"
+    while not state.exists() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.05)
     process.terminate()
     errors = process.communicate(timeout=60)[1]
     assert process.returncode == 128 + signal.SIGTERM
-    drawn = torch.load(place / "out" / "state.pt")["drawn"]
+    drawn = torch.load(state)["drawn"]
     assert drawn > 0
     assert f"Stopped after {drawn} images: repeat the command with --resume" in errors
     assert "Traceback" not in errors
