@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from diffcodec.channel import Groups
-from diffcodec.channel.base import FloatArray
+from diffcodec.channel.base import FloatArray, Message
 from diffcodec.codec import DiffusionCodec
 from diffcodec.coding.encoder import Encoder, last
 from diffcodec.coding.report import Stopwatch
@@ -43,11 +43,13 @@ class RecordingChannel(TrueSampling):
         super().__init__(seed=0)
         self.sent: list[tuple[NDArray[np.float32], Groups | None]] = []
 
-    def encode(self, mean: FloatArray, groups: Groups | None, *arguments: Any) -> NDArray[np.float32]:
-        """As `TrueSampling.encode`."""
-        sample = super().encode(mean, groups, *arguments)
+    def select(
+        self, mean: FloatArray, groups: Groups | None, *arguments: Any
+    ) -> tuple[list[Message], NDArray[np.float32]]:
+        """As `TrueSampling.select`."""
+        messages, sample = super().select(mean, groups, *arguments)
         self.sent.append((sample, groups))
-        return sample
+        return messages, sample
 
 
 @contextmanager
@@ -94,7 +96,7 @@ class Sent:
             own = groups and Groups(groups.of, groups.std[chosen], groups.weights[chosen])
             (batch,) = self.context.plan.batches(step, stop)
             displacement = np.empty((len(chosen), *self.context.canvas.coded_shape), np.float32)
-            batch.paste(batch.prior.displacement(sample[chosen], own), displacement)
+            batch.paste(batch.prior.displacement(sample[chosen], own, batch.keys), displacement)
             trajectory.advance(step, stop, displacement)
         return float(np.abs(self._grey_levels(trajectory.estimate()) - self.estimate[chosen]).max())
 

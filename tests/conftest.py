@@ -80,10 +80,13 @@ def codec(tiny_checkpoint: Checkpoint) -> DiffusionCodec:
 
 @pytest.fixture(scope="session")
 def tiled_codec(tiny_checkpoint: Checkpoint) -> DiffusionCodec:
-    """The tiny model with tiles of 32 x 32, and with the noisiest levels at half the resolution."""
-    assert tiny_checkpoint.tables is not None
+    """The tiny model as one of photographs: tiles of 32 x 32, noisy levels halved, weak bands unsent."""
+    tables = tiny_checkpoint.tables
+    assert tables is not None
+    assert tables.variances is not None
     halved = replace(tiny_checkpoint, config=replace(tiny_checkpoint.config, half_resolution_below=-1.0))
-    return DiffusionCodec(halved.with_tables(replace(tiny_checkpoint.tables, tile_side=32)))
+    variances = replace(tables.variances, unsent_share=26)
+    return DiffusionCodec(halved.with_tables(replace(tables, tile_side=32, variances=variances)))
 
 
 @pytest.fixture(scope="session")

@@ -49,16 +49,19 @@ class Plan:
         longest_step: largest increase of the log SNR in a step, in nats. The tiles of a large picture differ, and the
             table's variances are averages: atypical tiles waste bits in large steps.
         tile_side: see `CodecTables`.
+        unsent_share: see `Variances`. Photographs gain by it, as the weakest coefficients hold no detail that is worth
+            its bits; small pictures have no such coefficients, and lose.
     """
 
     steps: int
     weights: Mapping[int, float]
     longest_step: float = math.inf
     tile_side: int = 0
+    unsent_share: int = 0
 
 
 PLAN = Plan(16, END_WEIGHTS)
-PHOTO_PLAN = Plan(24, PHOTO_END_WEIGHTS, longest_step=1.5, tile_side=512)
+PHOTO_PLAN = Plan(24, PHOTO_END_WEIGHTS, longest_step=1.5, tile_side=512, unsent_share=26)
 
 
 def calibrate(
@@ -124,7 +127,7 @@ def calibrate(
         DEFAULT_WEIGHTS,
         mean_colour(images),
         lossless,
-        make_variances(curve),
+        replace(make_variances(curve), unsent_share=plan.unsent_share),
         default_steps,
         plan.tile_side,
     )

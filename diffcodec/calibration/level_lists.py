@@ -27,6 +27,9 @@ END_WEIGHTS = {1: 1.0, 20: 0.3, 50: 0.2, 100: 0.2, 300: 0.1}
 """Timesteps at which files of small pictures may end, and the weights of their lengths, each relative to its minimum,
 when planning a level list."""
 
+RELAXED = 1.3
+"""The longest step of a list is at least this many times the mean one."""
+
 SIDE_BITS = 3.0
 """Measured cost of one step's length, in bits."""
 
@@ -173,14 +176,15 @@ def make_level_lists(
     weights: Mapping[int, float] = END_WEIGHTS,
     longest_step: float = math.inf,
 ) -> tuple[LevelList, ...]:
-    """Lists of all feasible `list_lengths` for every size class.
+    """Lists of all `list_lengths` for every size class.
 
     Args:
         curve: of the model.
         schedule: of the model.
         between: as for `candidate_levels`.
         weights: of end timesteps, as END_WEIGHTS.
-        effort, longest_step: as for `LevelPlanner`.
+        effort: as for `LevelPlanner`.
+        longest_step: as for `LevelPlanner`; short lists take longer ones, see RELAXED.
     """
     log_snr = np.array([-math.inf, *candidate_levels(schedule, between=between)])
     lists = []
@@ -188,9 +192,8 @@ def make_level_lists(
         counts = RGB.transform(side, side).counts(RGB.bands)
         divergence = expected_divergence(curve, log_snr, counts)
         ends = end_weights(schedule, log_snr, weights)
-        planner = LevelPlanner(log_snr, divergence, int(counts.sum()), ends, effort=effort, longest_step=longest_step)
         for steps in list_lengths(schedule, between=between):
-            if steps < planner.fewest:
-                continue
+            longest = max(longest_step, RELAXED * float(log_snr[-1] - log_snr[1]) / steps)
+            planner = LevelPlanner(log_snr, divergence, int(counts.sum()), ends, effort=effort, longest_step=longest)
             lists.append(LevelList(max_pixels, tuple(make_level(value) for value in planner.plan(steps)), ()))
     return tuple(lists)

@@ -4,20 +4,23 @@ from diffcodec.channel.base import (
     Channel,
     ChannelId,
     Groups,
+    Message,
     StreamKey,
     SymbolReader,
     SymbolWriter,
     delivered_bits,
     kl_bits,
+    measure_information,
 )
 from diffcodec.channel.poisson import PoissonChannel
-from diffcodec.channel.randomness import shared_normals
+from diffcodec.channel.randomness import shared_normals, shared_rough_normals
 from diffcodec.channel.trellis import TrellisChannel
 
 __all__ = [
     "Channel",
     "ChannelId",
     "Groups",
+    "Message",
     "PoissonChannel",
     "StreamKey",
     "SymbolReader",
@@ -26,7 +29,9 @@ __all__ = [
     "delivered_bits",
     "kl_bits",
     "make_channel",
+    "measure_information",
     "shared_normals",
+    "shared_rough_normals",
 ]
 
 

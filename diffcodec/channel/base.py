@@ -6,10 +6,11 @@ All quantities are in units of the prior: m = (mean_q - mean_p) / std_p and s = 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -82,9 +83,14 @@ class Groups:
             raise ValueError(f"weights must be positive integers below {MAX_WEIGHT}")
 
     @cached_property
-    def each_std(self) -> NDArray[np.float64]:
+    def each_std(self) -> NDArray[np.float32]:
         """s of every coefficient, shape (N, D)."""
-        return self.std[:, self.of]
+        return self.std.astype(np.float32)[:, self.of]
+
+    @cached_property
+    def counts(self) -> NDArray[np.int64]:
+        """Number of coefficients of every group, shape (G,)."""
+        return np.bincount(self.of, minlength=self.std.shape[1]).astype(np.int64)
 
 
 class SymbolWriter(Protocol):
@@ -107,8 +113,15 @@ class SymbolReader(Protocol):
         """The next `count` symbols of the categorical distribution with these weights, shape (count,)."""
 
 
-class Channel(Protocol):
+Message = NDArray[np.integer[Any]]
+"""The symbols of one image's message; what they mean is the channel's own affair."""
+
+
+class Channel(ABC):
     """Sends samples of N(m, diag s^2) with shared randomness, for a batch of N images of D numbers.
+
+    A channel selects a message for each image and writes it; its receiver reads the messages and derives the samples
+    that they stand for. Selection and derivation touch no stream, so both can run in threads.
 
     Law: `decode` returns what `encode` returned, bit-exactly in the same process, and up to floating-point rounding
     elsewhere. Which symbols are read, and what each one determines, depends on integers only: lengths, dims, effort,
@@ -119,14 +132,56 @@ class Channel(Protocol):
     bits_per_length: int
     """Information per unit of a message's length, in bits."""
 
+    @abstractmethod
     def length_for(self, kl_bits: float, dims: int) -> int:
         """The length at which the information delivered equals `kl_bits`; the encoder sends it."""
 
+    @abstractmethod
     def information_in(self, length: int) -> int:
         """Approximate information of a message of this length, in 1 / 256 bits; integers only."""
 
+    @abstractmethod
     def path_bits(self, length: int, dims: int) -> float:
         """Nominal cost in bits of a message of this length."""
+
+    @abstractmethod
+    def select(
+        self, mean: FloatArray, groups: Groups | None, lengths: Sequence[int], keys: Sequence[StreamKey]
+    ) -> tuple[list[Message], NDArray[np.float32]]:
+        """The messages for some images and the samples that they stand for, see `encode`. Encoder-only."""
+
+    @abstractmethod
+    def samples(
+        self,
+        dims: int,
+        groups: Groups | None,
+        lengths: Sequence[int],
+        keys: Sequence[StreamKey],
+        messages: Sequence[Message],
+    ) -> NDArray[np.float32]:
+        """The samples that messages stand for, shape (N, dims)."""
+
+    @abstractmethod
+    def write(self, message: Message, writer: SymbolWriter) -> None:
+        """Append the message of one image."""
+
+    @abstractmethod
+    def read(
+        self, dims: int, groups: Callable[[], Groups | None], length: int, key: StreamKey, reader: SymbolReader
+    ) -> Message:
+        """Read the message of one image.
+
+        Args:
+            dims: D.
+            groups: returns the std of every coefficient of this image alone, see `encode`; called only if the message
+                depends on it.
+            length: of the message.
+            key: of the shared randomness.
+            reader: source.
+
+        Raises:
+            StreamError: if the message is malformed, or ends early.
+        """
 
     def encode(
         self,
@@ -151,6 +206,13 @@ class Channel(Protocol):
         Raises:
             ValueError: if shapes disagree or a value is out of range.
         """
+        count, _ = check_mean(mean)
+        if len(writers) != count:
+            raise ValueError(f"need one writer for each of {count} images, got {len(writers)}")
+        messages, sample = self.select(mean, groups, lengths, keys)
+        for message, writer in zip(messages, writers, strict=True):
+            self.write(message, writer)
+        return sample
 
     def decode(
         self,
@@ -161,25 +223,19 @@ class Channel(Protocol):
         readers: Sequence[SymbolReader],
     ) -> NDArray[np.float32]:
         """Receive the samples that `encode` returned, shape (N, dims)."""
+        check_request(dims, groups, lengths, keys, len(readers))
+        messages = [
+            self.read(dims, partial(_of_image, groups, i), int(lengths[i]), keys[min(i, len(keys) - 1)], readers[i])
+            for i in range(len(readers))
+        ]
+        return self.samples(dims, groups, lengths, keys, messages)
 
-    def transcribe(
-        self,
-        dims: int,
-        groups: Callable[[], Groups | None],
-        length: int,
-        key: StreamKey,
-        reader: SymbolReader,
-        writer: SymbolWriter,
-    ) -> None:
-        """Read the message of one image and write it again, without decoding the sample.
 
-        Args:
-            dims: D.
-            groups: returns the std of every coefficient, see `encode`; called only if the message depends on it.
-            length: of the message.
-            key: of the shared randomness.
-            reader, writer: source and destination.
-        """
+def _of_image(groups: Groups | None, image: int) -> Groups | None:
+    """The groups of one image of a batch."""
+    if groups is None:
+        return None
+    return Groups(groups.of, groups.std[image : image + 1], groups.weights[image : image + 1])
 
 
 def kl_bits(mean: FloatArray, std: Std) -> NDArray[np.float64]:
@@ -202,42 +258,62 @@ def delivered_bits(y: FloatArray, mean: FloatArray, std: Std) -> NDArray[np.floa
     return total
 
 
+def measure_information(
+    sample: NDArray[np.float32], mean: NDArray[np.float32], groups: Groups | None
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """`kl_bits` and `delivered_bits` of samples, shape (N,) each, in one pass and single precision."""
+    if groups is None:
+        return _in_bits(_squares(mean)), _in_bits(_squares(sample) - _squares(sample - mean))
+    log_std = np.log(groups.std)
+    deviation = (sample - mean) / groups.each_std
+    floor = (np.expm1(2.0 * log_std) - 2.0 * log_std) @ groups.counts
+    arrived = _squares(sample) - _squares(deviation) - 2.0 * log_std @ groups.counts
+    return _in_bits(_squares(mean) + floor), _in_bits(arrived)
+
+
+def _squares(x: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Sums of squares, (N,)."""
+    return np.array([np.dot(row, row) for row in x], np.float64)
+
+
+def _in_bits(twice_nats: NDArray[np.float64]) -> NDArray[np.float64]:
+    return twice_nats / (2.0 * LOG_2)
+
+
 def check_request(
-    dims: int, groups: Groups | None, lengths: Sequence[int], keys: Sequence[StreamKey], ports: int
+    dims: int, groups: Groups | None, lengths: Sequence[int], keys: Sequence[StreamKey], images: int
 ) -> None:
-    """Check the arguments of `encode` and `decode`; `ports` is the number of readers or writers.
+    """Check the arguments of a channel's methods for so many images.
 
     Raises:
         ValueError: if shapes disagree or a value is out of range.
     """
     if dims < 1:
         raise ValueError(f"need at least one dimension, got {dims}")
-    if len(lengths) != ports:
-        raise ValueError(f"need one length for each reader or writer, got {len(lengths)} lengths for {ports}")
-    if len(keys) not in (1, ports):
-        raise ValueError(f"need one key, or one for each image, got {len(keys)} for {ports}")
+    if len(lengths) != images:
+        raise ValueError(f"need one length for each image, got {len(lengths)} lengths for {images}")
+    if len(keys) not in (1, images):
+        raise ValueError(f"need one key, or one for each image, got {len(keys)} for {images}")
     if any(length < 0 for length in lengths):
         raise ValueError(f"lengths must not be negative, got {min(lengths)}")
-    if groups is not None and (groups.of.shape != (dims,) or len(groups.std) != ports):
+    if groups is not None and (groups.of.shape != (dims,) or len(groups.std) != images):
         raise ValueError(
-            f"groups must be for {ports} images of {dims} numbers, got {len(groups.std)} of {len(groups.of)}"
+            f"groups must be for {images} images of {dims} numbers, got {len(groups.std)} of {len(groups.of)}"
         )
 
 
-def check_mean(mean: FloatArray, ports: int) -> tuple[int, int]:
-    """Check the mean that `encode` receives; `ports` is the number of writers.
+def check_mean(mean: FloatArray) -> tuple[int, int]:
+    """Check the mean that a channel receives.
 
     Returns:
         N and D.
 
     Raises:
-        ValueError: if the shape is not (ports, D) or a value is not finite.
+        ValueError: if the shape is not (N, D) or a value is not finite.
     """
     if mean.ndim != 2:
         raise ValueError(f"mean must have shape (N, D), got {mean.shape}")
-    count, dims = mean.shape
-    if count != ports:
-        raise ValueError(f"need one writer for each of {count} images, got {ports}")
     if not bool(np.all(np.isfinite(mean))):
         raise ValueError("mean must be finite")
+    count, dims = mean.shape
     return count, dims

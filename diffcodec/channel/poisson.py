@@ -20,9 +20,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffcodec.channel.base import (
+    Channel,
     ChannelId,
     FloatArray,
     Groups,
+    Message,
     StreamKey,
     SymbolReader,
     SymbolWriter,
@@ -75,7 +77,7 @@ def zipf_weights() -> NDArray[np.int64]:
     return weights
 
 
-class PoissonChannel:
+class PoissonChannel(Channel):
     """Channel simulation in chunks with the Poisson functional representation.
 
     The shared seed shuffles the dims, which are cut into chunks. Per chunk there are 2**16 candidates from
@@ -108,70 +110,59 @@ class PoissonChannel:
         """Nominal cost in bits: the mean cost of an index times the number of chunks."""
         return INDEX_BITS * length
 
-    def encode(
-        self,
-        mean: FloatArray,
-        groups: Groups | None,
-        lengths: Sequence[int],
-        keys: Sequence[StreamKey],
-        writers: Sequence[SymbolWriter],
-    ) -> NDArray[np.float32]:
-        """Send one sample per image as the indices of its chunks."""
-        count, dims = check_mean(mean, len(writers))
-        check_request(dims, groups, lengths, keys, len(writers))
+    def select(
+        self, mean: FloatArray, groups: Groups | None, lengths: Sequence[int], keys: Sequence[StreamKey]
+    ) -> tuple[list[Message], NDArray[np.float32]]:
+        """The index of the best candidate for every chunk of each image."""
+        count, dims = check_mean(mean)
+        check_request(dims, groups, lengths, keys, count)
+        messages: list[Message] = []
         samples = np.empty((count, dims), np.float32)
-        shuffles = _shuffles(dims, keys, groups)
-        for i, (length, writer, shuffle) in enumerate(zip(lengths, writers, shuffles, strict=False)):
+        for i, (length, shuffle) in enumerate(zip(lengths, _shuffles(dims, keys, groups), strict=False)):
             signs, quadratic = shuffle.signs, None
             if groups is not None:
                 precision = (1.0 / np.square(groups.std[i]))[shuffle.of]
                 signs, quadratic = signs * precision, (0.5 * (precision - 1.0)).astype(np.float32)
             linear = (mean[i][shuffle.order] * signs).astype(np.float32)
-            chunks = shuffle.chunks(int(length), None if groups is None else groups.weights[i])
-            chosen = []
+            chosen, chunks = [], shuffle.chunks(int(length), None if groups is None else groups.weights[i])
             for chunk in chunks:
                 score = _log_weights(chunk, linear, quadratic)
                 score -= _log_arrivals(shuffle.key, chunk.number)
                 chosen.append(int(score.argmax()))
-            if chosen:
-                writer.write_symbols(np.array(chosen, np.int64), zipf_weights())
+            messages.append(np.array(chosen, np.int64))
             samples[i] = shuffle.sample(chunks, chosen)
-        return samples
+        return messages, samples
 
-    def decode(
+    def samples(
         self,
         dims: int,
         groups: Groups | None,
         lengths: Sequence[int],
         keys: Sequence[StreamKey],
-        readers: Sequence[SymbolReader],
+        messages: Sequence[Message],
     ) -> NDArray[np.float32]:
-        """Receive the samples that `encode` returned, shape (N, dims)."""
-        check_request(dims, groups, lengths, keys, len(readers))
+        """Looks the candidates up."""
         samples = np.empty((len(lengths), dims), np.float32)
-        shuffles = _shuffles(dims, keys, groups)
-        for i, (length, reader, shuffle) in enumerate(zip(lengths, readers, shuffles, strict=False)):
+        for i, (length, shuffle) in enumerate(zip(lengths, _shuffles(dims, keys, groups), strict=False)):
             chunks = shuffle.chunks(int(length), None if groups is None else groups.weights[i])
-            chosen = reader.read_symbols(len(chunks), zipf_weights()).tolist() if chunks else []
-            samples[i] = shuffle.sample(chunks, chosen)
+            samples[i] = shuffle.sample(chunks, messages[i].tolist())
         return samples
 
-    def transcribe(
-        self,
-        dims: int,
-        groups: Callable[[], Groups | None],
-        length: int,
-        key: StreamKey,
-        reader: SymbolReader,
-        writer: SymbolWriter,
-    ) -> None:
-        """Copy a message: an index for every chunk that is not empty."""
+    def write(self, message: Message, writer: SymbolWriter) -> None:
+        """Symbols with Zipf weights."""
+        if len(message):
+            writer.write_symbols(np.asarray(message, np.int64), zipf_weights())
+
+    def read(
+        self, dims: int, groups: Callable[[], Groups | None], length: int, key: StreamKey, reader: SymbolReader
+    ) -> Message:
+        """An index for every chunk that is not empty."""
         if not length:
-            return
+            return np.empty(0, np.int64)
         made = groups()
         shuffle = _Shuffle(dims, key, None if made is None else made.of)
-        chunks = shuffle.chunks(length, None if made is None else made.weights[0])
-        writer.write_symbols(reader.read_symbols(len(chunks), zipf_weights()), zipf_weights())
+        count = len(shuffle.filled(length, None if made is None else made.weights[0]))
+        return reader.read_symbols(count, zipf_weights())
 
 
 @dataclass(frozen=True)
@@ -214,12 +205,15 @@ class _Shuffle:
         self.of = np.zeros(dims, np.int64) if of is None else of[self.order]
         """The group of every shuffled coefficient."""
 
-    def chunks(self, length: int, weights: NDArray[np.int64] | None) -> list[_Chunk]:
+    def filled(self, length: int, weights: NDArray[np.int64] | None) -> list[tuple[int, int, int]]:
         """Cut the dims into `length` chunks of equal expected information, leaving out empty ones.
 
         Args:
             length: number of chunks.
             weights: expected information of a coefficient of each group; None for equal shares.
+
+        Returns:
+            Number, start and stop of each chunk.
         """
         if length == 0:
             return []
@@ -229,12 +223,15 @@ class _Shuffle:
             upto = np.cumsum(weights[self.of], dtype=np.int64)
             targets = [int(upto[-1]) * k // length for k in range(1, length)]
             borders = [0, *np.searchsorted(upto, targets).tolist(), self.dims]
+        return [(number, start, stop) for number, (start, stop) in enumerate(pairwise(borders)) if stop > start]
+
+    def chunks(self, length: int, weights: NDArray[np.int64] | None) -> list[_Chunk]:
+        """The chunks of `filled`, with the rows of their candidates."""
         chunks = []
-        for number, (start, stop) in enumerate(pairwise(borders)):
-            if stop > start:
-                count = -(-(stop - start) // COLUMNS)
-                words = (shared_integers(self.key, Purpose.POISSON_ROWS, number, count) & _WORD_MASK).astype(np.int64)
-                chunks.append(_Chunk(number, start, stop, (words & _MASK) | 1, words >> CANDIDATES_LOG2))
+        for number, start, stop in self.filled(length, weights):
+            count = -(-(stop - start) // COLUMNS)
+            words = (shared_integers(self.key, Purpose.POISSON_ROWS, number, count) & _WORD_MASK).astype(np.int64)
+            chunks.append(_Chunk(number, start, stop, (words & _MASK) | 1, words >> CANDIDATES_LOG2))
         return chunks
 
     def sample(self, chunks: Sequence[_Chunk], chosen: Sequence[int]) -> NDArray[np.float32]:

@@ -69,6 +69,12 @@ def shared_normals(key: StreamKey, lane: int, count: int) -> NDArray[np.float32]
     return normals
 
 
+def shared_rough_normals(key: StreamKey, lane: int, count: int) -> NDArray[np.float32]:
+    """As `shared_normals`, from 16 bits each: (u + 1/2) / 2**16. Five times as fast."""
+    normals: NDArray[np.float32] = normal_quantiles()[shared_halves(key, Purpose.NORMALS, lane, count)]
+    return normals
+
+
 def shared_signs(key: StreamKey, lane: int, count: int) -> NDArray[np.float32]:
     """Fair signs, each -1 or 1, shape (count,)."""
     words = shared_integers(key, Purpose.SIGNS, lane, -(-count // 64))
@@ -94,11 +100,18 @@ def shared_order(key: StreamKey, dims: int) -> NDArray[np.int64]:
     return (np.arange(dims, dtype=np.int64) * factor + start) % dims
 
 
+@lru_cache(maxsize=1)
+def normal_quantiles() -> NDArray[np.float32]:
+    """The inverse normal CDF of (u + 1/2) / 2**16 for 16-bit u, shape (65536,)."""
+    quantiles: NDArray[np.float32] = ndtri((np.arange(1 << 16) + 0.5) * 2.0**-16).astype(np.float32)
+    quantiles.setflags(write=False)
+    return quantiles
+
+
 @lru_cache(maxsize=4)
 def candidate_table(rows_log2: int) -> NDArray[np.float32]:
     """Independent N(0, 1) values on a 16-bit grid of quantiles, (2**rows_log2, COLUMNS); the same for all files."""
-    quantiles = ndtri((np.arange(1 << 16) + 0.5) * 2.0**-16).astype(np.float32)
-    table: NDArray[np.float32] = quantiles[
+    table: NDArray[np.float32] = normal_quantiles()[
         shared_halves(STATIC_KEY, Purpose.POISSON_TABLE, 0, COLUMNS << rows_log2)
     ].reshape(-1, COLUMNS)
     table.setflags(write=False)

@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from threading import current_thread
 from typing import TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+_WORKER = "diffcodec-worker"
 
 
 def thread_count() -> int:
@@ -20,13 +23,15 @@ def thread_count() -> int:
 def in_threads(function: Callable[[Item], Result], items: Sequence[Item], threads: int | None = None) -> list[Result]:
     """The function's results for all items, in their order.
 
+    Within a call of the function, further calls of `in_threads` start no threads.
+
     Args:
         function: called once per item, in any order.
         items: arguments.
         threads: number of threads; None for `thread_count()`.
     """
     count = min(thread_count() if threads is None else max(1, threads), len(items))
-    if count < 2:
+    if count < 2 or current_thread().name.startswith(_WORKER):
         return [function(item) for item in items]
-    with ThreadPoolExecutor(count) as pool:
+    with ThreadPoolExecutor(count, thread_name_prefix=_WORKER) as pool:
         return list(pool.map(function, items))

@@ -17,9 +17,11 @@ from numpy.typing import NDArray
 
 from diffcodec.channel.base import (
     LOG_2,
+    Channel,
     ChannelId,
     FloatArray,
     Groups,
+    Message,
     StreamKey,
     SymbolReader,
     SymbolWriter,
@@ -59,7 +61,10 @@ _WIDE_COST = {
 """The same with split labels, measured at 100 dims per bit."""
 
 
-class TrellisChannel:
+_NOTHING: NDArray[np.uint8] = np.empty(0, np.uint8)
+
+
+class TrellisChannel(Channel):
     """Channel simulation with a bitshift trellis.
 
     Args:
@@ -102,17 +107,12 @@ class TrellisChannel:
         """Approximate inverse of `length_for` at the default effort, in 1 / 256 bits."""
         return max(123 * length, 239 * (length - 2))
 
-    def encode(
-        self,
-        mean: FloatArray,
-        groups: Groups | None,
-        lengths: Sequence[int],
-        keys: Sequence[StreamKey],
-        writers: Sequence[SymbolWriter],
-    ) -> NDArray[np.float32]:
-        """Send one sample per image as the bits of its path."""
-        _, dims = check_mean(mean, len(writers))
-        check_request(dims, groups, lengths, keys, len(writers))
+    def select(
+        self, mean: FloatArray, groups: Groups | None, lengths: Sequence[int], keys: Sequence[StreamKey]
+    ) -> tuple[list[Message], NDArray[np.float32]]:
+        """The bits of each image's likeliest path."""
+        count, dims = check_mean(mean)
+        check_request(dims, groups, lengths, keys, count)
         rotation = Rotation(None if groups is None else groups.of, dims, keys)
         layouts = self._layouts(rotation, groups, lengths, dims)
         rotated = rotation.forward(mean.astype(np.float32))
@@ -129,41 +129,31 @@ class TrellisChannel:
                 own = slice(lane.start, lane.stop)
                 tasks.append(Task(lane, linear[own], None if quadratic is None else quadratic[own]))
         paths = iter(self._find_paths(tasks))
-        messages = [np.concatenate([np.empty(0, np.uint8), *(next(paths) for _ in lanes)]) for lanes in layouts]
-        for message, writer in zip(messages, writers, strict=True):
-            if len(message):
-                writer.write_bits(message)
-        return _samples(rotation, layouts, groups, messages, dims, keys)
+        messages: list[Message] = [np.concatenate([_NOTHING, *(next(paths) for _ in lanes)]) for lanes in layouts]
+        return messages, _samples(rotation, layouts, groups, messages, dims, keys)
 
-    def decode(
+    def samples(
         self,
         dims: int,
         groups: Groups | None,
         lengths: Sequence[int],
         keys: Sequence[StreamKey],
-        readers: Sequence[SymbolReader],
+        messages: Sequence[Message],
     ) -> NDArray[np.float32]:
-        """Receive the samples that `encode` returned, shape (N, dims)."""
-        check_request(dims, groups, lengths, keys, len(readers))
-        messages = [  # first, because the reader refuses lengths that exceed the payload
-            reader.read_bits(int(length)) if length else np.empty(0, np.uint8)
-            for length, reader in zip(lengths, readers, strict=True)
-        ]
+        """Replays the paths."""
         rotation = Rotation(None if groups is None else groups.of, dims, keys)
-        layouts = self._layouts(rotation, groups, lengths, dims)
-        return _samples(rotation, layouts, groups, messages, dims, keys)
+        return _samples(rotation, self._layouts(rotation, groups, lengths, dims), groups, messages, dims, keys)
 
-    def transcribe(
-        self,
-        dims: int,
-        groups: Callable[[], Groups | None],
-        length: int,
-        key: StreamKey,
-        reader: SymbolReader,
-        writer: SymbolWriter,
-    ) -> None:
-        """Copy a message: its bits are contiguous, whatever the lanes."""
-        writer.write_bits(reader.read_bits(length))
+    def write(self, message: Message, writer: SymbolWriter) -> None:
+        """Fair bits."""
+        if len(message):
+            writer.write_bits(message.astype(np.uint8, copy=False))
+
+    def read(
+        self, dims: int, groups: Callable[[], Groups | None], length: int, key: StreamKey, reader: SymbolReader
+    ) -> Message:
+        """As many bits as the length says, whatever the lanes."""
+        return reader.read_bits(length) if length else _NOTHING
 
     def _layouts(
         self, rotation: Rotation, groups: Groups | None, lengths: Sequence[int], dims: int
@@ -183,7 +173,7 @@ def _samples(
     rotation: Rotation,
     layouts: Sequence[Sequence[Lane]],
     groups: Groups | None,
-    messages: Sequence[NDArray[np.uint8]],
+    messages: Sequence[Message],
     dims: int,
     keys: Sequence[StreamKey],
 ) -> NDArray[np.float32]:
@@ -198,7 +188,7 @@ def _samples(
         keys: see `Channel.encode`.
     """
     rotated = np.zeros((len(messages), dims), np.float32)
-    parts: list[tuple[NDArray[np.float32], Lane, NDArray[np.uint8], float]] = []
+    parts: list[tuple[NDArray[np.float32], Lane, Message, float]] = []
     for i, (lanes, bits) in enumerate(zip(layouts, messages, strict=True)):
         floor = 0.0
         if groups is not None and lanes:
@@ -216,7 +206,7 @@ def _samples(
     return samples
 
 
-def _fill(part: tuple[NDArray[np.float32], Lane, NDArray[np.uint8], float]) -> None:
+def _fill(part: tuple[NDArray[np.float32], Lane, Message, float]) -> None:
     """Write the rotated sample of a lane; the arguments are its place, layout and bits, and the floor of `_gain`."""
     own, lane, bits, floor = part
     own[:] = replay(lane, bits)

@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,7 +75,7 @@ def _accelerated() -> Callable[[Task], NDArray[np.uint8]] | None:
     return search_lane
 
 
-def replay(lane: Lane, bits: NDArray[np.uint8]) -> NDArray[np.float32]:
+def replay(lane: Lane, bits: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
     """The rotated sample of a path, shape (lane dims,)."""
     memory, pieces = lane.memory, lane.pieces
     windows = np.lib.stride_tricks.sliding_window_view(bits, memory)

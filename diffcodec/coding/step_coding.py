@@ -10,17 +10,30 @@ from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from diffcodec.bitstream.entropy import SymbolReader, SymbolWriter
 from diffcodec.bitstream.lengths import LengthCoder
-from diffcodec.channel import delivered_bits, kl_bits
+from diffcodec.channel import Message, measure_information
+from diffcodec.channel.threads import in_threads, thread_count
 from diffcodec.coding.context import StreamContext
 from diffcodec.coding.step_plan import TileMessages
 from diffcodec.errors import naming_stream
 from diffcodec.model.tables import Level
+
+PARTS_AT_ONCE = 4
+"""Parts of a step, of about `step_plan.PIXELS_AT_ONCE` pixels, that are worked on at a time: a bound on memory."""
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def at_once(function: Callable[[Item], Result], parts: Sequence[Item]) -> list[Result]:
+    """The function's results for the parts of a step, which take threads of their own."""
+    return in_threads(function, parts, min(PARTS_AT_ONCE, thread_count()))
 
 
 @dataclass
@@ -81,13 +94,10 @@ class StepCoder:
             Displacements of the samples from the mean of p, in units of q's standard deviation, (N, C, H, W): the array
             that held the errors.
         """
-        self._follow(
-            step,
-            end,
-            [payload.lengths for payload in payloads],
-            partial(self._send_lengths, errors, payloads),
-            partial(self._send_samples, errors, payloads),
-        )
+        coders = [payload.lengths for payload in payloads]
+        parts = self._follow(step, end, coders, partial(self._send_lengths, errors, payloads))
+        for found in at_once(lambda part: self._select(errors, *part), parts):
+            self._write(payloads, *found)
         return errors
 
     def receive(self, step: int, end: Level, payloads: Sequence[IncomingPayload]) -> NDArray[np.float32]:
@@ -97,13 +107,10 @@ class StepCoder:
             StreamError: if a payload is malformed, or ends early.
         """
         displacements = np.empty((len(payloads), *self.context.canvas.coded_shape), np.float32)
-        self._follow(
-            step,
-            end,
-            [payload.lengths for payload in payloads],
-            partial(self._receive_lengths, payloads),
-            partial(self._receive_samples, displacements, payloads),
-        )
+        coders = [payload.lengths for payload in payloads]
+        parts = self._follow(step, end, coders, partial(self._receive_lengths, payloads))
+        read = [(*part, self._read(payloads, *part)) for part in parts]
+        at_once(lambda part: self._place(displacements, *part), read)
         return displacements
 
     def copy(self, step: int, end: Level, source: IncomingPayload, out: OutgoingPayload) -> None:
@@ -112,13 +119,9 @@ class StepCoder:
         Raises:
             StreamError: as `receive`.
         """
-        self._follow(
-            step,
-            end,
-            [source.lengths, out.lengths],
-            partial(self._copy_lengths, source, out),
-            partial(self._copy_samples, source, out),
-        )
+        for part in self._follow(step, end, [source.lengths, out.lengths], partial(self._copy_lengths, source, out)):
+            for message in self._read([source], *part):
+                self.context.channel.write(message, out.writer)
 
     def _follow(
         self,
@@ -126,33 +129,37 @@ class StepCoder:
         end: Level,
         coders: Sequence[LengthCoder],
         lengths_of: Callable[[TileMessages], list[list[int]]],
-        do_samples: Callable[[TileMessages, list[int]], None],
-    ) -> None:
-        """The order of a step's symbols: the lengths of all messages, then the samples of each."""
+    ) -> list[tuple[TileMessages, list[int]]]:
+        """The lengths of all messages of a step; returns the parts whose samples follow, with their lengths."""
         plan = self.context.plan
         batches = plan.batches(step, end)
         plan.divide(coders, step, end)
         lengths = [lengths_of(batch) for batch in batches]
-        for batch, of_batch in zip(batches, lengths, strict=True):
-            for part, own in batch.parts_with(of_batch):
-                do_samples(part, own)
+        return [part for batch, of_batch in zip(batches, lengths, strict=True) for part in batch.parts_with(of_batch)]
 
     # ------------------------------------------------------------------------------------------- lengths
 
     def _send_lengths(
         self, errors: NDArray[np.float32], payloads: Sequence[OutgoingPayload], batch: TileMessages
     ) -> list[list[int]]:
-        """Write the lengths that the errors need; returns the lengths sent, a list per picture."""
+        """Write the lengths that the errors need, and transform the errors.
+
+        Returns:
+            The lengths sent, a list per picture.
+        """
         channel = self.context.channel
         expected, longest = batch.expected_length(channel), batch.max_length(channel)
-        divergences = [
-            batch.prior.divergence(batch.prior.coefficients(part.cut(errors))).reshape(len(payloads), -1)
-            for part in batch.parts(len(payloads))
-        ]
+
+        def divergence(part: TileMessages) -> NDArray[np.float64]:
+            coefficients = part.prior.coefficients(part.cut(errors))
+            part.paste(coefficients, errors)
+            return part.prior.divergence(coefficients).reshape(len(payloads), -1)
+
+        divergences = at_once(divergence, list(batch.parts(len(payloads))))
         lengths = []
         for payload, row in zip(payloads, np.concatenate(divergences, axis=1).tolist(), strict=True):
             before = payload.writer.information_bits
-            wanted = [min(channel.length_for(kl, batch.dims), longest) for kl in row]
+            wanted = [min(channel.length_for(kl, batch.sent_dims), longest) for kl in row]
             lengths.append(
                 [
                     payload.lengths.encode(length, expected, payload.writer, tile.number)
@@ -181,44 +188,55 @@ class StepCoder:
 
     # ------------------------------------------------------------------------------------------- samples
 
-    def _send_samples(
-        self, errors: NDArray[np.float32], payloads: Sequence[OutgoingPayload], part: TileMessages, lengths: list[int]
-    ) -> None:
-        """Write the samples of some tiles, and overwrite their errors with the displacements."""
-        channel, prior, tiles = self.context.channel, part.prior, len(part.tiles)
-        writers = [payload.writer for payload in payloads for _ in range(tiles)]
-        coefficients = prior.coefficients(part.cut(errors))
-        groups = prior.groups([channel.information_in(length) for length in lengths])
-        mean, std = prior.mean(coefficients, groups), 1.0 if groups is None else groups.each_std
-        before = [payload.writer.information_bits for payload in payloads]
-        sample = channel.encode(mean, groups, lengths, part.keys_for(len(payloads)), writers)
-        kl = kl_bits(mean, std).reshape(-1, tiles).sum(axis=1)
-        arrived = delivered_bits(sample, mean, std).reshape(-1, tiles).sum(axis=1)
-        for index, payload in enumerate(payloads):
-            payload.path_bits += payload.writer.information_bits - before[index]
-            payload.ideal_bits += float(kl[index])
-            payload.delivered_bits += float(arrived[index])
-        part.paste(prior.displacement(sample, groups), errors)
+    def _select(
+        self, coefficients: NDArray[np.float32], part: TileMessages, lengths: list[int]
+    ) -> tuple[list[Message], NDArray[np.float64], NDArray[np.float64]]:
+        """Select the messages of some tiles, and overwrite their coefficients with the displacements.
 
-    def _receive_samples(
+        Returns:
+            The messages, picture by picture; and for each, KL and delivered information in bits.
+        """
+        channel, prior, keys = self.context.channel, part.prior, part.keys_for(len(coefficients))
+        groups = prior.groups([channel.information_in(length) for length in lengths])
+        mean = prior.mean(part.cut(coefficients), groups)
+        messages, sample = channel.select(mean, groups, lengths, keys)
+        divergence, arrived = measure_information(sample, mean, groups)
+        part.paste(prior.displacement(sample, groups, keys), coefficients)
+        return messages, divergence, arrived
+
+    def _write(
         self,
-        displacements: NDArray[np.float32],
-        payloads: Sequence[IncomingPayload],
-        part: TileMessages,
-        lengths: list[int],
+        payloads: Sequence[OutgoingPayload],
+        messages: list[Message],
+        divergence: NDArray[np.float64],
+        arrived: NDArray[np.float64],
     ) -> None:
-        channel, prior = self.context.channel, part.prior
-        groups = prior.groups([channel.information_in(length) for length in lengths])
-        readers = [payload.reader for payload in payloads for _ in part.tiles]
-        with naming_stream(", ".join(payload.name for payload in payloads)):
-            sample = channel.decode(part.dims, groups, lengths, part.keys_for(len(payloads)), readers)
-        part.paste(prior.displacement(sample, groups), displacements)
+        """Write the messages of some tiles."""
+        of_each = len(messages) // len(payloads)
+        for index, payload in enumerate(payloads):
+            own = slice(index * of_each, (index + 1) * of_each)
+            before = payload.writer.information_bits
+            for message in messages[own]:
+                self.context.channel.write(message, payload.writer)
+            payload.path_bits += payload.writer.information_bits - before
+            payload.ideal_bits += float(divergence[own].sum())
+            payload.delivered_bits += float(arrived[own].sum())
 
-    def _copy_samples(
-        self, source: IncomingPayload, out: OutgoingPayload, part: TileMessages, lengths: list[int]
+    def _read(self, payloads: Sequence[IncomingPayload], part: TileMessages, lengths: list[int]) -> list[Message]:
+        """Read the messages of some tiles, picture by picture."""
+        channel, prior, messages = self.context.channel, part.prior, []
+        sources = [(payload, key) for payload in payloads for key in part.keys]
+        for (payload, key), length in zip(sources, lengths, strict=True):
+            groups = partial(prior.groups, [channel.information_in(length)])
+            with naming_stream(payload.name):
+                messages.append(channel.read(part.sent_dims, groups, length, key, payload.reader))
+        return messages
+
+    def _place(
+        self, displacements: NDArray[np.float32], part: TileMessages, lengths: list[int], messages: list[Message]
     ) -> None:
-        channel = self.context.channel
-        for key, length in zip(part.keys, lengths, strict=True):
-            groups = partial(part.prior.groups, [channel.information_in(length)])
-            with naming_stream(source.name):
-                channel.transcribe(part.dims, groups, length, key, source.reader, out.writer)
+        """Write the displacements that messages stand for."""
+        channel, prior, keys = self.context.channel, part.prior, part.keys_for(len(displacements))
+        groups = prior.groups([channel.information_in(length) for length in lengths])
+        sample = channel.samples(part.sent_dims, groups, lengths, keys, messages)
+        part.paste(prior.displacement(sample, groups, keys), displacements)

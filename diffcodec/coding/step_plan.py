@@ -33,7 +33,7 @@ LEAST_TILE_BITS = 200
 MOST_TILE_DIMS = 1 << 22
 """Tiles with more coordinates than about this are divided regardless of the expected bits."""
 
-PIXELS_AT_ONCE = 1 << 18
+PIXELS_AT_ONCE = 1 << 17
 """Pixels of tiles that go through the channel together: it needs about 600 bytes per pixel."""
 
 
@@ -57,6 +57,11 @@ class TileMessages:
     def dims(self) -> int:
         """Coordinates of a tile."""
         return self.channels * math.prod(self.tiles[0].shape)
+
+    @property
+    def sent_dims(self) -> int:
+        """Coefficients of a tile that its message tells of."""
+        return self.prior.dims
 
     def parts(self, pictures: int) -> Iterator[TileMessages]:
         """The messages in chunks that bound the memory of a batch. Chunking does not affect the bitstream."""
@@ -98,8 +103,8 @@ class TileMessages:
         return self.prior.expected_bits * 9 // 8 // channel.bits_per_length
 
     def max_length(self, channel: Channel) -> int:
-        """The longest message that the encoder sends for a tile: 8 bits per coordinate, and 64."""
-        return GRID[bisect_right(GRID, (8 * self.dims + 64) // channel.bits_per_length) - 1]
+        """The longest message that the encoder sends for a tile: 8 bits per coefficient, and 64."""
+        return GRID[bisect_right(GRID, (8 * self.sent_dims + 64) // channel.bits_per_length) - 1]
 
     def check_length(self, length: int, channel: Channel) -> None:
         """Refuse a length that no encoder writes, before the decoder allocates memory for it.
@@ -109,7 +114,7 @@ class TileMessages:
         """
         if length > self.max_length(channel):
             bits = length * channel.bits_per_length
-            raise CorruptStreamError(f"a step claims {bits} path bits for {self.dims} subpixels")
+            raise CorruptStreamError(f"a step claims {bits} path bits for {self.sent_dims} coefficients")
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from diffcodec.channel import Groups
+from diffcodec.channel import Groups, StreamKey, shared_rough_normals
 from diffcodec.channel.base import LOG_2
 from diffcodec.coding.band_transform import BandTransform
 from diffcodec.model.tables import (
@@ -25,6 +25,7 @@ from diffcodec.model.tables import (
     INFORMATION_SCALE,
     MAX_SHIFT,
     OCTAVE_STEPS,
+    UNSENT_SCALE,
     Level,
     LevelList,
     Variances,
@@ -35,8 +36,16 @@ Coordinates = NDArray[np.float32]
 """Of N pictures, shape (N, dims)."""
 
 
+UNSENT_LANE = 1
+"""Lane of the shared noise for coefficients that are not sent."""
+
+
 class StepPrior(Protocol):
     """p of one step, for a batch of pictures of one size."""
+
+    @property
+    def dims(self) -> int:
+        """Number of coefficients that are sent."""
 
     @property
     def expected_bits(self) -> int:
@@ -56,13 +65,19 @@ class StepPrior(Protocol):
         """Coded coordinates in the transform of p."""
 
     def divergence(self, errors: Coordinates) -> NDArray[np.float64]:
-        """KL(q || p) in bits, (N,), for errors of the estimate (coefficients), with the best variances for each."""
+        """KL(q || p) in bits, (N,), for errors of the estimate (all coefficients), with the best variances for each."""
 
     def mean(self, errors: Coordinates, groups: Groups | None) -> Coordinates:
-        """Mean of q in units of p, for errors of the estimate (coefficients)."""
+        """Mean of q in units of p, for errors of the estimate (all coefficients): of those that are sent."""
 
-    def displacement(self, sample: Coordinates, groups: Groups | None) -> Coordinates:
-        """Coded coordinates of x_s - mean of p, in units of q's standard deviation, for a sample in units of p."""
+    def displacement(self, sample: Coordinates, groups: Groups | None, keys: Sequence[StreamKey]) -> Coordinates:
+        """Coded coordinates of x_s - mean of p, in units of q's standard deviation, for a sample in units of p.
+
+        Args:
+            sample: of the coefficients that are sent, (N, dims).
+            groups: see `groups`.
+            keys: of the shared noise of the others: one per picture, or one for all.
+        """
 
 
 @dataclass(frozen=True)
@@ -104,7 +119,7 @@ class EqualVariances:
         """The mean of q lies sqrt(g) (x_0 - xhat_0) standard deviations away from that of p."""
         return np.float32(math.sqrt(self.gap)) * errors
 
-    def displacement(self, sample: Coordinates, groups: Groups | None) -> Coordinates:
+    def displacement(self, sample: Coordinates, groups: Groups | None, keys: Sequence[StreamKey]) -> Coordinates:
         """The sample itself."""
         return sample
 
@@ -146,14 +161,37 @@ class BandVariances:
         return of_groups, of_bands.astype(np.uint16)
 
     @cached_property
+    def _all_counts(self) -> NDArray[np.int64]:
+        """Number of coefficients of every group, sent or not."""
+        return np.bincount(self._groups[1], self.transform.counts(self.variances.bands)).astype(np.int64)
+
+    @cached_property
+    def _is_sent(self) -> NDArray[np.bool_]:
+        """Whether each group is sent: not the weakest ones, which together hold `unsent_share` of the information."""
+        information = np.cumsum(self._all_counts * self.variances.expected(self._groups[0]))
+        sent: NDArray[np.bool_] = information * UNSENT_SCALE >= information[-1] * self.variances.unsent_share
+        return sent
+
+    @cached_property
+    def _sent(self) -> NDArray[np.bool_] | None:
+        """Whether each coefficient is sent, of all of them; None if all are."""
+        return None if self._is_sent.all() else self._is_sent[self._groups[1]][self.transform.band]
+
+    @cached_property
     def _of(self) -> NDArray[np.uint16]:
-        """The group of every coefficient, shape (dims,)."""
-        return self._groups[1][self.transform.band]
+        """The group of every coefficient that is sent, shape (dims,)."""
+        of = self._groups[1][self.transform.band]
+        return of if self._sent is None else of[self._sent]
 
     @cached_property
     def _counts(self) -> NDArray[np.int64]:
-        """Number of coefficients of every group."""
-        return np.bincount(self._groups[1], self.transform.counts(self.variances.bands)).astype(np.int64)
+        """Number of coefficients of every group that are sent."""
+        return np.where(self._is_sent, self._all_counts, 0)
+
+    @property
+    def dims(self) -> int:
+        """Number of coefficients of the groups that are sent."""
+        return int(self._counts.sum())
 
     @cached_property
     def _weights(self) -> NDArray[np.int64]:
@@ -198,8 +236,8 @@ class BandVariances:
         counts = self._counts
         expected = np.log(ratio) @ counts
         found = []
-        for picture in errors:
-            energy = self.gap * np.bincount(self._of, np.square(picture, dtype=np.float64), len(counts))
+        for picture in self._selected(errors):
+            energy = self.gap * np.bincount(self._of, np.square(picture), len(counts))
             nats = 0.5 * (expected + ((energy - counts * (ratio - 1)) / ratio).sum(axis=1))
             enough = np.flatnonzero(0.5 * expected >= nats)
             found.append(nats[enough[0] if len(enough) else -1] / LOG_2)
@@ -208,10 +246,23 @@ class BandVariances:
     def mean(self, errors: Coordinates, groups: Groups | None) -> Coordinates:
         """sqrt(g) e / sqrt(1 + g v)."""
         assert groups is not None
-        mean: Coordinates = errors * (math.sqrt(self.gap) * groups.each_std).astype(np.float32)
+        scale = (math.sqrt(self.gap) * groups.std).astype(np.float32)
+        mean: Coordinates = self._selected(errors) * scale[:, self._of]
         return mean
 
-    def displacement(self, sample: Coordinates, groups: Groups | None) -> Coordinates:
-        """The inverse transform of sample * sqrt(1 + g v)."""
+    def displacement(self, sample: Coordinates, groups: Groups | None, keys: Sequence[StreamKey]) -> Coordinates:
+        """The inverse transform of sample * sqrt(1 + g v); shared noise, a draw of p, where nothing is sent."""
         assert groups is not None
-        return self.transform.inverse((sample / groups.each_std).astype(np.float32))
+        scaled = sample / groups.each_std
+        if self._sent is not None:
+            complete = np.empty((len(sample), len(self._sent)), np.float32)
+            complete[:, self._sent] = scaled
+            unsent = ~self._sent
+            noise = [shared_rough_normals(key, UNSENT_LANE, int(unsent.sum())) for key in keys]
+            complete[:, unsent] = np.stack(noise)
+            scaled = complete
+        return self.transform.inverse(scaled)
+
+    def _selected(self, coefficients: Coordinates) -> Coordinates:
+        """Those of all coefficients that are sent."""
+        return coefficients if self._sent is None else coefficients[:, self._sent]

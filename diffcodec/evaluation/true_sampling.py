@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from diffcodec.channel import ChannelId, Groups, StreamKey
-from diffcodec.channel.base import FloatArray, SymbolReader, SymbolWriter
+from diffcodec.channel import Channel, ChannelId, Groups, StreamKey
+from diffcodec.channel.base import FloatArray, Message, SymbolReader, SymbolWriter
 
 
-class TrueSampling:
+class TrueSampling(Channel):
     """Draws y ~ N(m, diag s^2) with local randomness and writes nothing; there is nothing to decode.
 
     Args:
@@ -36,26 +36,20 @@ class TrueSampling:
         """Always 0."""
         return 0.0
 
-    def encode(
-        self,
-        mean: FloatArray,
-        groups: Groups | None,
-        lengths: Sequence[int],
-        keys: Sequence[StreamKey],
-        writers: Sequence[SymbolWriter],
-    ) -> NDArray[np.float32]:
-        """Exact samples, shape (N, D)."""
+    def select(
+        self, mean: FloatArray, groups: Groups | None, lengths: Sequence[int], keys: Sequence[StreamKey]
+    ) -> tuple[list[Message], NDArray[np.float32]]:
+        """Exact samples, shape (N, D), and empty messages."""
         noise = self.generator.standard_normal(mean.shape)
-        return np.asarray(mean + (1.0 if groups is None else groups.each_std) * noise, np.float32)
+        std = 1.0 if groups is None else groups.each_std
+        return [np.empty(0, np.uint8) for _ in mean], np.asarray(mean + std * noise, np.float32)
 
-    def decode(
-        self,
-        dims: int,
-        groups: Groups | None,
-        lengths: Sequence[int],
-        keys: Sequence[StreamKey],
-        readers: Sequence[SymbolReader],
-    ) -> NDArray[np.float32]:
+    def write(self, message: Message, writer: SymbolWriter) -> None:
+        """Writes nothing."""
+
+    def read(
+        self, dims: int, groups: Callable[[], Groups | None], length: int, key: StreamKey, reader: SymbolReader
+    ) -> Message:
         """There is no message.
 
         Raises:
@@ -63,18 +57,13 @@ class TrueSampling:
         """
         raise NotImplementedError("true samples are not coded")
 
-    def transcribe(
+    def samples(
         self,
         dims: int,
-        groups: Callable[[], Groups | None],
-        length: int,
-        key: StreamKey,
-        reader: SymbolReader,
-        writer: SymbolWriter,
-    ) -> None:
-        """There is no message.
-
-        Raises:
-            NotImplementedError: always.
-        """
+        groups: Groups | None,
+        lengths: Sequence[int],
+        keys: Sequence[StreamKey],
+        messages: Sequence[Message],
+    ) -> NDArray[np.float32]:
+        """As `read`."""
         raise NotImplementedError("true samples are not coded")

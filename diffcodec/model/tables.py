@@ -45,6 +45,9 @@ INFORMATION_SCALE = 1 << 16
 INFORMATION_FROM, INFORMATION_TO = -16 * OCTAVE_STEPS, 32 * OCTAVE_STEPS
 """First and last position of the information table; beyond them its end values hold."""
 
+UNSENT_SCALE = 256
+"""Unit of the share of a step's information that is not sent."""
+
 MAX_SHIFT = 8 * OCTAVE_STEPS
 """Largest shift of a picture's variances from those of the table, in 1 / OCTAVE_STEPS."""
 
@@ -137,12 +140,15 @@ class Variances(JsonConfig):
         information: 1/2 log2(1 + 2^(x / OCTAVE_STEPS)) for x from INFORMATION_FROM to INFORMATION_TO, in units of
             1 / INFORMATION_SCALE bits, at least 1: the expected information of a step about a coefficient whose
             variance is 2^(x / OCTAVE_STEPS) over the SNR gained.
+        unsent_share: groups of coefficients with the least information, which together hold less than this share of
+            a step's, are not sent, in units of 1 / UNSENT_SCALE.
     """
 
     log_snr: tuple[int, ...]
     octaves: tuple[tuple[int, ...], ...]
     start: tuple[int, ...]
     information: tuple[int, ...]
+    unsent_share: int = 0
 
     def __post_init__(self) -> None:
         if not self.log_snr or len(self.log_snr) != len(self.octaves):
@@ -160,6 +166,8 @@ class Variances(JsonConfig):
             )
         if not 1 <= self.information[0] <= self.information[-1] < 1 << 24:
             raise ConfigError("variances: information is out of range")
+        if not 0 <= self.unsent_share < UNSENT_SCALE:
+            raise ConfigError(f"variances: expected an unsent share of 0 to {UNSENT_SCALE - 1}")
         if any(a > b for a, b in pairwise(self.information)):
             raise ConfigError("variances: information must not fall")
 

@@ -30,6 +30,12 @@ from diffcodec.model.tables import MSE_SCALE, OCTAVE_STEPS, CodecTables, Level, 
 Coordinates = NDArray[np.float32]
 
 
+def with_unsent(tables: CodecTables, share: int) -> CodecTables:
+    """The tables with a share of the information that is not sent."""
+    assert tables.variances is not None
+    return replace(tables, variances=replace(tables.variances, unsent_share=share))
+
+
 def without_variances(tables: CodecTables) -> CodecTables:
     """The tables with errors of whole steps instead of variances by band."""
     variances = tables.variances
@@ -59,10 +65,11 @@ class Case:
     end: int
     seed: int
     error: float
+    unsent_share: int = 0
 
     def context(self, tables: CodecTables) -> StreamContext:
         canvas = Canvas(self.kind, self.width, self.height, 4, self.tile_side)
-        own = tables if self.by_band else without_variances(tables)
+        own = with_unsent(tables, self.unsent_share) if self.by_band else without_variances(tables)
         return StreamContext(own, canvas, make_channel(self.channel, 8), self.seed, 0)
 
     def stops(self, context: StreamContext) -> list[Level]:
@@ -89,6 +96,7 @@ def cases_of(
         width=widths,
         height=heights,
         tile_side=st.sampled_from([0, 32, 64]),
+        unsent_share=st.sampled_from([0, 26]),
         by_band=st.booleans(),
         channel=st.just(channel),
         pictures=st.integers(1, 3),
@@ -255,7 +263,7 @@ def test_a_length_that_no_encoder_writes_is_refused(tables: CodecTables) -> None
     coder, out = LengthCoder(tables.length_weights), new_payload(context)
     wrong = 10 * batch.max_length(context.channel)
     coder.encode(wrong, batch.expected_length(context.channel), out.writer, 0)
-    with pytest.raises(CorruptStreamError, match=r"^a\.dfc is damaged: a step claims .* path bits for 6 subpixels"):
+    with pytest.raises(CorruptStreamError, match=r"^a\.dfc is damaged: a step claims .* path bits for 6 coefficients"):
         received(context, case.stops(context)[:1], [opened(context, out.writer.getvalue())])
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from diffcodec.calibration.error_curve import BANDS, ErrorCurve, make_variances
 from diffcodec.calibration.level_lists import make_level
-from diffcodec.channel import kl_bits
+from diffcodec.channel import StreamKey, kl_bits
 from diffcodec.coding.canvas import GREY, RGB, SignalKind
 from diffcodec.coding.step_prior import BandVariances, EqualVariances, StepPrior
 from diffcodec.model.tables import BITS_SCALE, MAX_SHIFT, SNR_SCALE, Level, LevelList, gap_octaves
@@ -81,12 +81,45 @@ def test_a_sample_of_q_is_a_sample_of_q() -> None:
     groups = found.groups([round(256 * each) for each in found.divergence(errors)])
     noise = np.random.default_rng(1).standard_normal(errors.shape)
     sample = (found.mean(errors, groups) + groups.each_std * noise).astype(np.float32)
-    moved = found.displacement(sample, groups)
+    moved = found.displacement(sample, groups, [StreamKey(0, 0)])
     expected = math.sqrt(found.gap) * found.transform.inverse(errors[:1])[0]
     scatter = moved - expected
     np.testing.assert_allclose(scatter.mean(axis=0), 0, atol=0.3)
     assert scatter.var() == pytest.approx(1.0, abs=0.01)
     assert np.abs(np.corrcoef(scatter[:, :40].T) - np.eye(40)).max() < 0.3
+
+
+@pytest.mark.parametrize("share", [1, 26, 128, 255])
+def test_the_weakest_groups_are_not_sent(share: int) -> None:
+    whole = prior(2)
+    found = dataclasses.replace(whole, variances=dataclasses.replace(whole.variances, unsent_share=share))
+    of, weights = whole.groups([0]).of, whole.variances.expected(whole._groups[0])
+    sent = np.flatnonzero(np.isin(of, np.unique(of)[-len(np.unique(found.groups([0]).of)) :]))
+    assert 1 <= found.dims == len(sent) < whole.dims
+    # What is left out holds less than its share, and with one more group it would hold more.
+    left_out = np.delete(of, sent)
+    total, more = weights[of].sum(), of <= left_out.max() + 1
+    assert weights[left_out].sum() * 256 < share * total <= weights[of[more]].sum() * 256
+    assert found.expected_bits == pytest.approx(weights[of[sent]].sum() / 256, abs=1)
+    errors = errors_like(whole, 1.0, count=2)
+    groups = found.groups([5000, 4000])
+    mean = found.mean(errors, groups)
+    np.testing.assert_allclose(
+        mean, np.sqrt(found.gap) * groups.std[:, groups.of] * errors[:, sent], rtol=1e-5, atol=1e-7
+    )
+
+
+def test_what_is_not_sent_is_shared_noise() -> None:
+    whole = prior(2)
+    found = dataclasses.replace(whole, variances=dataclasses.replace(whole.variances, unsent_share=60))
+    groups = found.groups([5000, 4000])
+    sample = np.zeros((2, found.dims), np.float32)
+    for keys in ([StreamKey(1, 2)], [StreamKey(1, 2), StreamKey(1, 3)]):
+        moved = found.transform.forward(found.displacement(sample, groups, keys))
+        unsent = np.abs(moved).max(axis=0) > 1e-4
+        assert unsent.sum() == pytest.approx(whole.dims - found.dims, abs=5)
+        assert moved[:, unsent].std() == pytest.approx(1, abs=0.05)
+        assert np.allclose(moved[0], moved[1], atol=1e-4) == (len(keys) == 1)
 
 
 def test_no_information_is_no_variance_of_its_own() -> None:
@@ -138,7 +171,7 @@ def test_equal_variances_cost_half_the_gap_times_the_error() -> None:
     equal = EqualVariances(LevelList(0, LEVELS, (1, 1, 1, 1)), 1, LEVELS[1], 0.5, 50)
     np.testing.assert_allclose(equal.divergence(errors), kl_bits(equal.mean(errors, None), 1.0), rtol=1e-5)
     assert cast(StepPrior, equal).groups([1, 2]) is None
-    assert equal.displacement(errors, None) is errors
+    assert equal.displacement(errors, None, [StreamKey(0, 0)]) is errors
 
 
 def test_shifts_are_bounded() -> None:

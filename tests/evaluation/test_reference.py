@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from diffcodec.bitstream.entropy import SymbolReader, SymbolWriter
 from diffcodec.channel import Groups, StreamKey
 from diffcodec.codec import DiffusionCodec
 from diffcodec.coding.encoder import Encoder, last
@@ -71,8 +72,8 @@ def test_codec_at_its_own_levels_pays_no_less_than_the_reference(
 def test_true_samples_have_the_target_mean_and_std() -> None:
     mean = np.full((4, 5000), 0.7, np.float32)
     groups = Groups(np.zeros(5000, np.int64), np.full((4, 1), 0.5), np.ones((4, 1), np.int64))
-    y = TrueSampling(seed=3).encode(mean, groups, [0] * 4, [StreamKey(0, 0)] * 4, [])
+    y = TrueSampling(seed=3).encode(mean, groups, [0] * 4, [StreamKey(0, 0)] * 4, [SymbolWriter()] * 4)
     assert y.mean() == pytest.approx(0.7, abs=5 * 0.5 / math.sqrt(20_000))
     assert y.std() == pytest.approx(0.5, rel=0.03)
     with pytest.raises(NotImplementedError):
-        TrueSampling().decode(3, None, [0], [StreamKey(0, 0)], [])
+        TrueSampling().decode(3, None, [0], [StreamKey(0, 0)], [SymbolReader(b"")])
