@@ -187,8 +187,8 @@ class DiffusionCodec:
 
     def _channel(self, settings: CompressionSettings) -> Channel:
         if settings.channel_id is ChannelId.TRELLIS and self.device.type != "cpu":
-            return TrellisChannel(settings.effort, DeviceSearch(self.device))
-        return make_channel(settings.channel_id, settings.effort)
+            return TrellisChannel(settings.path_effort, DeviceSearch(self.device))
+        return make_channel(settings.channel_id, settings.path_effort)
 
     def decompress(self, stream: Stream, **options: Unpack[DecompressOptions]) -> Restoration:
         """Restore a picture.

@@ -51,7 +51,7 @@ _TARGETS = {"max_bytes": Target.bytes, "max_bpp": Target.bpp, "psnr": Target.psn
 _FOREIGN_OPTIONS = {"quality", "lossless"}
 """Options of other formats that would set the quality. They are refused; all other foreign options are ignored."""
 
-_CODEC_OPTIONS = ("channel", "effort", "seed", "steps")
+_CODEC_OPTIONS = ("channel", "speed", "effort", "seed", "steps")
 
 
 class DfcImageFile(ImageFile.ImageFile):

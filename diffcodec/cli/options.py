@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 import click
 from click.shell_completion import CompletionItem
 
-from diffcodec.config import DEFAULT_EFFORT, DEFAULT_MAX_PIXELS, MAX_EFFORT, MIN_EFFORT, PRECISIONS
+from diffcodec.coding.speed import DEFAULT_SPEED, SPEEDS
+from diffcodec.config import DEFAULT_MAX_PIXELS, MAX_EFFORT, MIN_EFFORT, PRECISIONS
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -48,12 +49,17 @@ channel_option = click.option(
     show_default=True,
     help="Channel simulation.",
 )
+speed_option = click.option(
+    "--speed",
+    type=click.IntRange(0, len(SPEEDS) - 1),
+    default=DEFAULT_SPEED,
+    show_default=True,
+    help="0: smallest files, 10: fastest. Stands for an effort and a number of steps.",
+)
 effort_option = click.option(
     "--effort",
     type=click.IntRange(MIN_EFFORT, MAX_EFFORT),
-    default=DEFAULT_EFFORT,
-    show_default=True,
-    help="Search effort: each step doubles the coding time and saves about 1 %.",
+    help="Search effort: each step doubles the coding time and saves about 1 %.  [default: that of the speed]",
 )
 max_pixels_option = click.option(
     "--max-pixels",

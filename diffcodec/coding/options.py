@@ -9,9 +9,11 @@ from typing import Any, TypedDict, TypeVar
 
 from diffcodec.channel import ChannelId
 from diffcodec.coding.reconstruction import Reconstruction, ReconstructionKind
+from diffcodec.coding.speed import DEFAULT_SPEED, SPEEDS, steps_at
 from diffcodec.coding.targets import DEFAULT_TIMESTEP, Target
-from diffcodec.config import DEFAULT_EFFORT, DEFAULT_MAX_PIXELS, MAX_EFFORT, MIN_EFFORT
+from diffcodec.config import DEFAULT_MAX_PIXELS, MAX_EFFORT, MIN_EFFORT
 from diffcodec.errors import ConfigError, kind_of
+from diffcodec.model.tables import CodecTables
 
 Item = TypeVar("Item")
 
@@ -25,7 +27,8 @@ class CompressOptions(TypedDict, total=False):
     timestep: int | None
     target: Target | None
     channel: str
-    effort: int
+    speed: int
+    effort: int | None
     seed: int
     steps: int | None
     may_store: bool
@@ -50,10 +53,11 @@ class CompressionSettings:
             DEFAULT_TIMESTEP if neither it nor a target is given.
         target: a size, rate or PSNR to meet, instead of a timestep, see `Target`. Such a file is never lossless.
         channel: `trellis` or `poisson`.
-        effort: 8 to 16; the trellis has 2^effort states.
+        speed: 0 (smallest files) to 10 (fastest); stands for an effort and a number of steps, see `SPEEDS`.
+        effort: 8 to 16; the trellis has 2^effort states. None: that of the speed.
         seed: of the shared randomness, below 2^64. A seed other than 0 adds 8 bytes.
         steps: length of the level list, from pure noise to t = 1: fewer are faster, more give smaller files. The
-            model has lists of several lengths, and a default (None).
+            model has lists of several lengths. None: that of the speed.
         may_store: whether a lossless file may store a plain lossless format where that is shorter.
         measure: whether to restore the pictures to report PSNR and RMSE, which takes one more evaluation of the
             network.
@@ -65,7 +69,8 @@ class CompressionSettings:
     timestep: int | None = None
     target: Target | None = None
     channel: str = "trellis"
-    effort: int = DEFAULT_EFFORT
+    speed: int = DEFAULT_SPEED
+    effort: int | None = None
     seed: int = 0
     steps: int | None = None
     may_store: bool = True
@@ -76,12 +81,14 @@ class CompressionSettings:
             raise ConfigError("expected a timestep or a target, not both")
         if self.target is not None and not isinstance(self.target, Target):
             raise ConfigError(f"target: expected a Target, such as Target.bytes(800), found {self.target!r}")
-        for name in ("timestep", "effort", "seed", "steps"):
+        for name in ("timestep", "speed", "effort", "seed", "steps"):
             if (value := getattr(self, name)) is not None:
                 object.__setattr__(self, name, as_integer(name, value))
         if self.channel not in CHANNELS:
             raise ConfigError(f"channel: expected one of {', '.join(CHANNELS)}, found {self.channel!r}")
-        if not MIN_EFFORT <= self.effort <= MAX_EFFORT:
+        if not 0 <= self.speed < len(SPEEDS):
+            raise ConfigError(f"speed: expected 0 to {len(SPEEDS) - 1}, found {self.speed}")
+        if self.effort is not None and not MIN_EFFORT <= self.effort <= MAX_EFFORT:
             raise ConfigError(f"effort: expected {MIN_EFFORT} to {MAX_EFFORT}, found {self.effort}")
         if not 0 <= self.seed < 2**64:
             raise ConfigError(f"seed: expected 0 to 2^64 - 1, found {self.seed}")
@@ -90,6 +97,19 @@ class CompressionSettings:
     def end(self) -> int:
         """The timestep, or the default if none was given."""
         return DEFAULT_TIMESTEP if self.timestep is None else self.timestep
+
+    @property
+    def path_effort(self) -> int:
+        """The effort, or that of the speed if none was given."""
+        return SPEEDS[self.speed].effort if self.effort is None else self.effort
+
+    def level_list(self, tables: CodecTables, pixels: int) -> int:
+        """Index of the level list for a picture.
+
+        Raises:
+            ConfigError: if the model has no list with that number of steps.
+        """
+        return tables.list_for(pixels, steps_at(self.speed, tables, pixels) if self.steps is None else self.steps)
 
     @property
     def channel_id(self) -> ChannelId:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from diffcodec.codec import DiffusionCodec
 from diffcodec.coding.encoder import Encoder, last
 from diffcodec.coding.report import Bitstream, Stopwatch
-from diffcodec.config import DEFAULT_EFFORT
+from diffcodec.coding.speed import DEFAULT_SPEED
 from diffcodec.errors import ConfigError
 from diffcodec.evaluation.metrics import Distortion, measure_distortion
 from diffcodec.evaluation.records import Row
@@ -28,7 +28,8 @@ def measure_files(
     *,
     timestep: int,
     channel: str = "trellis",
-    effort: int = DEFAULT_EFFORT,
+    speed: int = DEFAULT_SPEED,
+    effort: int | None = None,
     seed: int = 0,
 ) -> list[Row]:
     """Compress pictures together, restore each one from its bytes, and compare.
@@ -40,13 +41,13 @@ def measure_files(
         pictures: of one size and colour mode, without alpha.
         timestep: at which files end; 0 is lossless.
         channel: `trellis` or `poisson`.
-        effort: of the channel.
+        speed, effort: see `CompressionSettings`.
         seed: of the shared randomness.
 
     Returns:
         A row for each picture. `reference_bits` is None, because it is not a property of the file.
     """
-    streams = codec.compress_batch(pictures, timestep=timestep, channel=channel, effort=effort, seed=seed)
+    streams = codec.compress_batch(pictures, timestep=timestep, channel=channel, speed=speed, effort=effort, seed=seed)
     return [
         _row(codec, index, picture, stream)
         for index, (picture, stream) in enumerate(zip(pictures, streams, strict=True))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from diffcodec.codec import DiffusionCodec
+from diffcodec.coding.speed import SPEEDS
 from diffcodec.evaluation.datasets import Dataset
 from diffcodec.evaluation.points import Measured, ModelSource, Point, measure_points
 from diffcodec.evaluation.provenance import conditions, machine
@@ -17,7 +18,8 @@ def measure_curve(
     timesteps: Sequence[int],
     *,
     channel: str,
-    effort: int,
+    speed: int,
+    effort: int | None,
     seed: int,
     source: ModelSource,
     processes: int,
@@ -29,7 +31,7 @@ def measure_curve(
         codec: with its model.
         dataset: the pictures.
         timesteps: at which files end; 0 is lossless.
-        channel, effort, seed: of the codec.
+        channel, speed, effort, seed: see `CompressionSettings`.
         source: of the codec's model, for the processes.
         processes: number of processes of one thread each; affects only the seconds.
         progress: called after every batch with its share of the work; the shares sum to 1.
@@ -39,7 +41,7 @@ def measure_curve(
     """
     name = f"diffcodec-{channel}"
     measured = Measured(dataset.pictures, source, seed)
-    points = [measured.file_point(codec, name, timestep, channel, effort) for timestep in timesteps]
+    points = [measured.file_point(codec, name, timestep, channel, effort, speed) for timestep in timesteps]
     results = Results(
         conditions(
             name,
@@ -49,7 +51,8 @@ def measure_curve(
             seed=seed,
             model=codec.model,
             channel=channel,
-            effort=effort,
+            speed=speed,
+            effort=SPEEDS[speed].effort if effort is None else effort,
         ),
         {"machine": machine(source.device, processes)},
     )

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from diffcodec.codec import DiffusionCodec
+from diffcodec.coding.speed import DEFAULT_SPEED
 from diffcodec.errors import ConfigError, ImageError
 from diffcodec.evaluation.baselines import Baseline, measure_baseline
 from diffcodec.evaluation.bound import evaluation_levels
@@ -100,9 +101,17 @@ class Measured:
         evaluations = len(evaluation_levels(codec.denoiser.schedule))
         return self._point("ddpm-bound", "bound", 0.0, _bound, {}, evaluations, batch=BOUND_BATCH)
 
-    def file_point(self, codec: DiffusionCodec, name: str, timestep: int, channel: str, effort: int) -> Point:
+    def file_point(
+        self,
+        codec: DiffusionCodec,
+        name: str,
+        timestep: int,
+        channel: str,
+        effort: int | None,
+        speed: int = DEFAULT_SPEED,
+    ) -> Point:
         """Files that end at one timestep; 0 is lossless."""
-        arguments = {"timestep": timestep, "channel": channel, "effort": effort}
+        arguments = {"timestep": timestep, "channel": channel, "effort": effort, "speed": speed}
         poisson = channel == "poisson"
         cost = _steps(codec, self.pictures[0], timestep) * (1 + DECODER_COST + (POISSON_COST if poisson else 0))
         batch = 2 if poisson else BATCH  # the network takes little of its time, so more processes help more
@@ -224,10 +233,17 @@ def warm_codec(source: ModelSource, channel: str, effort: int) -> DiffusionCodec
 
 
 def _files(
-    source: ModelSource, pictures: Sequence[Picture], seed: int, first: int, timestep: int, channel: str, effort: int
+    source: ModelSource,
+    pictures: Sequence[Picture],
+    seed: int,
+    first: int,
+    timestep: int,
+    channel: str,
+    effort: int | None,
+    speed: int,
 ) -> list[Row]:
     codec = warm_codec(source, channel, effort)
-    return measure_files(codec, pictures, timestep=timestep, channel=channel, effort=effort, seed=seed)
+    return measure_files(codec, pictures, timestep=timestep, channel=channel, speed=speed, effort=effort, seed=seed)
 
 
 def _true_sampling(source: ModelSource, pictures: Sequence[Picture], seed: int, first: int, timestep: int) -> list[Row]:

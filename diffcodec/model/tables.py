@@ -278,6 +278,12 @@ class CodecTables(JsonConfig):
         noisier = sum(each.log_snr <= level.log_snr for each in self.timesteps)
         return len(self.timesteps) - max(0, noisier - 1)
 
+    def lists_for(self, pixels: int) -> list[int]:
+        """Indices of the level lists of a picture's size class."""
+        bounds = [levels.max_pixels or math.inf for levels in self.lists]
+        bound = min((bound for bound in bounds if pixels <= bound), default=max(bounds))
+        return [index for index, each in enumerate(bounds) if each == bound]
+
     def list_for(self, pixels: int, steps: int | None = None) -> int:
         """Index of the level list for a picture.
 
@@ -288,9 +294,7 @@ class CodecTables(JsonConfig):
         Raises:
             ConfigError: if there is no list with that number of levels.
         """
-        bounds = [levels.max_pixels or math.inf for levels in self.lists]
-        bound = min((bound for bound in bounds if pixels <= bound), default=max(bounds))
-        of_class = [index for index, each in enumerate(bounds) if each == bound]
+        of_class = self.lists_for(pixels)
         if steps is None and not self.default_steps:
             return of_class[0]
         wanted = self.default_steps if steps is None else steps

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from diffcodec.cli.batch.inputs import STANDARD, label, length_of, read_input
 from diffcodec.cli.batch.outputs import write_output
 from diffcodec.cli.batch.work import Done, ExistingOutput, Item, Task, find_existing
+from diffcodec.coding.options import CompressionSettings
 from diffcodec.coding.targets import Target
 from diffcodec.errors import ConfigError, StreamError, TargetError
 
@@ -39,7 +40,8 @@ class CompressJob:
     model: str | None
     allow_pickle: bool
     channel: str
-    effort: int
+    speed: int
+    effort: int | None
     steps: int | None
     seed: int
     measure: bool
@@ -50,6 +52,20 @@ class CompressJob:
     force: bool
     resume: bool
     named_output: str | None
+
+    @property
+    def settings(self) -> CompressionSettings:
+        """The options of the codec."""
+        return CompressionSettings(
+            timestep=self.timestep,
+            target=self.goal,
+            channel=self.channel,
+            speed=self.speed,
+            effort=self.effort,
+            seed=self.seed,
+            steps=self.steps,
+            measure=self.measure,
+        )
 
     @property
     def keep(self) -> Keep:
@@ -158,8 +174,8 @@ class Compressor:
         wanted = {
             "fingerprint": codec.fingerprint,
             "channel": int(ChannelId[job.channel.upper()]),
-            "effort": job.effort,
-            "level_list": codec.tables.list_for(header.pixels, job.steps),
+            "effort": job.settings.path_effort,
+            "level_list": job.settings.level_list(codec.tables, header.pixels),
         }
         if job.timestep is not None:
             wanted["timestep"] = job.timestep
@@ -206,6 +222,7 @@ class Compressor:
                 timestep=job.timestep,
                 target=job.goal,
                 channel=job.channel,
+                speed=job.speed,
                 effort=job.effort,
                 seed=job.seed,
                 steps=job.steps,

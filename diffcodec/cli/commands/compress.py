@@ -20,6 +20,7 @@ from diffcodec.cli.options import (
     model_option,
     precision_option,
     results_recursive_option,
+    speed_option,
 )
 from diffcodec.coding.targets import DEFAULT_TIMESTEP, Target
 from diffcodec.config import Precision
@@ -60,13 +61,14 @@ from diffcodec.config import Precision
 @model_option("the bundled one for pictures of that size")
 @allow_pickle_option
 @channel_option
+@speed_option
 @effort_option
 @click.option(
     "--steps",
     type=click.IntRange(1),
     metavar="K",
     help="Noise levels from pure noise to t = 1, one network evaluation each: 4, 8, 12, 16, 24, 32 or 64. "
-    "Fewer are faster, more are smaller.  [default: the model's]",
+    "Fewer are faster, more are smaller.  [default: those of the speed]",
 )
 @click.option(
     "--seed",
@@ -100,7 +102,8 @@ def command(
     model: str | None,
     allow_pickle: bool,
     channel: str,
-    effort: int,
+    speed: int,
+    effort: int | None,
     steps: int | None,
     seed: int,
     measure: bool,
@@ -133,6 +136,7 @@ def command(
         model=model,
         allow_pickle=allow_pickle,
         channel=channel,
+        speed=speed,
         effort=effort,
         steps=steps,
         seed=seed,

@@ -8,7 +8,14 @@ import click
 
 from diffcodec.cli.commands.evaluate.options import check_report, data_options, report, report_options
 from diffcodec.cli.failures import note
-from diffcodec.cli.options import allow_pickle_option, channel_option, device_option, effort_option, model_option
+from diffcodec.cli.options import (
+    allow_pickle_option,
+    channel_option,
+    device_option,
+    effort_option,
+    model_option,
+    speed_option,
+)
 
 
 @click.command("rd")
@@ -22,6 +29,7 @@ from diffcodec.cli.options import allow_pickle_option, channel_option, device_op
 )
 @model_option("cifar10-small-v3")
 @channel_option
+@speed_option
 @effort_option
 @click.option(
     "--seed", type=click.IntRange(0, 2**64 - 1), default=0, show_default=True, help="Seed of the shared randomness."
@@ -43,7 +51,8 @@ def command(
     timesteps: str,
     model: str | None,
     channel: str,
-    effort: int,
+    speed: int,
+    effort: int | None,
     seed: int,
     allow_pickle: bool,
     device: str,
@@ -76,6 +85,7 @@ def command(
             dataset,
             chosen,
             channel=channel,
+            speed=speed,
             effort=effort,
             seed=seed,
             source=source,

@@ -1,0 +1,210 @@
+"""Seconds against bits: all settings of `--speed`, the speeds of AVIF and the efforts of JPEG XL, on real pictures.
+
+    python benchmarks/speed_table.py --data KODAK                  # table, figure and JSON of the eleven speeds
+    python benchmarks/speed_table.py --data KODAK --grid           # all steps and efforts, to choose the speeds from
+    python benchmarks/speed_table.py --data KODAK --limit 2 --crop 256 --peers ''
+
+Every picture is compressed and restored at several timesteps or qualities. Rates are compared by BD-rate: the mean
+difference of bits at equal PSNR. docs/speed.md shows the results.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import partial
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import torch
+from bjontegaard import bd_rate  # type: ignore[import-untyped]
+from figures.style import new_figure, save
+from numpy.typing import NDArray
+from PIL import Image
+from unsent_bands import middle
+
+from diffcodec.codec import DiffusionCodec
+from diffcodec.coding.speed import SPEEDS, steps_at
+from diffcodec.evaluation.provenance import machine
+from diffcodec.evaluation.summary_table import aligned
+from diffcodec.images import Picture, read_picture
+from diffcodec.images.error import psnr_db, squared_error
+
+HERE = Path(__file__).parent
+REFERENCE = "AVIF, speed 0"
+QUALITIES = (5, 20, 40, 60, 80)
+Clock = Callable[[], float]
+Coded = tuple[int, NDArray[np.uint8]]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A codec at one setting: columns are bytes, PSNR in dB, and seconds to compress and to restore.
+
+    Args:
+        name: of codec and setting.
+        points: (pictures, qualities, 4), rising rates.
+    """
+
+    name: str
+    points: list[list[list[float]]]
+
+    def seconds(self, column: int) -> float:
+        """Mean over pictures and qualities: 2 to compress, 3 to restore."""
+        return float(np.mean(np.array(self.points)[..., column]))
+
+    def rate_over(self, other: Curve) -> float:
+        """Mean BD-rate over the pictures, in percent; negative if this codec needs fewer bits."""
+        return float(
+            np.mean(
+                [
+                    bd_rate(
+                        theirs[:, 0], theirs[:, 1], own[:, 0], own[:, 1], method="pchip", require_matching_points=False
+                    )
+                    for own, theirs in zip(np.array(self.points), np.array(other.points), strict=True)
+                ]
+            )
+        )
+
+
+def measure(
+    pixels: NDArray[np.uint8],
+    compress: Callable[[NDArray[np.uint8]], bytes],
+    restore: Callable[[bytes], NDArray[np.uint8]],
+    clock: Clock,
+) -> list[float]:
+    """One point of a curve."""
+    start = clock()
+    data = compress(pixels)
+    between = clock()
+    restored = restore(data)
+    end = clock()
+    return [float(len(data)), psnr_db(squared_error(pixels, restored)), between - start, end - between]
+
+
+def own_curve(
+    codec: DiffusionCodec, pictures: list[NDArray[np.uint8]], timesteps: list[int], clock: Clock, **options: Any
+) -> list[list[list[float]]]:
+    """Points of our codec."""
+
+    def compress(pixels: NDArray[np.uint8], timestep: int) -> bytes:
+        return codec.compress(Picture(pixels), timestep=timestep, measure=False, **options).data
+
+    def restore(data: bytes) -> NDArray[np.uint8]:
+        return codec.decompress(data).pixels
+
+    return [[measure(each, partial(compress, timestep=t), restore, clock) for t in timesteps] for each in pictures]
+
+
+def peer_curve(pictures: list[NDArray[np.uint8]], kind: str, clock: Clock, **options: Any) -> list[list[list[float]]]:
+    """Points of a codec that Pillow writes."""
+
+    def compress(pixels: NDArray[np.uint8], quality: int) -> bytes:
+        out = BytesIO()
+        Image.fromarray(pixels).save(out, kind, quality=quality, **options)
+        return out.getvalue()
+
+    def restore(data: bytes) -> NDArray[np.uint8]:
+        return np.asarray(Image.open(BytesIO(data)).convert("RGB"))
+
+    return [[measure(each, partial(compress, quality=q), restore, clock) for q in QUALITIES] for each in pictures]
+
+
+def peer_settings(names: list[str]) -> list[tuple[str, str, dict[str, Any]]]:
+    """Name, Pillow's format and options of other codecs."""
+    found: list[tuple[str, str, dict[str, Any]]] = []
+    if "avif" in names:
+        found += [(f"AVIF, speed {k}", "AVIF", {"speed": k, "subsampling": "4:4:4"}) for k in (0, 2, 4, 6, 8, 10)]
+    if "jpegxl" in names:
+        import pillow_jxl  # noqa: F401
+
+        found += [(f"JPEG XL, effort {k}", "JXL", {"effort": k}) for k in (9, 7, 5, 3, 1)]
+    return found
+
+
+def draw(curves: list[Curve], path: Path) -> None:
+    """Seconds to compress against bits."""
+    figure, (axes,) = new_figure(4.2)
+    reference = next(curve for curve in curves if curve.name == REFERENCE)
+    for family in dict.fromkeys(curve.name.split(",")[0] for curve in curves):
+        own = [curve for curve in curves if curve.name.split(",")[0] == family]
+        seconds = [curve.seconds(2) for curve in own]
+        rates = [curve.rate_over(reference) for curve in own]
+        axes.plot(seconds, rates, marker="o", label=family)
+        for curve, x, y in zip(own, seconds, rates, strict=True):
+            axes.annotate(curve.name.split()[-1], (x, y), textcoords="offset points", xytext=(4, 4), fontsize=8)
+    axes.set_xscale("log")
+    axes.set_xlabel("seconds to compress a picture")
+    axes.set_ylabel(f"bits at equal PSNR over {REFERENCE}, %")
+    axes.legend()
+    save(figure, path.parent, path.stem)
+
+
+@click.command()
+@click.option("--data", type=click.Path(path_type=Path, exists=True), required=True, help="Folder of pictures.")
+@click.option("--model", default="photo-small-v1", show_default=True, help="Bundled model or model file.")
+@click.option("--limit", type=click.IntRange(1), default=24, show_default=True, help="Number of pictures.")
+@click.option("--crop", type=click.IntRange(16), help="Side of a crop from the middle.  [default: whole pictures]")
+@click.option("--timesteps", default="200,100,50,20", show_default=True)
+@click.option("--grid", is_flag=True, help="All steps and efforts instead of the speeds.")
+@click.option("--peers", default="avif,jpegxl", show_default=True, help="Other codecs.")
+@click.option("--clock", type=click.Choice(["wall", "processor"]), default="wall", show_default=True)
+@click.option("--threads", type=click.IntRange(1), help="Of the network.  [default: as torch chooses]")
+@click.option("--out", type=click.Path(path_type=Path), default=HERE / "results" / "speed_table.json")
+def main(
+    data: Path,
+    model: str,
+    limit: int,
+    crop: int | None,
+    timesteps: str,
+    grid: bool,
+    peers: str,
+    clock: str,
+    threads: int | None,
+    out: Path,
+) -> None:
+    """Measure, print a table, write JSON and a figure."""
+    if threads:
+        torch.set_num_threads(threads)
+    ticks = time.process_time if clock == "processor" else time.perf_counter
+    pictures = [read_picture(path).pixels for path in sorted(data.glob("*.png"))[:limit]]
+    if crop:
+        pictures = [middle(pixels, crop) for pixels in pictures]
+    codec, levels = DiffusionCodec.from_pretrained(model), sorted(map(int, timesteps.split(",")), reverse=True)
+    own_curve(codec, [pictures[0][:64, :64].copy()], levels, ticks)  # one-time costs
+    size = pictures[0].shape[0] * pictures[0].shape[1]
+    settings: dict[str, dict[str, Any]] = {f"diffcodec, speed {k}": {"speed": k} for k in range(len(SPEEDS))}
+    if grid:
+        lengths = sorted(len(codec.tables.lists[index].levels) for index in codec.tables.lists_for(size))
+        settings = {
+            f"diffcodec, {steps} steps, effort {effort}": {"steps": steps, "effort": effort}
+            for steps in lengths[1:]
+            for effort in (8, 10, 11, 12, 13, 14, 16)
+        }
+    curves = []
+    for name, options in settings.items():
+        curves.append(Curve(name, own_curve(codec, pictures, levels, ticks, **options)))
+        click.echo(f"{name}: {curves[-1].seconds(2):.2f} s, {curves[-1].seconds(3):.2f} s", err=True)
+    for name, kind, options in peer_settings(peers.split(",")):
+        curves.append(Curve(name, peer_curve(pictures, kind, ticks, **options)))
+    default = next((c for c in curves if c.name in ("diffcodec, speed 6", "diffcodec, 24 steps, effort 12")), curves[0])
+    rows = [["setting", "compress", "restore", f"bits over {default.name}"]]
+    for curve in curves:
+        rate = "" if curve is default else f"{curve.rate_over(default):+.1f} %"
+        rows.append([curve.name, f"{curve.seconds(2):.3g} s", f"{curve.seconds(3):.3g} s", rate])
+    click.echo(aligned(rows, left=1))
+    for speed in range(0 if grid else len(SPEEDS)):
+        click.echo(f"speed {speed}: {SPEEDS[speed].effort}, {steps_at(speed, codec.tables, size)}")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps({"machine": machine("cpu", 1), "curves": [asdict(c) for c in curves]}), encoding="utf-8")
+    if any(curve.name == REFERENCE for curve in curves):
+        draw(curves, out)
+
+
+if __name__ == "__main__":
+    main()
