@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import types
 import typing
+from functools import lru_cache
 from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
 
 from diffcodec.errors import ConfigError
@@ -40,8 +41,7 @@ class JsonConfig:
         where = f"{'.'.join(path)}: " if path else ""
         if not isinstance(data, dict):
             raise ConfigError(f"{where}expected an object, found {type(data).__name__}")
-        hints = get_type_hints(cls)
-        fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+        fields, hints = _fields(cls)  # type: ignore[arg-type]
         if unknown := sorted(set(data) - set(fields)):
             raise ConfigError(f"{where}unknown key {unknown[0]!r}: expected one of {', '.join(fields)}")
         missing = [
@@ -54,6 +54,12 @@ class JsonConfig:
         if missing:
             raise ConfigError(f"{where}missing key {missing[0]!r}")
         return cls(**{key: _convert(value, hints[key], (*path, key)) for key, value in data.items()})
+
+
+@lru_cache(maxsize=64)
+def _fields(cls: type) -> tuple[dict[str, dataclasses.Field[Any]], dict[str, Any]]:
+    """The fields of a configuration and their types, by name."""
+    return {field.name: field for field in dataclasses.fields(cls)}, get_type_hints(cls)
 
 
 def _essence(value: Any) -> Any:
@@ -74,7 +80,10 @@ def _convert(value: Any, hint: Any, path: tuple[str, ...]) -> Any:
     if origin is tuple:
         if not isinstance(value, list | tuple):
             raise ConfigError(f"{where}: expected a list, found {value!r}")
-        return tuple(_convert(item, get_args(hint)[0], path) for item in value)
+        (kind, *_) = get_args(hint)
+        if kind is int and all(type(item) is int for item in value):  # tables have tens of thousands
+            return tuple(value)
+        return tuple(_convert(item, kind, path) for item in value)
     if origin in (types.UnionType, typing.Union):
         if value is None and types.NoneType in get_args(hint):
             return None

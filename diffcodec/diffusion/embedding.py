@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Self
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -29,7 +30,8 @@ class NoiseEmbedding(nn.Module):
     @classmethod
     def of_log_snr(cls, channels: int) -> Self:
         """For log SNRs, which span about 20 nats: periods from 50 down to 0.8."""
-        return cls(torch.logspace(-3, 3, 32, base=2), channels)
+        # By numpy: on the meta device, where models are checked, torch's own would import sympy for half a second.
+        return cls(torch.from_numpy(np.logspace(-3, 3, 32, base=2)), channels)
 
     @classmethod
     def of_timestep(cls, features: int, channels: int, *, shift: int, cosines_first: bool) -> Self:
