@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from diffcodec.channel import StreamKey, shared_normals
+from diffcodec.channel import StreamKey, shared_rough_normals
 from diffcodec.coding.context import StreamContext
 from diffcodec.coding.report import Stopwatch
 from diffcodec.coding.signals import Signal
@@ -145,4 +145,4 @@ class Trajectory:
     def _shared_noise(self, step: int) -> NDArray[np.float32]:
         """Standard normals for a whole canvas, (C, H, W)."""
         shape = self.context.canvas.shape
-        return shared_normals(StreamKey(self.context.seed, step), 0, math.prod(shape)).reshape(shape)
+        return shared_rough_normals(StreamKey(self.context.seed, step), 0, math.prod(shape)).reshape(shape)
