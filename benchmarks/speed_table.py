@@ -184,7 +184,7 @@ def main(
         settings = {
             f"diffcodec, {steps} steps, effort {effort}": {"steps": steps, "effort": effort}
             for steps in lengths[1:]
-            for effort in (8, 10, 11, 12, 13, 14, 16)
+            for effort in (8, 10, 12, 14, 16)
         }
     curves = []
     for name, options in settings.items():

@@ -12,27 +12,33 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from diffcodec.calibration.calibrate import calibrate
     from diffcodec.codec import DiffusionCodec
     from diffcodec.coding.reconstruction import Reconstruction
     from diffcodec.coding.report import Bitstream, Report, Restoration
     from diffcodec.coding.stream import ParsedStream
     from diffcodec.coding.targets import Target
+    from diffcodec.config import ScheduleConfig
     from diffcodec.images import Picture, read_picture, write_picture
     from diffcodec.model.checkpoint import Checkpoint, load_checkpoint
+    from diffcodec.model.tables import CodecTables
 
 __version__ = "0.6.0.dev0"
 
 __all__ = [
     "Bitstream",
     "Checkpoint",
+    "CodecTables",
     "DiffusionCodec",
     "ParsedStream",
     "Picture",
     "Reconstruction",
     "Report",
     "Restoration",
+    "ScheduleConfig",
     "Target",
     "__version__",
+    "calibrate",
     "load_checkpoint",
     "read_picture",
     "write_picture",
@@ -42,10 +48,13 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     """Import public names on first use, so that `import diffcodec` and `diffcodec --help` do not load torch."""
     modules = {
+        "calibration.calibrate": ("calibrate",),
         "codec": ("DiffusionCodec",),
+        "config": ("ScheduleConfig",),
         "coding.reconstruction": ("Reconstruction",),
         "coding.report": ("Bitstream", "Report", "Restoration"),
         "model.checkpoint": ("Checkpoint", "load_checkpoint"),
+        "model.tables": ("CodecTables",),
         "images": ("Picture", "read_picture", "write_picture"),
         "coding.stream": ("ParsedStream",),
         "coding.targets": ("Target",),
@@ -54,3 +63,8 @@ def __getattr__(name: str) -> Any:
         if name in names:
             return getattr(import_module(f"diffcodec.{module}"), name)
     raise AttributeError(f"module 'diffcodec' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """The public names, imported or not."""
+    return sorted(__all__)

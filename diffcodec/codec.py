@@ -7,18 +7,18 @@ both hold the same x_s. Parsing never depends on a network's floats: docs/method
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TypedDict, Unpack
+from typing import Any, Unpack
 
 import torch
 
 from diffcodec.channel import Channel, ChannelId, TrellisChannel, make_channel
 from diffcodec.channel.device_search import DeviceSearch
-from diffcodec.coding.canvas import Canvas
+from diffcodec.coding.batches import compress_pictures, restore_streams
 from diffcodec.coding.decoder import Decoder
-from diffcodec.coding.encoder import Encoder
-from diffcodec.coding.matching import canvas_of, check_channels, colour_of, header_of, stream_context
+from diffcodec.coding.matching import header_of
+from diffcodec.coding.model_in_use import ModelInUse
 from diffcodec.coding.options import (
     CompressionSettings,
     CompressOptions,
@@ -29,61 +29,37 @@ from diffcodec.coding.options import (
 )
 from diffcodec.coding.reconstruction import Reconstruction
 from diffcodec.coding.report import Bitstream, Restoration, Stopwatch
-from diffcodec.coding.signals import PICTURES
-from diffcodec.coding.stream import STREAM_TYPES, ParsedStream, Stream, parsed
-from diffcodec.coding.target_search import compress_to
-from diffcodec.coding.trajectory import CodecContext
+from diffcodec.coding.stream import Stream, is_stream, parsed
 from diffcodec.coding.truncation import truncate
-from diffcodec.config import PRECISIONS, Precision
-from diffcodec.devices import device_of, has_fast_bf16
-from diffcodec.diffusion.denoiser import Denoiser
+from diffcodec.config import Precision
+from diffcodec.devices import device_of
+from diffcodec.diffusion.external import Function
 from diffcodec.errors import ConfigError
-from diffcodec.images.picture import Picture, check_picture
-from diffcodec.model.checkpoint import Checkpoint, load_checkpoint
+from diffcodec.images import PictureLike, as_picture, is_single
+from diffcodec.model.checkpoint import load_checkpoint
 from diffcodec.model.description import find_bundled
-from diffcodec.model.evaluation_profile import BFLOAT16, FLOAT32, EvaluationProfile
+from diffcodec.model.external import ExternalModel, PredictorOptions, PredictorSettings, Schedule
 from diffcodec.model.locations import DEFAULT_MODEL, default_model
-from diffcodec.model.tables import CodecTables
+from diffcodec.model.precision import EvaluationOptions
 
 
-class EvaluationOptions(TypedDict, total=False):
-    """Where and how networks are evaluated: described in `DiffusionCodec`."""
-
-    device: str | torch.device
-    precision: Precision
-
-
-class DiffusionCodec:
+class DiffusionCodec(ModelInUse):
     """Compresses pictures with a trained diffusion model.
 
     Args:
         checkpoint: a model. An uncalibrated one runs with equal variances of q and p, and with generic tables, see
             `is_calibrated`.
         device: where the network runs.
-        denoiser: the network to use instead of one made from the checkpoint. It stays on its device.
+        denoiser: the network to use instead of one made from the checkpoint, of the same configuration. It stays on
+            its device. If its weights are others, so is the fingerprint.
         precision: of network evaluations: `fp32`, `bf16`, or `auto`: bf16 where the device multiplies such numbers
             in hardware and the model's calibration found the rounding error negligible. Files do not depend on it,
             and lossless files (t = 0) are always made and read in fp32.
 
     Raises:
-        CheckpointError: if the model is not for colour pictures.
-        ConfigError: if there is no such precision or device.
+        CheckpointError: if the model is for neither colour nor grey pictures.
+        ConfigError: if there is no such precision or device, or the network has another configuration.
     """
-
-    def __init__(
-        self,
-        checkpoint: Checkpoint,
-        *,
-        device: str | torch.device = "cpu",
-        denoiser: Denoiser | None = None,
-        precision: Precision = "auto",
-    ) -> None:
-        check_channels(checkpoint.config, checkpoint.card.name)
-        if precision not in PRECISIONS:
-            raise ConfigError(f"precision: expected one of {', '.join(PRECISIONS)}, found {precision!r}")
-        self.checkpoint, self.model = checkpoint, checkpoint.description
-        self.denoiser = denoiser if denoiser is not None else checkpoint.denoiser(device)
-        self.precision: Precision = precision
 
     @classmethod
     def from_pretrained(
@@ -123,67 +99,99 @@ class DiffusionCodec:
         made = parsed(stream, DecompressionSettings(partial=True))
         return cls(load_checkpoint(find_bundled(made.header.fingerprint, made.name)), **evaluation)
 
-    @property
-    def tables(self) -> CodecTables:
-        """The integer tables that bitstreams depend on."""
-        return self.model.tables
+    @classmethod
+    def from_noise_predictor(
+        cls,
+        eps: Function,
+        schedule: Schedule,
+        *,
+        device: str | torch.device | None = None,
+        precision: Precision = "auto",
+        **options: Unpack[PredictorOptions],
+    ) -> DiffusionCodec:
+        """Use a network of your own. docs/python.md has examples.
 
-    @property
-    def fingerprint(self) -> bytes:
-        """The model's fingerprint, as stored in streams."""
-        return self.model.fingerprint
+        Args:
+            eps: a module, or any function, from x_t = alpha x_0 + sigma eps, (B, C, H, W), with x_0 in [-1, 1] and
+                alpha^2 + sigma^2 = 1, and a noise level, (B,), to the prediction, (B, C, H, W). It must not draw random
+                numbers. Modules are evaluated in evaluation mode, on their device, in their type of numbers.
+            schedule: a `ScheduleConfig`, or the betas of timesteps 1 to T, (T,).
+            device: of the states; None: that of the module, or the CPU.
+            precision: see `DiffusionCodec`.
+            options: see `PredictorSettings`.
 
-    @property
-    def is_calibrated(self) -> bool:
-        """Whether the model has its own tables; without them files are larger, and lossless files impossible."""
-        return self.model.is_calibrated
+        Raises:
+            ConfigError: if an argument is invalid, or a function has no name.
+            CheckpointError: if the network is for neither colour nor grey pictures.
+        """
+        model = ExternalModel.of_predictor(eps, schedule, PredictorSettings(**options))
+        return cls(model, device=model.device if device is None else device, precision=precision)
 
-    @property
-    def device(self) -> torch.device:
-        """The network's device."""
-        return device_of(self.denoiser)
+    @classmethod
+    def from_diffusers(
+        cls,
+        model: Any,
+        scheduler: Any = None,
+        *,
+        device: str | torch.device | None = None,
+        precision: Precision = "auto",
+    ) -> DiffusionCodec:
+        """Use a pipeline or a network of diffusers in memory.
 
-    def compress(self, picture: Picture, **options: Unpack[CompressOptions]) -> Bitstream:
+        Networks that `from_pretrained` can load from a folder are copied, and their files are those of the folder. Any
+        other network runs itself, as in `from_noise_predictor`.
+
+        Args:
+            model: a pipeline of a network and a scheduler, or a network.
+            scheduler: the noise schedule of a network.
+            device: where the network runs; None: where it is.
+            precision: see `DiffusionCodec`.
+
+        Raises:
+            ConfigError: if there is no scheduler, the objects are others, or as `DiffusionCodec`.
+            CheckpointError: if the model is not supported, for example because it needs a class or a text.
+        """
+        checkpoint = ExternalModel.of_diffusers(model, scheduler)
+        where = device_of(getattr(model, "unet", model)) if device is None else device
+        return cls(checkpoint, device=where, precision=precision)
+
+    def compress(self, picture: PictureLike, **options: Unpack[CompressOptions]) -> Bitstream:
         """Compress one picture.
 
         Args:
-            picture: any size, RGB or grey, with or without alpha (kept losslessly).
+            picture: any size, RGB or grey, with or without alpha (kept losslessly): a `Picture`, a Pillow image, an
+                array or a tensor, see `as_picture`.
             options: see `CompressionSettings`.
 
         Raises:
-            ConfigError: if an option is out of range, or the picture is not a `Picture`.
+            ConfigError: if an option is out of range, or the picture is something else.
+            ImageError: if an array or a tensor has other values or another shape.
             TargetError: if no file meets the target.
         """
         return self.compress_batch([picture], **options)[0]
 
-    def compress_batch(self, pictures: Sequence[Picture], **options: Unpack[CompressOptions]) -> list[Bitstream]:
+    def compress_batch(self, pictures: Iterable[PictureLike], **options: Unpack[CompressOptions]) -> list[Bitstream]:
         """Compress pictures of one size and colour mode together, otherwise as `compress`.
 
         With a target every picture ends at its own timestep, so they are compressed one after another.
 
+        Args:
+            pictures: a list, a tensor (B, C, H, W), or an array (B, H, W, C).
+            options: see `CompressionSettings`.
+
         Raises:
             ConfigError: if an option is out of range, or the pictures differ in size or mode.
-            TargetError: if no file of one of them meets the target.
+            ImageError, TargetError: as `compress`.
         """
         settings = CompressionSettings(**options)
-        pictures = as_batch("pictures", pictures, Picture, "compress")
-        for picture in pictures:
-            check_picture(picture)
-        if not pictures:
+        known = [as_picture(each) for each in as_batch("pictures", pictures, is_single, "compress")]
+        if not known:
             return []
-        header = header_of(self.model, pictures, settings)
+        header = header_of(self.model, known, settings)
         context = self.context_for(
-            pictures[0], self._channel(settings), seed=settings.seed, steps=settings.steps, exact=header.timestep == 0
+            known[0], self._channel(settings), seed=settings.seed, steps=settings.steps, exact=header.timestep == 0
         )
-        if settings.target is not None:
-            return compress_to(settings.target, context, pictures, header, restore=settings.measure)
-        encoder = Encoder(context, Stopwatch())
-        if header.timestep == 0:
-            encoded = encoder.encode_exactly(pictures, header, may_store=settings.may_store)
-        else:
-            encoded = encoder.encode(pictures, header, restore=settings.measure)
-        share = encoder.watch.share(len(pictures))
-        return [each.bitstream(picture, share) for each, picture in zip(encoded, pictures, strict=True)]
+        return compress_pictures(context, known, header, settings)
 
     def _channel(self, settings: CompressionSettings) -> Channel:
         if settings.channel_id is ChannelId.TRELLIS and self.device.type != "cpu":
@@ -219,20 +227,10 @@ class DiffusionCodec:
             StreamError, ConfigError: as `decompress`.
         """
         settings = DecompressionSettings(**options)
-        given = as_batch("streams", streams, STREAM_TYPES, "decompress")
+        given = as_batch("streams", streams, is_stream, "decompress")
         count = len(given)
         known = [parsed(stream, settings, f"stream {k} of {count}") for k, stream in enumerate(given, 1)]
-        contexts = [self._context_of(stream) for stream in known]
-        alike: dict[Hashable, list[int]] = {}
-        for place, stream in enumerate(known):
-            # Cut streams end at different steps.
-            alike.setdefault((stream.batch_key, None if stream.is_complete else place), []).append(place)
-        found: dict[int, Restoration] = {}
-        for places in alike.values():
-            group = [known[place] for place in places]
-            decoder = Decoder(contexts[places[0]], group, Reconstruction.of(settings.reconstruction), Stopwatch())
-            found.update(zip(places, decoder.restore(settings.timestep), strict=True))
-        return [found[place] for place in range(count)]
+        return restore_streams(self.contexts_of(known), known, settings)
 
     def progressive(self, stream: Stream, **options: Unpack[DecompressOptions]) -> Iterator[Restoration]:
         """Restore every prefix of a stream, from coarse to fine, one restoration per step.
@@ -252,45 +250,10 @@ class DiffusionCodec:
             raise ConfigError("timestep: progressive restores every step and takes no timestep")
         known = parsed(stream, settings)
         how = Reconstruction.of(settings.reconstruction)
-        return (each[0] for each in Decoder(self._context_of(known), [known], how, Stopwatch()).progressive())
+        (context,) = self.contexts_of([known])
+        return (each[0] for each in Decoder(context, [known], how, Stopwatch()).progressive())
 
     def truncate(self, stream: Stream, max_bytes: int, *, keep_metadata: bool = True) -> bytes:
         """Shorten a file without re-encoding. `coding.truncation.truncate` does the same without codec and network."""
         known = parsed(stream, DecompressionSettings())
         return truncate(known, self.model, as_integer("max_bytes", max_bytes), keep_metadata=keep_metadata)
-
-    def canvas_for(self, picture: Picture) -> Canvas:
-        """Geometry of pictures of this size and colour mode."""
-        return canvas_of(self.model, colour_of(picture), picture.width, picture.height)
-
-    def context_for(
-        self, picture: Picture, channel: Channel, *, seed: int = 0, steps: int | None = None, exact: bool = False
-    ) -> CodecContext:
-        """The context of an `Encoder` for pictures of one size and colour mode, with any channel.
-
-        Args:
-            picture: one of these pictures.
-            channel: simulates the samples.
-            seed: of the shared randomness.
-            steps: see `CompressionSettings`.
-            exact: whether the files are lossless.
-        """
-        level_list = self.tables.list_for(picture.width * picture.height, steps)
-        signal = PICTURES[colour_of(picture)]
-        canvas = self.canvas_for(picture)
-        half = FLOAT32 if exact else self._half_precision
-        return CodecContext(self.tables, canvas, channel, seed, level_list, self.denoiser, signal, half)
-
-    def _context_of(self, stream: ParsedStream) -> CodecContext:
-        known, signal = stream_context(self.model, stream), PICTURES[stream.header.colour]
-        half = FLOAT32 if stream.is_from_lossless else self._half_precision
-        return CodecContext(
-            known.tables, known.canvas, known.channel, known.seed, known.level_list, self.denoiser, signal, half
-        )
-
-    @property
-    def _half_precision(self) -> EvaluationProfile:
-        """The levels of lossy files at which the network is evaluated in bfloat16."""
-        if self.precision == "auto":
-            return self.checkpoint.profile if has_fast_bf16(self.device) else FLOAT32
-        return BFLOAT16 if self.precision == "bf16" else FLOAT32

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 
 import torch
@@ -52,8 +53,8 @@ def full_precision(device: torch.device) -> Iterator[None]:
 
 
 def device_of(network: nn.Module) -> torch.device:
-    """The device of a network's weights."""
-    return next(network.parameters()).device
+    """The device of a network's weights or, if it has none, of its buffers."""
+    return next(chain(network.parameters(), network.buffers())).device
 
 
 def has_fast_bf16(device: torch.device) -> bool:

@@ -35,6 +35,10 @@ class ConfigError(DiffCodecError):
     """A configuration, option or combination of options is invalid."""
 
 
+class WrongTypeError(ConfigError, TypeError):
+    """An argument has a type that is not taken; the message says which are."""
+
+
 class ImageError(DiffCodecError):
     """A picture cannot be read, or is of an unsupported kind."""
 

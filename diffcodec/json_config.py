@@ -19,12 +19,16 @@ class JsonConfig:
         return dataclasses.asdict(self)  # type: ignore[call-overload, no-any-return]
 
     def essence(self) -> dict[str, Any]:
-        """`to_dict` without fields that have their default value, so that it does not change when fields are added."""
-        kept = {}
-        for field in dataclasses.fields(self):  # type: ignore[arg-type]
-            if (value := getattr(self, field.name)) != field.default:
-                kept[field.name] = _essence(value)
-        return kept
+        """`to_dict` without fields that have their default value, so that it does not change when fields are added.
+
+        A `kind` that has only one value stays: it tells configurations apart.
+        """
+        fields, hints = _fields(type(self))  # type: ignore[arg-type]
+        return {
+            name: _essence(getattr(self, name))
+            for name, field in fields.items()
+            if getattr(self, name) != field.default or get_args(hints[name]) == (field.default,)
+        }
 
     @classmethod
     def from_dict(cls, data: Any) -> Self:

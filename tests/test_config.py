@@ -9,7 +9,15 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from diffcodec.config import ModelConfig, PredictionKind, ScheduleConfig, UNetConfig
+from diffcodec.config import (
+    ExternalNetworkConfig,
+    ModelConfig,
+    NetworkConfig,
+    PlainUNetConfig,
+    PredictionKind,
+    ScheduleConfig,
+    UNetConfig,
+)
 from diffcodec.diffusion.denoiser import Denoiser
 from diffcodec.errors import ConfigError
 from diffcodec.json_config import JsonConfig
@@ -117,7 +125,11 @@ def test_a_missing_key_is_named_and_defaults_may_be_left_out() -> None:
         (ModelConfig, {"network": 3}, "^network: expected an object, found int"),
         (ModelConfig, {"network": {"width": 3}}, "^network: unknown key 'width': expected one of image_channels, "),
         (ModelConfig, {"network": {"channels": "80"}}, r"^network\.channels: expected int, found '80'"),
-        (ModelConfig, {"network": {"kind": "plane"}}, r"^network\.kind: expected one of plain, found 'plane'"),
+        (
+            ModelConfig,
+            {"network": {"kind": "plane"}},
+            r"^network\.kind: expected one of plain, external, found 'plane'",
+        ),
         (ModelConfig, [], "^expected an object, found list"),
         (ModelConfig, None, "^expected an object, found NoneType"),
     ],
@@ -241,3 +253,19 @@ def test_recipes_of_the_paper(
 
 def test_the_small_model_s_recipe_is_the_default() -> None:
     assert named_recipe("cifar10-small") == Recipe(named_model("cifar10-small"), TrainingConfig(), 32)
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        UNetConfig(),
+        UNetConfig(channels=64),
+        PlainUNetConfig(),
+        PlainUNetConfig(blocks=(1, 2, 1)),
+        ExternalNetworkConfig(),
+    ],
+    ids=repr,
+)
+def test_the_essence_tells_kinds_of_networks_apart(network: NetworkConfig) -> None:
+    config = ModelConfig(network)
+    assert ModelConfig.from_dict(config.essence()) == config

@@ -52,7 +52,7 @@ def test_a_table_survives_a_model_file_and_leaves_the_fingerprint_alone(
 
 def test_half_precision_is_chosen_level_by_level(tiny_checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch) -> None:
     measured = dataclasses.replace(tiny_checkpoint, profile=TABLE)
-    monkeypatch.setattr("diffcodec.codec.has_fast_bf16", lambda device: True)
+    monkeypatch.setattr("diffcodec.model.precision.has_fast_bf16", lambda device: True)
 
     def dtypes(precision: Precision, *, exact: bool = False) -> list[torch.dtype]:
         codec = DiffusionCodec(measured, precision=precision)
@@ -63,7 +63,7 @@ def test_half_precision_is_chosen_level_by_level(tiny_checkpoint: Checkpoint, mo
     assert dtypes("auto") == [half, full]
     assert dtypes("bf16") == [half, half]
     assert dtypes("fp32") == dtypes("auto", exact=True) == dtypes("bf16", exact=True) == [full, full]
-    monkeypatch.setattr("diffcodec.codec.has_fast_bf16", lambda device: False)
+    monkeypatch.setattr("diffcodec.model.precision.has_fast_bf16", lambda device: False)
     assert dtypes("auto") == [full, full]
 
 

@@ -22,7 +22,7 @@ from diffcodec.coding.matching import check_channels
 from diffcodec.coding.report import Stopwatch
 from diffcodec.coding.step_coding import OutgoingPayload
 from diffcodec.errors import ConfigError
-from diffcodec.images import Picture
+from diffcodec.images import Picture, as_picture
 from diffcodec.model.checkpoint import Checkpoint
 from diffcodec.model.tables import CodecTables
 
@@ -79,7 +79,8 @@ def calibrate(
 
     Args:
         checkpoint: the model; existing tables are replaced.
-        images: (N, 3, H, W), uint8, pictures like those to be compressed, but not those of a benchmark.
+        images: (N, 3, H, W), or (N, 1, H, W) for a network with one channel, uint8: pictures like those to be
+            compressed, but not those of a benchmark.
         default_steps: number of levels of the default list, one of STEPS; by default that of `PLAN`, or of
             `PHOTO_PLAN` for a model with lower resolutions.
         points: number of points of the error curve, see `measure_error_curve`.
@@ -89,12 +90,16 @@ def calibrate(
         progress: called with the name of each stage.
 
     Raises:
-        ConfigError: if there are no images, their size does not fit the network, or there is no list of default_steps.
-        CheckpointError: if the model is not for colour pictures.
+        ConfigError: if there are no images, they do not fit the network, or there is no list of default_steps.
+        CheckpointError: if the model is for neither colour nor grey pictures.
     """
     check_channels(checkpoint.config, checkpoint.card.name)
     if len(images) == 0:
         raise ConfigError("calibration needs pictures")
+    channels = checkpoint.config.network.image_channels
+    if images.ndim != 4 or images.shape[1] != channels or images.dtype != torch.uint8:
+        found = f"{images.dtype} {tuple(images.shape)}"
+        raise ConfigError(f"images: expected torch.uint8 (N, {channels}, H, W), found {found}")
     if any(side % (stride := checkpoint.config.network.stride) for side in images.shape[2:]):
         raise ConfigError(f"size: expected a multiple of {stride}, found {' x '.join(map(str, images.shape[2:]))}")
     plan = PLAN if checkpoint.config.half_resolution_below is None else PHOTO_PLAN
@@ -136,7 +141,7 @@ def calibrate(
     checkpoint = replace(checkpoint, profile=measure_profile(denoiser, images[:pictures_needed]))
     progress("step lengths")
     codec = DiffusionCodec(checkpoint.with_tables(tables), denoiser=denoiser, precision="fp32")
-    pictures = [Picture(image.permute(1, 2, 0).numpy(), None) for image in images[:length_pictures]]
+    pictures = [as_picture(image) for image in images[:length_pictures]]
     channel = TrellisChannel(effort)
     # With few steps and with many, because lengths vary more with few.
     counts = [

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.optimize import isotonic_regression
 from torch import Tensor
 
-from diffcodec.coding.canvas import RGB
+from diffcodec.coding.canvas import PLANE, RGB, SignalKind
 from diffcodec.config import GREY_LEVELS_PER_UNIT
 from diffcodec.devices import device_of
 from diffcodec.diffusion.denoiser import Denoiser
@@ -38,20 +38,25 @@ class ErrorCurve:
 
     Args:
         log_snr: rising, (n,).
-        variances: [-1, 1] units, (n, BANDS), falling.
-        start: of the constant estimate for pure noise, log SNR -inf; (BANDS,).
+        variances: [-1, 1] units, (n, bands), falling; BANDS of them, or fewer for networks with one channel.
+        start: of the constant estimate for pure noise, log SNR -inf; (bands,).
     """
 
     log_snr: NDArray[np.float64]
     variances: NDArray[np.float64]
     start: NDArray[np.float64]
 
+    @property
+    def kind(self) -> SignalKind:
+        """The kind of signal whose bands these are."""
+        return RGB if len(self.start) == RGB.bands else PLANE
+
     def at(self, log_snr: float) -> NDArray[np.float64]:
-        """Variances at a log SNR, (BANDS,), interpolated geometrically; constant beyond the ends."""
+        """Variances at a log SNR, (bands,), interpolated geometrically; constant beyond the ends."""
         if math.isinf(log_snr):
             return self.start
         logs = np.log(self.variances)
-        found: NDArray[np.float64] = np.exp([np.interp(log_snr, self.log_snr, logs[:, k]) for k in range(BANDS)])
+        found: NDArray[np.float64] = np.exp([np.interp(log_snr, self.log_snr, column) for column in logs.T])
         return found
 
 
@@ -68,7 +73,7 @@ def measure_error_curve(
 
     Args:
         denoiser: the model.
-        images: (N, 3, H, W), uint8; not those of a benchmark.
+        images: (N, C, H, W), uint8; not those of a benchmark.
         points: number of log SNRs to measure, evenly spaced over the model's range; the nearest timesteps if the
             network supports only these.
         seed: of the noise.
@@ -77,18 +82,19 @@ def measure_error_curve(
     generator, device = torch.Generator().manual_seed(seed), device_of(denoiser)
     x_0 = to_unit(images)
     height, width = images.shape[2:]
-    transform = RGB.transform(width, height)
-    counts = transform.counts(BANDS)
+    kind = RGB if images.shape[1] == RGB.channels else PLANE
+    transform, bands = kind.transform(width, height), kind.bands
+    counts = transform.counts(bands)
 
     def by_band(errors: Tensor) -> NDArray[np.float64]:
-        """Mean square of errors (N, 3, H, W) in every band."""
+        """Mean square of errors (N, C, H, W) in every band."""
         squares = np.square(transform.forward(errors.reshape(len(errors), -1).numpy()), dtype=np.float64).mean(axis=0)
         # Small pictures lack some bands: these get the mean of all coefficients.
-        means = np.bincount(transform.band, squares, BANDS) / np.maximum(counts, 1)
+        means = np.bincount(transform.band, squares, bands) / np.maximum(counts, 1)
         found: NDArray[np.float64] = np.where(counts > 0, means, squares.mean())
         return found
 
-    constant = torch.tensor(mean_colour(images))[:, None, None] / (UNIT * GREY_LEVELS_PER_UNIT) - 1
+    constant = torch.tensor(mean_colour(images))[: images.shape[1], None, None] / (UNIT * GREY_LEVELS_PER_UNIT) - 1
     log_snr = np.linspace(denoiser.config.log_snr_min, denoiser.config.log_snr_max, points)
     if denoiser.config.network.conditioning == "timestep":
         grid = denoiser.schedule.log_snr[:0:-1]
@@ -104,7 +110,7 @@ def measure_error_curve(
         progress(index + 1)
     logs = np.log(np.maximum(curve, 2.0**-40))
     # The true curve falls; rises are measurement noise.
-    falling = [isotonic_regression(logs[1:, band], increasing=False).x for band in range(BANDS)]
+    falling = [isotonic_regression(logs[1:, band], increasing=False).x for band in range(bands)]
     return ErrorCurve(log_snr, np.exp(np.stack(falling, axis=1)), np.exp(logs[0]))
 
 
@@ -119,8 +125,9 @@ def at_once(height: int, width: int) -> int:
 
 
 def mean_colour(images: Tensor) -> tuple[int, ...]:
-    """Mean of images (N, 3, H, W), uint8, in 1 / UNIT grey level."""
-    return tuple(round(value) for value in (images.double().mean(dim=(0, 2, 3)) * UNIT).tolist())
+    """Mean of images (N, 3, H, W) or (N, 1, H, W), uint8, in 1 / UNIT grey level: red, green and blue."""
+    mean = (images.double().mean(dim=(0, 2, 3)) * UNIT).expand(RGB.channels)
+    return tuple(round(value) for value in mean.tolist())
 
 
 def make_variances(curve: ErrorCurve) -> Variances:

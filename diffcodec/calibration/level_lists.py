@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from diffcodec.calibration.error_curve import ErrorCurve
 from diffcodec.channel import TrellisChannel
-from diffcodec.coding.canvas import RGB
 from diffcodec.diffusion.schedule import NoiseSchedule
 from diffcodec.model.tables import LOG_SNR_SCALE, SNR_SCALE, Level, LevelList
 
@@ -189,7 +188,7 @@ def make_level_lists(
     log_snr = np.array([-math.inf, *candidate_levels(schedule, between=between)])
     lists = []
     for max_pixels, side in zip(SIZE_CLASSES, CLASS_SIDES, strict=True):
-        counts = RGB.transform(side, side).counts(RGB.bands)
+        counts = curve.kind.transform(side, side).counts(curve.kind.bands)
         divergence = expected_divergence(curve, log_snr, counts)
         ends = end_weights(schedule, log_snr, weights)
         for steps in list_lengths(schedule, between=between):

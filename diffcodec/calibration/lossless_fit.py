@@ -74,13 +74,15 @@ def fit_lossless(
 
     Args:
         denoiser: the network.
-        images: (N, 3, H, W), uint8, pictures like those to be compressed.
+        images: (N, C, H, W), uint8, pictures like those to be compressed. With one channel all of them are grey, and
+            so are all fits.
         timesteps: levels to fit.
         seed: of the noise.
         progress: called after each fit.
     """
     rng = np.random.default_rng(seed)
-    unfinished: dict[bool, list[tuple[int, int, tuple[PassFit, ...], _Coded]]] = {False: [], True: []}
+    kinds = (False, True) if images.shape[1] > 1 else (True,)
+    unfinished: dict[bool, list[tuple[int, int, tuple[PassFit, ...], _Coded]]] = {grey: [] for grey in kinds}
     for grey in unfinished:
         for timestep in sorted(timesteps, reverse=True):
             level = denoiser.schedule.level(timestep)
@@ -101,7 +103,7 @@ def fit_lossless(
         )
         for grey, entries in unfinished.items()
     }
-    return LosslessTables(shape_table(tail), fitted[False], fitted[True])
+    return LosslessTables(shape_table(tail), fitted[kinds[0]], fitted[True])
 
 
 def best_spacing(std: float) -> int:

@@ -1,17 +1,7 @@
 """Channel simulation: conveys a sample of N(m, s^2) to a receiver who knows N(0, I), with shared randomness."""
 
-from diffcodec.channel.base import (
-    Channel,
-    ChannelId,
-    Groups,
-    Message,
-    StreamKey,
-    SymbolReader,
-    SymbolWriter,
-    delivered_bits,
-    kl_bits,
-    measure_information,
-)
+from diffcodec.channel.base import Channel, ChannelId, Groups, Message, StreamKey, SymbolReader, SymbolWriter
+from diffcodec.channel.information import delivered_bits, kl_bits, measure_information
 from diffcodec.channel.poisson import PoissonChannel
 from diffcodec.channel.randomness import shared_normals, shared_rough_normals
 from diffcodec.channel.trellis import TrellisChannel

@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffcodec.channel.base import (
-    LOG_2,
     Channel,
     ChannelId,
     FloatArray,
@@ -28,6 +27,7 @@ from diffcodec.channel.base import (
     check_mean,
     check_request,
 )
+from diffcodec.channel.information import LOG_2
 from diffcodec.channel.layout import Lane, is_wide, lane_count, lanes_of, state_bits
 from diffcodec.channel.randomness import shared_normals
 from diffcodec.channel.rotation import Rotation

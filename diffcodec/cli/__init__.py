@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 import diffcodec
-from diffcodec.cli.failures import drop_unwritable_output, explain, printable
+from diffcodec.cli.failures import drop_unwritable_output, errors_painted, explain, printable
 
 # Set before numpy is loaded: on a busy machine several threads make products of small matrices many times slower.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -24,6 +24,7 @@ class LazyGroup(click.Group):
         "truncate",
         "info",
         "view",
+        "compare",
         "models",
         "sample",
         "interpolate",
@@ -47,15 +48,23 @@ class LazyGroup(click.Group):
         command: click.Command = import_module(f"diffcodec.cli.commands.{module}").command
         return command
 
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        """Parse the options that come before the command."""
+        with errors_painted():
+            return super().make_context(info_name, args, parent, **extra)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; an error about input, files or memory becomes one line and exit code 1."""
-        try:
-            return super().invoke(ctx)
-        except Exception as error:
-            if (line := explain(error)) is None:
-                raise
-            drop_unwritable_output()
-            raise click.ClickException(printable(line)) from error
+        with errors_painted():
+            try:
+                return super().invoke(ctx)
+            except Exception as error:
+                if (line := explain(error)) is None:
+                    raise
+                drop_unwritable_output()
+                raise click.ClickException(printable(line)) from error
 
 
 @click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
+import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeVar, TypeVarTuple
+from typing import IO, Any, TypeVar, TypeVarTuple
 
 import click
 
@@ -70,19 +73,53 @@ def printable(text: str) -> str:
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in shown)
 
 
+def painted(text: str, colour: str | None = None) -> str:
+    """The text in bold and in a colour; plain if NO_COLOR is set (no-color.org).
+
+    `click.echo` removes this where it does not write to a terminal.
+    """
+    return text if os.environ.get("NO_COLOR") else click.style(text, fg=colour, bold=True)
+
+
 def report(failure: Failure) -> None:
     """Report a failure on standard error."""
-    click.echo(f"Error: {printable(failure.message)}", err=True)
+    click.echo(f"{painted('Error:', 'red')} {printable(failure.message)}", err=True)
 
 
 def warn(message: str) -> None:
     """Warn on standard error."""
-    click.echo(f"Warning: {printable(message)}", err=True)
+    click.echo(f"{painted('Warning:', 'yellow')} {printable(message)}", err=True)
 
 
 def note(message: str) -> None:
     """Print a note on standard error."""
-    click.echo(f"Note: {printable(message)}", err=True)
+    click.echo(f"{painted('Note:', 'cyan')} {printable(message)}", err=True)
+
+
+class PaintedError(click.ClickException):
+    """Another error of click, shown in colour."""
+
+    def __init__(self, error: click.ClickException) -> None:
+        super().__init__(error.message)
+        self.error = error
+        self.exit_code = error.exit_code  # type: ignore[misc]
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        """What the error shows."""
+        self.error.show(shown := io.StringIO())
+        text = re.sub(r"^Error:", lambda found: painted(found[0], "red"), shown.getvalue(), count=1, flags=re.MULTILINE)
+        click.echo(text, file, nl=False, err=True)
+
+
+@contextmanager
+def errors_painted() -> Iterator[None]:
+    """Shows click's errors in colour."""
+    try:
+        yield
+    except PaintedError:
+        raise
+    except click.ClickException as error:
+        raise PaintedError(error) from error
 
 
 def drop_unwritable_output() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from importlib import resources
 from typing import Any, TypeVar
@@ -37,6 +38,36 @@ def complete_model(context: click.Context, parameter: click.Parameter, incomplet
     names = sorted(file.name.removesuffix(".safetensors") for file in models.iterdir() if "safetensors" in file.name)
     found = [CompletionItem(name) for name in names if name.startswith(incomplete)]
     return found or complete_file(context, parameter, incomplete)
+
+
+class Timestep(click.IntRange):
+    """A timestep t, from 0.
+
+    Args:
+        instead: what to do instead of passing a number between two timesteps, for the message about it.
+    """
+
+    def __init__(self, instead: str = "") -> None:
+        super().__init__(0)
+        self.instead = instead
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """The timestep."""
+        try:
+            number = int(value)
+        except ValueError:
+            near = nearest_integers(value)
+            hint = f": pass {' or '.join(map(str, near))}{self.instead}" if near else ""
+            self.fail(f"t is an integer, found {value}{hint}.", param, ctx)
+        return int(super().convert(number, param, ctx))
+
+
+def nearest_integers(text: str) -> list[int]:
+    """The integers from 0 between which the number in a text lies, or which it is; none if it is no number."""
+    try:
+        return sorted({max(0, rounded(float(text))) for rounded in (math.floor, math.ceil)})
+    except (ValueError, OverflowError):
+        return []
 
 
 allow_pickle_option = click.option(
@@ -80,6 +111,9 @@ precision_option = click.option(
 results_recursive_option = click.option(
     "-r", "--recursive", is_flag=True, help="Include subfolders; results keep the folder tree."
 )
+FOLDER_PARAMETERS = ("recursive", "jobs", "resume", "as_json", "quiet", "progress")
+"""Names of the parameters of `results_recursive_option` and `folder_options`, for sections of help texts."""
+
 folder_options = together(
     click.option(
         "-j",

@@ -34,7 +34,7 @@ class SignalKind:
 
     @property
     def bands(self) -> int:
-        """Number of bands of the transform. Grey pictures use only the first of them, those of the first channel."""
+        """Number of bands of the transform. Grey pictures use those of the first channel."""
         return self.channels * BANDS_OF_CHANNEL
 
     def transform(self, width: int, height: int) -> BandTransform:
@@ -44,9 +44,10 @@ class SignalKind:
 
 RGB = SignalKind("RGB", channels=3, coded_channels=3, mixes_channels=True)
 GREY = SignalKind("grey", channels=3, coded_channels=1, mixes_channels=False)
+PLANE = SignalKind("grey, one channel", channels=1, coded_channels=1, mixes_channels=False)
 
-KINDS = {ColourMode.RGB: RGB, ColourMode.L: GREY}
-"""The kind of signal of every colour mode of the file format."""
+KINDS = {RGB.channels: {ColourMode.RGB: RGB, ColourMode.L: GREY}, PLANE.channels: {ColourMode.L: PLANE}}
+"""For networks of so many channels, the kind of signal of the colour modes of the file format that they can code."""
 
 
 @dataclass(frozen=True)

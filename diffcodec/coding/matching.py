@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from diffcodec.bitstream.container import ColourMode, Header
 from diffcodec.channel import ChannelId, make_channel
-from diffcodec.coding.canvas import KINDS, RGB, Canvas
+from diffcodec.coding.canvas import KINDS, Canvas
 from diffcodec.coding.context import StreamContext
 from diffcodec.coding.options import CompressionSettings
 from diffcodec.coding.stream import ParsedStream
@@ -54,9 +54,9 @@ def colour_of(picture: Picture) -> ColourMode:
 
 
 def canvas_of(model: ModelDescription, colour: ColourMode, width: int, height: int) -> Canvas:
-    """Geometry of the pictures of a header."""
-    stride, tile_side = model.config.network.stride, model.tables.tile_side
-    return Canvas(KINDS[colour], width, height, stride, tile_side)
+    """Geometry of the pictures of a header; its colour mode must be one that the model can code."""
+    network = model.config.network
+    return Canvas(KINDS[network.image_channels][colour], width, height, network.stride, model.tables.tile_side)
 
 
 def check_header(model: ModelDescription, header: Header, name: str) -> None:
@@ -72,6 +72,8 @@ def check_header(model: ModelDescription, header: Header, name: str) -> None:
     if not MIN_EFFORT <= header.effort <= MAX_EFFORT:
         raise UnsupportedVersionError(f"{name}: effort {header.effort} is unknown to this release")
     tables = model.tables
+    if header.colour not in KINDS.get(model.config.network.image_channels, {}):
+        raise CorruptStreamError(f"{name} holds a colour picture, but its model is for grey ones")
     if header.timestep == 0 and tables.lossless is None:
         raise CorruptStreamError(f"{name} is lossless (t = 0), but its model has no tables for lossless files")
     if header.level_list >= len(tables.lists) or not 0 <= header.timestep <= len(tables.timesteps):
@@ -84,7 +86,7 @@ def check_header(model: ModelDescription, header: Header, name: str) -> None:
 
 
 def check_channels(config: ModelConfig, name: str) -> None:
-    """Check that a model is for colour pictures.
+    """Check that a model is for colour or grey pictures.
 
     Args:
         config: of the model.
@@ -93,15 +95,26 @@ def check_channels(config: ModelConfig, name: str) -> None:
     Raises:
         CheckpointError: if it is not.
     """
-    if (channels := config.network.image_channels) != RGB.channels:
-        raise CheckpointError(f"{name}: expected a model with {RGB.channels} channels (RGB), found {channels}")
+    if (channels := config.network.image_channels) not in KINDS:
+        raise CheckpointError(f"{name}: expected a model with 3 channels (RGB) or 1 (grey), found {channels}")
+
+
+def check_colour(model: ModelDescription, picture: Picture) -> None:
+    """Check that a model is for pictures of a colour mode.
+
+    Raises:
+        ConfigError: if it is not.
+    """
+    if colour_of(picture) not in KINDS[model.config.network.image_channels]:
+        raise ConfigError(f"{model.card.name} is for grey pictures, found one in {picture.mode}: convert it first")
 
 
 def header_of(model: ModelDescription, pictures: Sequence[Picture], settings: CompressionSettings) -> Header:
     """The header of the files of pictures; for a target it has the coarsest timestep, where the search begins.
 
     Raises:
-        ConfigError: if the timestep is out of range, or the pictures differ in size or colour mode.
+        ConfigError: if the timestep is out of range, the pictures differ in size or colour mode, or are colour ones
+            and the model is for grey ones.
         CheckpointError: for lossless files, if the model has no tables for them.
     """
     tables, first = model.tables, pictures[0]
@@ -114,6 +127,7 @@ def header_of(model: ModelDescription, pictures: Sequence[Picture], settings: Co
             f"{model.card.name} has no tables for lossless files (t = 0): calibrate it, or use another model",
             parameters=["model"],
         )
+    check_colour(model, first)
     if any(picture.pixels.shape != first.pixels.shape for picture in pictures):
         raise ConfigError("batch: expected pictures of one size and colour mode")
     return Header(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from operator import index
 from typing import Any, TypedDict, TypeVar
@@ -12,7 +12,7 @@ from diffcodec.coding.reconstruction import Reconstruction, ReconstructionKind
 from diffcodec.coding.speed import DEFAULT_SPEED, SPEEDS, steps_at
 from diffcodec.coding.targets import DEFAULT_TIMESTEP, Target
 from diffcodec.config import DEFAULT_MAX_PIXELS, MAX_EFFORT, MIN_EFFORT
-from diffcodec.errors import ConfigError, kind_of
+from diffcodec.errors import ConfigError, WrongTypeError, kind_of
 from diffcodec.model.tables import CodecTables
 
 Item = TypeVar("Item")
@@ -80,7 +80,7 @@ class CompressionSettings:
         if self.target is not None and self.timestep is not None:
             raise ConfigError("expected a timestep or a target, not both")
         if self.target is not None and not isinstance(self.target, Target):
-            raise ConfigError(f"target: expected a Target, such as Target.bytes(800), found {self.target!r}")
+            raise WrongTypeError(f"target: expected a Target, such as Target.bytes(800), found {self.target!r}")
         for name in ("timestep", "speed", "effort", "seed", "steps"):
             if (value := getattr(self, name)) is not None:
                 object.__setattr__(self, name, as_integer(name, value))
@@ -152,31 +152,32 @@ def as_integer(name: str, value: Any, *, least: int | None = None) -> int:
     """The value, of any integer type, as a Python integer.
 
     Raises:
-        ConfigError: if it is not an integer, or smaller than `least`.
+        WrongTypeError: if it is not an integer.
+        ConfigError: if it is smaller than `least`.
     """
     try:
         found = index(value)
     except TypeError as error:
-        raise ConfigError(f"{name}: expected an integer, found {value!r}") from error
+        raise WrongTypeError(f"{name}: expected an integer, found {value!r}") from error
     if least is not None and found < least:
         raise ConfigError(f"{name}: expected at least {least}, found {found}")
     return found
 
 
-def as_batch(name: str, values: Iterable[Item], single: type | tuple[type, ...], function: str) -> list[Item]:
+def as_batch(name: str, values: Iterable[Item], is_single: Callable[[object], bool], function: str) -> list[Item]:
     """The members of a batch.
 
     Args:
         name: of the argument.
         values: the argument.
-        single: types of single members.
+        is_single: whether a value is a single member.
         function: that takes a single one.
 
     Raises:
-        ConfigError: if it is a single member, or of a type that cannot be a batch.
+        WrongTypeError: if it is a single member, or of a type that cannot be a batch.
     """
-    if isinstance(values, single):
-        raise ConfigError(f"{name}: expected a list, found {kind_of(values)}: use {function} for a single one")
+    if is_single(values):
+        raise WrongTypeError(f"{name}: expected a list, found {kind_of(values)}: use {function} for a single one")
     if isinstance(values, str) or not isinstance(values, Iterable):
-        raise ConfigError(f"{name}: expected a list, found {kind_of(values)}")
+        raise WrongTypeError(f"{name}: expected a list, found {kind_of(values)}")
     return list(values)

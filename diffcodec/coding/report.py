@@ -7,12 +7,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from diffcodec.files import atomic_write
-from diffcodec.images import Picture
+from diffcodec.images import Picture, to_pil, to_planes
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from torch import Tensor
 
 
 @dataclass
@@ -130,3 +135,13 @@ class Restoration:
     def pixels(self) -> NDArray[np.uint8]:
         """Pixels of the picture, uint8, (H, W, 3) or (H, W)."""
         return self.picture.pixels
+
+    def to_pil(self) -> Image:
+        """The picture as a Pillow image: RGB, L, RGBA or LA; `info` holds colour profile and EXIF block, if any."""
+        return to_pil(self.picture)
+
+    def to_tensor(self) -> Tensor:
+        """The picture as a float32 tensor in [0, 1], without its alpha plane: (3, H, W), or (1, H, W) if grey."""
+        import torch  # files are described without it
+
+        return torch.from_numpy(to_planes(self.picture))

@@ -1,6 +1,6 @@
 """Signals: convert pictures to states and back, and select which numbers of a state are coded.
 
-Everything else in `coding` works on signals of C channels on a grid. Colour and grey pictures are two kinds of them.
+Everything else in `coding` works on signals of C channels on a grid. Colour and grey pictures are kinds of them.
 """
 
 from __future__ import annotations
@@ -13,8 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from diffcodec.bitstream.container import ColourMode
-from diffcodec.coding.canvas import GREY, RGB, Canvas, SignalKind
+from diffcodec.coding.canvas import GREY, PLANE, RGB, Canvas, SignalKind
 from diffcodec.config import GREY_LEVELS_PER_UNIT
 from diffcodec.images import from_unit, to_unit
 
@@ -53,7 +52,7 @@ class Signal(Protocol):
 
 
 class ColourPictures:
-    """Pixels in [-1, 1]; all three channels are coded."""
+    """Pixels in [-1, 1]; all channels are coded."""
 
     kind = RGB
 
@@ -124,8 +123,14 @@ class GreyPictures(ColourPictures):
         return super()._picture(x_0, canvas).mean(dim=0, keepdim=True)
 
 
-PICTURES: dict[ColourMode, Signal] = {ColourMode.RGB: ColourPictures(), ColourMode.L: GreyPictures()}
-"""The signal of every colour mode of the file format."""
+class PlanePictures(ColourPictures):
+    """Grey pictures as networks with one channel see them."""
+
+    kind = PLANE
+
+
+PICTURES: dict[SignalKind, Signal] = {each.kind: each for each in (ColourPictures(), GreyPictures(), PlanePictures())}
+"""The signal of every kind."""
 
 
 def _corner(state: Tensor, canvas: Canvas) -> Tensor:

@@ -18,18 +18,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffcodec.channel import Groups, StreamKey, shared_rough_normals
-from diffcodec.channel.base import LOG_2
+from diffcodec.channel.information import LOG_2
 from diffcodec.coding.band_transform import BandTransform
 from diffcodec.model.tables import (
     BITS_SCALE,
     INFORMATION_SCALE,
     MAX_SHIFT,
     OCTAVE_STEPS,
+    SNR_SCALE,
     UNSENT_SCALE,
     Level,
     LevelList,
     Variances,
-    gap_octaves,
 )
 
 Coordinates = NDArray[np.float32]
@@ -266,3 +266,13 @@ class BandVariances:
     def _selected(self, coefficients: Coordinates) -> Coordinates:
         """Those of all coefficients that are sent."""
         return coefficients if self._sent is None else coefficients[:, self._sent]
+
+
+def gap_octaves(start: Level | None, end: Level) -> int:
+    """log2(SNR(end) - SNR(start)) in units of 1 / OCTAVE_STEPS, rounded down; start None has SNR 0.
+
+    n lies in 2^(k / 8) to 2^((k + 1) / 8) exactly if n^8 has k + 1 bits.
+    """
+    gap = max(1, end.snr - (start.snr if start else 0))
+    power: int = gap**OCTAVE_STEPS
+    return power.bit_length() - 1 - OCTAVE_STEPS * (SNR_SCALE.bit_length() - 1)

@@ -18,7 +18,14 @@ from diffcodec.coding.options import DecompressionSettings, as_integer
 from diffcodec.coding.report import Bitstream
 from diffcodec.coding.step_coding import IncomingPayload
 from diffcodec.config import DEFAULT_MAX_PIXELS
-from diffcodec.errors import ConfigError, CorruptStreamError, TruncatedStreamError, kind_of, naming_stream
+from diffcodec.errors import (
+    ConfigError,
+    CorruptStreamError,
+    TruncatedStreamError,
+    WrongTypeError,
+    kind_of,
+    naming_stream,
+)
 from diffcodec.images import decode_alpha
 from diffcodec.images.metadata import Metadata
 from diffcodec.lossless.payload import LosslessPayload
@@ -182,7 +189,10 @@ class ParsedStream:
 Stream = ParsedStream | Bitstream | Data
 """A compressed picture: a result of `compress`, the bytes of a .dfc file, or a parsed stream."""
 
-STREAM_TYPES = (ParsedStream, Bitstream, bytes, bytearray, memoryview)
+
+def is_stream(value: object) -> bool:
+    """Whether a value is a single stream."""
+    return isinstance(value, ParsedStream | Bitstream | Data)
 
 
 def parsed(stream: Stream, settings: DecompressionSettings, name: str = "the stream") -> ParsedStream:
@@ -206,7 +216,7 @@ def _as_bytes(data: Any) -> bytes:
     """The bytes of a file.
 
     Raises:
-        ConfigError: if they are of another type.
+        WrongTypeError: if they are of another type.
     """
     if isinstance(data, Data):
         return bytes(data)
@@ -217,4 +227,4 @@ def _as_bytes(data: Any) -> bytes:
         hint = ": pass Path(name).read_bytes()"
     elif hasattr(data, "read"):
         hint = ": pass file.read()"
-    raise ConfigError(f"expected the bytes of a .dfc file, found {kind_of(data)}{hint}")
+    raise WrongTypeError(f"expected the bytes of a .dfc file, found {kind_of(data)}{hint}")

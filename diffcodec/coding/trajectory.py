@@ -80,11 +80,9 @@ class Trajectory:
         self.x_t = torch.from_numpy(self._shared_noise(START_NOISE_STEP)).repeat(count, 1, 1, 1).to(self.device)
         self._estimate: Tensor | None = None  # at the current state, once computed
         if context.tables.start is not None:
-            start = (
-                torch.tensor(context.tables.start, dtype=torch.float32, device=self.device)
-                / (UNIT * GREY_LEVELS_PER_UNIT)
-                - 1
-            )
+            levels = torch.tensor(context.tables.start, dtype=torch.float32, device=self.device)
+            colour = levels if self.x_t.shape[1] == len(levels) else levels.mean(dim=0, keepdim=True)
+            start = colour / (UNIT * GREY_LEVELS_PER_UNIT) - 1
             self._estimate = context.signal.restrict(start[None, :, None, None].expand_as(self.x_t))
 
     def fork(self, end: Level) -> Trajectory:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal, get_args
 
 from diffcodec.config.models import LEAST_BETA, ModelConfig, PredictionKind, ScheduleConfig, ScheduleKind, VarianceKind
-from diffcodec.config.networks import NetworkConfig, PlainUNetConfig, UNetConfig
+from diffcodec.config.networks import ExternalNetworkConfig, NetworkConfig, PlainUNetConfig, UNetConfig
 
 __all__ = [
     "DEFAULT_EFFORT",
@@ -15,6 +15,7 @@ __all__ = [
     "MAX_EFFORT",
     "MIN_EFFORT",
     "PRECISIONS",
+    "ExternalNetworkConfig",
     "ModelConfig",
     "NetworkConfig",
     "PlainUNetConfig",

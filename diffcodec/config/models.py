@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal
 
-from diffcodec.config.networks import PlainUNetConfig, UNetConfig
+from diffcodec.config.networks import ExternalNetworkConfig, PlainUNetConfig, UNetConfig
 from diffcodec.json_config import JsonConfig, require
 
 PredictionKind = Literal["eps", "mean", "x0", "v"]
@@ -68,7 +68,7 @@ class ModelConfig(JsonConfig):
             larger by ln 4; repeated as long as it is below this (`diffusion.pyramid`); None: never.
     """
 
-    network: UNetConfig | PlainUNetConfig
+    network: UNetConfig | PlainUNetConfig | ExternalNetworkConfig
     schedule: ScheduleConfig = ScheduleConfig()
     prediction: PredictionKind = "eps"
     variance: VarianceKind = "fixedsmall"

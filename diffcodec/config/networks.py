@@ -208,5 +208,46 @@ class PlainUNetConfig(JsonConfig):
         return -(-radius // self.stride) * self.stride
 
 
-NetworkConfig = UNetConfig | PlainUNetConfig
+@dataclasses.dataclass(frozen=True)
+class ExternalNetworkConfig(JsonConfig):
+    """A network that is made elsewhere, of which only the form of inputs and outputs is known.
+
+    Args:
+        kind: distinguishes it from other networks in JSON.
+        image_channels: 3 for RGB, 1 for grey.
+        stride: height and width of its input must be multiples of this, in pixels.
+        conditioning: its second input is the log SNR in nats, or the timestep, counted from 0.
+        name: tells functions apart, whose weights cannot be seen.
+    """
+
+    kind: Literal["external"] = "external"
+    image_channels: int = 3
+    stride: int = 8
+    conditioning: Literal["log_snr", "timestep"] = "timestep"
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        require(1 <= self.image_channels <= 64, f"image_channels: expected 1 to 64, found {self.image_channels}")
+        require(1 <= self.stride <= 1 << 14, f"stride: expected 1 to 16384, found {self.stride}")
+        known = ("log_snr", "timestep")
+        require(
+            self.conditioning in known, f"conditioning: expected one of {', '.join(known)}, found {self.conditioning!r}"
+        )
+
+    @property
+    def is_local(self) -> bool:
+        """Always false: nothing is known about what an output pixel depends on."""
+        return False
+
+    @property
+    def receptive_radius(self) -> int:
+        """Not known.
+
+        Raises:
+            ValueError: always.
+        """
+        raise ValueError("the receptive field of an external network is not known")
+
+
+NetworkConfig = UNetConfig | PlainUNetConfig | ExternalNetworkConfig
 """Any network."""

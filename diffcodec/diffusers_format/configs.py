@@ -3,107 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, NamedTuple
 
-from diffcodec.config import ModelConfig, PredictionKind, ScheduleConfig, ScheduleKind, UNetConfig, VarianceKind
+from diffcodec.config import ModelConfig, NetworkConfig, PredictionKind, ScheduleConfig, UNetConfig, VarianceKind
 from diffcodec.diffusers_format.settings import Settings
-from diffcodec.diffusion.betas import log_snrs
-from diffcodec.errors import CheckpointError, ConfigError
-
-NETWORK_CLASS = "UNet2DModel"
-
-NETWORK_DEFAULTS = {
-    "_class_name": NETWORK_CLASS,
-    "sample_size": None,
-    "in_channels": 3,
-    "out_channels": 3,
-    "center_input_sample": False,
-    "time_embedding_type": "positional",
-    "time_embedding_dim": None,
-    "freq_shift": 0,
-    "flip_sin_to_cos": True,
-    "down_block_types": ["DownBlock2D", "AttnDownBlock2D", "AttnDownBlock2D", "AttnDownBlock2D"],
-    "mid_block_type": "UNetMidBlock2D",
-    "up_block_types": ["AttnUpBlock2D", "AttnUpBlock2D", "AttnUpBlock2D", "UpBlock2D"],
-    "block_out_channels": [224, 448, 672, 896],
-    "layers_per_block": 2,
-    "mid_block_scale_factor": 1,
-    "downsample_padding": 1,
-    "downsample_type": "conv",
-    "upsample_type": "conv",
-    "dropout": 0.0,
-    "act_fn": "silu",
-    "attention_head_dim": 8,
-    "norm_num_groups": 32,
-    "attn_norm_num_groups": None,
-    "norm_eps": 1e-5,
-    "resnet_time_scale_shift": "default",
-    "add_attention": True,
-    "class_embed_type": None,
-    "num_class_embeds": None,
-    "num_train_timesteps": None,
-}
-"""Defaults of `UNet2DModel` for keys that a configuration lacks."""
-
-SCHEDULER_DEFAULTS = {
-    "_class_name": "DDPMScheduler",
-    "num_train_timesteps": 1000,
-    "beta_start": 1e-4,
-    "beta_end": 0.02,
-    "beta_schedule": "linear",
-    "trained_betas": None,
-    "variance_type": "fixed_small",
-    "prediction_type": "epsilon",
-    "rescale_betas_zero_snr": False,
-    "use_flow_sigmas": False,
-}
-"""Defaults of schedulers. Their other keys concern only sampling."""
-
-SCHEDULER_CLASSES = (
-    "DDPMScheduler",
-    "DDIMScheduler",
-    "DDPMParallelScheduler",
-    "DDIMParallelScheduler",
-    "PNDMScheduler",
-    "DPMSolverMultistepScheduler",
-    "DPMSolverSinglestepScheduler",
-    "DEISMultistepScheduler",
-    "UniPCMultistepScheduler",
-    "EulerDiscreteScheduler",
-    "EulerAncestralDiscreteScheduler",
-    "LMSDiscreteScheduler",
+from diffcodec.diffusers_format.vocabulary import (
+    DOWN_BLOCKS,
+    MODULATIONS,
+    NETWORK_CLASS,
+    NETWORK_DEFAULTS,
+    PREDICTIONS,
+    SCHEDULER_CLASSES,
+    SCHEDULER_DEFAULTS,
+    SCHEDULES,
+    THEIR_KEYS,
+    UP_BLOCKS,
+    VARIANCES,
 )
-"""Schedulers that describe the same process by the same keys; they differ only in sampling."""
-
-SCHEDULES: dict[str, ScheduleKind] = {
-    "linear": "linear",
-    "scaled_linear": "scaled_linear",
-    "squaredcos_cap_v2": "cosine",
-}
-PREDICTIONS: dict[str, PredictionKind] = {"epsilon": "eps", "sample": "x0", "v_prediction": "v"}
-VARIANCES: dict[str, VarianceKind] = {
-    "fixed_small": "fixedsmall",
-    "fixed_large": "fixedlarge",
-    "learned_range": "learned",
-    "fixed_small_log": "fixedsmall",
-    "fixed_large_log": "fixedlarge",
-}
-THEIR_KEYS = {
-    "image_channels": "in_channels",
-    "channels": "block_out_channels",
-    "multipliers": "block_out_channels, as multiples of the first",
-    "blocks": "layers_per_block",
-    "embedding_channels": "time_embedding_dim",
-    "norm_groups": "norm_num_groups",
-    "attention_head_channels": "attention_head_dim",
-    "frequency_shift": "freq_shift",
-    "steps": "num_train_timesteps",
-}
-"""Names of values in our configurations, and in theirs."""
-
-DOWN_BLOCKS = {"DownBlock2D": False, "AttnDownBlock2D": True}
-UP_BLOCKS = {"UpBlock2D": False, "AttnUpBlock2D": True}
-MODULATIONS: dict[str, Literal["add", "scale_shift"]] = {"default": "add", "scale_shift": "scale_shift"}
+from diffcodec.diffusion.betas import full_range_model
+from diffcodec.errors import CheckpointError, ConfigError
 
 
 def read_model(network_path: Path, scheduler_path: Path) -> ModelConfig:
@@ -113,11 +31,62 @@ def read_model(network_path: Path, scheduler_path: Path) -> ModelConfig:
         CheckpointError: for anything unsupported; it names the file, the key and the value.
     """
     network = Settings.read(network_path, NETWORK_DEFAULTS)
-    scheduler = Settings.read(scheduler_path, SCHEDULER_DEFAULTS)
+    return model_of(network, Settings.read(scheduler_path, SCHEDULER_DEFAULTS))
+
+
+def model_of(network: Settings, scheduler: Settings) -> ModelConfig:
+    """The model of the settings of a network and of a scheduler.
+
+    Raises:
+        CheckpointError: for anything unsupported.
+    """
+    unet, process = network_of(network), process_of(scheduler)
+    if network.get("out_channels", int) != unet.image_channels * (2 if process.variance == "learned" else 1):
+        raise network.unsupported(
+            "out_channels",
+            f"in_channels ({unet.image_channels}), or twice that with learned_range as the scheduler's variance_type",
+        )
+    return with_process(unet, process, scheduler)
+
+
+def network_of(settings: Settings) -> UNetConfig:
+    """The network of its settings.
+
+    Raises:
+        CheckpointError: for anything unsupported.
+    """
     try:
-        unet = _network(network)
+        return _network(settings)
     except ConfigError as error:
-        raise _in_their_words(error, network_path) from error
+        raise _in_their_words(error, settings.path) from error
+
+
+class Process(NamedTuple):
+    """A noise schedule, and the form of a network's output, as in `ModelConfig`."""
+
+    schedule: ScheduleConfig
+    prediction: PredictionKind
+    variance: VarianceKind
+
+
+def with_process(network: NetworkConfig, process: Process, scheduler: Settings) -> ModelConfig:
+    """The model of a network with the process of a scheduler's settings.
+
+    Raises:
+        CheckpointError: if the process has only one level.
+    """
+    try:
+        return full_range_model(network, *process)
+    except ConfigError as error:
+        raise _in_their_words(error, scheduler.path) from error
+
+
+def process_of(scheduler: Settings) -> Process:
+    """The process that a scheduler's settings describe.
+
+    Raises:
+        CheckpointError: for anything unsupported.
+    """
     scheduler.require("_class_name", *SCHEDULER_CLASSES)
     # At zero SNR x_T has no information about the image, and an eps prediction gives no x_0 estimate.
     scheduler.require("rescale_betas_zero_snr", False)
@@ -125,24 +94,10 @@ def read_model(network_path: Path, scheduler_path: Path) -> ModelConfig:
     variance: VarianceKind = "fixedsmall"
     if scheduler.values["variance_type"] is not None:
         variance = scheduler.choose("variance_type", VARIANCES)
-    if network.get("out_channels", int) != unet.image_channels * (2 if variance == "learned" else 1):
-        raise network.unsupported(
-            "out_channels",
-            f"in_channels ({unet.image_channels}), or twice that with learned_range as the scheduler's variance_type",
-        )
     try:
-        schedule = _schedule(scheduler)
-        log_snr = log_snrs(schedule)
-        return ModelConfig(
-            unet,
-            schedule,
-            scheduler.choose("prediction_type", PREDICTIONS),
-            variance,
-            log_snr_min=float(log_snr[-1]),
-            log_snr_max=float(log_snr[0]),
-        )
+        return Process(_schedule(scheduler), scheduler.choose("prediction_type", PREDICTIONS), variance)
     except ConfigError as error:
-        raise _in_their_words(error, scheduler_path) from error
+        raise _in_their_words(error, scheduler.path) from error
 
 
 def _in_their_words(error: ConfigError, path: Path) -> CheckpointError:

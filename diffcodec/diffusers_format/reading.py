@@ -30,7 +30,7 @@ from diffcodec.errors import CheckpointError
 
 @dataclass(frozen=True)
 class Pipeline:
-    """The content of a pipeline folder.
+    """A model of diffusers that our networks can express.
 
     Args:
         config: network, schedule, parametrisation.
@@ -39,6 +39,25 @@ class Pipeline:
 
     config: ModelConfig
     weights: Mapping[str, Tensor] = field(repr=False)
+
+    @classmethod
+    def of(cls, config: ModelConfig, theirs: Mapping[str, Tensor], *, is_wrapped: bool) -> Pipeline:
+        """The pipeline of weights with their names in diffusers.
+
+        Args:
+            config: of the model.
+            theirs: the weights.
+            is_wrapped: whether the network is one of ours, as a component.
+
+        Raises:
+            CheckpointError: if a weight is missing or unexpected.
+        """
+        if is_wrapped:
+            weights = unwrapped(theirs)
+        else:
+            assert isinstance(config.network, UNetConfig)
+            weights = to_ours(theirs, config.network)
+        return cls(config, {f"network.{name}": value for name, value in weights.items()})
 
 
 def read_pipeline(folder: Path, *, allow_pickle: bool = False) -> Pipeline:
@@ -57,14 +76,9 @@ def read_pipeline(folder: Path, *, allow_pickle: bool = False) -> Pipeline:
     tensors = _read_weights(network, allow_pickle)
     is_wrapped = read_json(network / NETWORK_CONFIG).get("_class_name") == WRAPPER_CLASS
     try:
-        if is_wrapped:
-            weights = unwrapped(tensors)
-        else:
-            assert isinstance(config.network, UNetConfig)
-            weights = to_ours(tensors, config.network)
+        return Pipeline.of(config, tensors, is_wrapped=is_wrapped)
     except CheckpointError as error:
         raise CheckpointError(f"{network}: {error}") from error
-    return Pipeline(config, {f"network.{name}": value for name, value in weights.items()})
 
 
 def _read_weights(folder: Path, allow_pickle: bool) -> dict[str, Tensor]:
@@ -85,12 +99,21 @@ def _read_weights(folder: Path, allow_pickle: bool) -> dict[str, Tensor]:
         tensors = _read_pickle(path)
     else:
         raise CheckpointError(f"{folder}: no weights: expected {WEIGHTS}")
+    check_weights(tensors, path)
+    return tensors
+
+
+def check_weights(tensors: Mapping[str, Tensor], source: Path) -> None:
+    """Check that weights are finite floats of 16 or 32 bits.
+
+    Raises:
+        CheckpointError: if they are not.
+    """
     for name, value in tensors.items():
         if value.dtype not in (torch.float16, torch.bfloat16, torch.float32):
-            raise CheckpointError(f"{path}: {name}: expected floats of 16 or 32 bits, found {value.dtype}")
+            raise CheckpointError(f"{source}: {name}: expected floats of 16 or 32 bits, found {value.dtype}")
         if not torch.isfinite(value).all():
-            raise CheckpointError(f"{path}: {name}: found infinite or NaN weights: the file is damaged")
-    return tensors
+            raise CheckpointError(f"{source}: {name}: found infinite or NaN weights: the model is damaged")
 
 
 def _shards(index: Path) -> list[Path]:

@@ -31,8 +31,21 @@ def read_wrapped_model(path: Path) -> ModelConfig:
     Raises:
         CheckpointError: if it is invalid.
     """
+    return wrapped_model(read_json(path), path)
+
+
+def wrapped_model(settings: Mapping[str, Any], path: Path) -> ModelConfig:
+    """The model of the component's configuration.
+
+    Args:
+        settings: by key.
+        path: of the file, for messages.
+
+    Raises:
+        CheckpointError: if it is invalid.
+    """
     try:
-        return ModelConfig.from_dict(read_json(path).get("model"))
+        return ModelConfig.from_dict(settings.get("model"))
     except ConfigError as error:
         raise CheckpointError(f"{path}: {error}") from error
 

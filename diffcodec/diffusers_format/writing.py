@@ -11,9 +11,10 @@ from safetensors.torch import save
 from torch import Tensor
 
 from diffcodec.config import ModelConfig, UNetConfig
-from diffcodec.diffusers_format.configs import NETWORK_CLASS, network_settings, scheduler_settings, what_differs
+from diffcodec.diffusers_format.configs import network_settings, scheduler_settings, what_differs
 from diffcodec.diffusers_format.folders import INDEX, NETWORK_CONFIG, SCHEDULER_CONFIG, WEIGHTS
 from diffcodec.diffusers_format.names import to_theirs
+from diffcodec.diffusers_format.vocabulary import NETWORK_CLASS
 from diffcodec.diffusers_format.wrapped import WRAPPER_CLASS, WRAPPER_MODULE, wrapped, wrapped_settings
 from diffcodec.errors import ConfigError
 from diffcodec.files import atomic_write

@@ -13,7 +13,7 @@ from decimal import ROUND_HALF_EVEN, Context, Decimal, localcontext
 from functools import wraps
 from typing import ParamSpec, TypeVar
 
-from diffcodec.config import ScheduleConfig
+from diffcodec.config import ModelConfig, NetworkConfig, PredictionKind, ScheduleConfig, VarianceKind
 
 DIGITS = 40
 """Precision of the arithmetic: after thousands of products the relative error is below 1e-35."""
@@ -90,3 +90,17 @@ def log_snrs(config: ScheduleConfig) -> list[Decimal]:
         alphas_cumprod *= 1 - beta
         found.append((alphas_cumprod / (1 - alphas_cumprod)).ln())
     return found
+
+
+def full_range_model(
+    network: NetworkConfig, schedule: ScheduleConfig, prediction: PredictionKind, variance: VarianceKind = "fixedsmall"
+) -> ModelConfig:
+    """The configuration of a model whose network is trained on all timesteps of a schedule.
+
+    Raises:
+        ConfigError: if the schedule has only one.
+    """
+    levels = log_snrs(schedule)
+    return ModelConfig(
+        network, schedule, prediction, variance, log_snr_min=float(levels[-1]), log_snr_max=float(levels[0])
+    )

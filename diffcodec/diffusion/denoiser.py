@@ -9,11 +9,13 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from diffcodec.config import ModelConfig, NetworkConfig, PlainUNetConfig
+from diffcodec.config import ExternalNetworkConfig, ModelConfig, NetworkConfig, PlainUNetConfig
+from diffcodec.diffusion.external import ExternalNetwork
 from diffcodec.diffusion.plain_unet import PlainUNet
 from diffcodec.diffusion.pyramid import estimate_at_half_size
 from diffcodec.diffusion.schedule import NoiseLevel, NoiseSchedule, posterior
 from diffcodec.diffusion.unet import UNet
+from diffcodec.errors import CheckpointError
 
 
 class NoisePredictor(Protocol):
@@ -65,27 +67,44 @@ def alpha_sigma(log_snr: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def make_network(config: NetworkConfig, out_channels: int) -> nn.Module:
-    """The untrained network of a configuration, with `out_channels` channels of raw output."""
+    """The untrained network of a configuration, with `out_channels` channels of raw output.
+
+    Raises:
+        CheckpointError: if it is made elsewhere.
+    """
+    if isinstance(config, ExternalNetworkConfig):
+        raise CheckpointError("the model's network is not in its file: pass it to DiffusionCodec.from_noise_predictor")
     if isinstance(config, PlainUNetConfig):
         return PlainUNet(config, out_channels)
     return UNet(config, out_channels)
 
 
 class Denoiser(nn.Module):
-    """A U-Net with its parametrisation: one network evaluation gives x_0 and eps.
+    """A network with its parametrisation: one network evaluation gives x_0 and eps.
 
     Args:
         config: the model.
+        network: the network, if it is made elsewhere.
+
+    Raises:
+        CheckpointError: if it is, but is not given.
     """
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, network: ExternalNetwork | None = None) -> None:
         super().__init__()
         self.config = config
         self.schedule = NoiseSchedule(config.schedule)
         self.window_margin: int | None = None
         """Pixels around a window that its estimate needs, if that is known to be less than the receptive radius."""
         learned = config.variance == "learned"
-        self.network = make_network(config.network, config.network.image_channels * (2 if learned else 1))
+        out_channels = config.network.image_channels * (2 if learned else 1)
+        self.network = make_network(config.network, out_channels) if network is None else network
+
+    def weights(self) -> dict[str, Tensor]:
+        """The tensors that its output depends on, by name."""
+        if isinstance(self.network, ExternalNetwork):
+            return self.network.weights()
+        return self.state_dict(keep_vars=True)
 
     def forward(self, x_t: Tensor, log_snr: Tensor) -> Tensor:
         """The noise in x_t: (B, C, H, W) and (B,) -> (B, C, H, W)."""

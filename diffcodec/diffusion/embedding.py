@@ -31,7 +31,7 @@ class NoiseEmbedding(nn.Module):
     def of_log_snr(cls, channels: int) -> Self:
         """For log SNRs, which span about 20 nats: periods from 50 down to 0.8."""
         # By numpy: on the meta device, where models are checked, torch's own would import sympy for half a second.
-        return cls(torch.from_numpy(np.logspace(-3, 3, 32, base=2)), channels)
+        return cls(torch.tensor(np.logspace(-3, 3, 32, base=2).tolist()), channels)
 
     @classmethod
     def of_timestep(cls, features: int, channels: int, *, shift: int, cosines_first: bool) -> Self:

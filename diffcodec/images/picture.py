@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from diffcodec.config import GREY_LEVELS_PER_UNIT
-from diffcodec.errors import ConfigError, ImageError, kind_of
+from diffcodec.errors import ImageError, WrongTypeError, kind_of
 from diffcodec.images.metadata import Metadata
 
 
@@ -59,10 +59,10 @@ def check_picture(value: object) -> None:
     """Check that an argument is a picture.
 
     Raises:
-        ConfigError: if it is not.
+        WrongTypeError: if it is not.
     """
     if not isinstance(value, Picture):
-        raise ConfigError(f"expected a Picture, as read_picture returns, found {kind_of(value)}")
+        raise WrongTypeError(f"expected a Picture, as read_picture returns, found {kind_of(value)}")
 
 
 def picture_to_pil(picture: Picture) -> Image.Image:

@@ -13,7 +13,7 @@ from typing import BinaryIO
 from PIL import Image, ImageOps
 
 from diffcodec.config import DEFAULT_MAX_PIXELS
-from diffcodec.errors import ConfigError, ImageError, kind_of
+from diffcodec.errors import ImageError, WrongTypeError, kind_of
 from diffcodec.images import plugins
 from diffcodec.images.colours import Keep, check_keep, picture_from_pil
 from diffcodec.images.depth import bits_per_sample
@@ -75,7 +75,8 @@ def read_picture(
         keep: metadata to keep, see `Keep`.
 
     Raises:
-        ConfigError: if the source is of another type, or `keep` has another value.
+        WrongTypeError: if the source is of another type.
+        ConfigError: if `keep` has another value.
         ImageError: for everything else: more than 8 bits per sample, several frames, damaged or missing files, too many
             pixels. The message names the file.
     """
@@ -101,7 +102,7 @@ def read_picture(
 def _check_source(source: object) -> None:
     if not isinstance(source, str | Path | Image.Image) and not hasattr(source, "read"):
         hint = ": wrap them in io.BytesIO" if isinstance(source, bytes) else ""
-        raise ConfigError(f"expected a path, an open file or a Pillow image, found {kind_of(source)}{hint}")
+        raise WrongTypeError(f"expected a path, an open file or a Pillow image, found {kind_of(source)}{hint}")
 
 
 @contextmanager

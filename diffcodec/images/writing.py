@@ -124,7 +124,7 @@ def write_picture(
         name: of the file, for messages; by default the path.
 
     Raises:
-        ConfigError: if it is not a `Picture`.
+        WrongTypeError: if it is not a `Picture`.
         ImageError: if the format is unknown or cannot hold the mode, or the file cannot be written.
     """
     check_picture(picture)

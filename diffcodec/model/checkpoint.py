@@ -6,11 +6,12 @@ Model files are safetensors, never pickle.
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -20,9 +21,9 @@ from torch import Tensor
 from diffcodec.config import ModelConfig
 from diffcodec.devices import check_device
 from diffcodec.diffusers_format import hub
-from diffcodec.diffusers_format.reading import read_pipeline
+from diffcodec.diffusers_format.reading import Pipeline, read_pipeline
 from diffcodec.diffusion.denoiser import Denoiser
-from diffcodec.errors import CheckpointError
+from diffcodec.errors import CheckpointError, ConfigError
 from diffcodec.model.default_tables import default_tables
 from diffcodec.model.description import ModelDescription
 from diffcodec.model.evaluation_profile import FLOAT32, EvaluationProfile
@@ -38,7 +39,7 @@ from diffcodec.model.model_file import (
 from diffcodec.model.tables import CodecTables
 
 TORCH_TYPES = {"F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32}
-"""Types of weights, by their names in safetensors."""
+"""Types of weights in model files, by their names in safetensors."""
 
 
 @dataclass(frozen=True)
@@ -64,14 +65,30 @@ class Checkpoint:
     written: Mapping[str, Any] | None = field(default=None, repr=False, compare=False)
     profile: EvaluationProfile = FLOAT32
 
+    @classmethod
+    def of_pipeline(cls, pipeline: Pipeline, name: str) -> Checkpoint:
+        """The model of a diffusers pipeline."""
+        # Without defaults, so that fields added later do not change the fingerprint: see `written`.
+        written = {"config": pipeline.config.essence(), "tables": None}
+        card = ModelCard(name, recipe="a diffusers pipeline", licence="that of the pipeline")
+        return Checkpoint(pipeline.config, card, pipeline.weights, written=written)
+
     @cached_property
     def fingerprint(self) -> bytes:
         """4 bytes of the SHA-256 of weights, configuration and tables."""
-        return fingerprint_of(self._description(), (_stored(*item) for item in self.weights.items()))
+        return self.computed_fingerprint()
 
     @cached_property
     def description(self) -> ModelDescription:
         """The model without its weights, with the tables that files use."""
+        return self.computed_description()
+
+    def computed_fingerprint(self) -> bytes:
+        """`fingerprint`, computed anew."""
+        return fingerprint_of(self._description(), (_stored(*item) for item in self.weights.items()))
+
+    def computed_description(self) -> ModelDescription:
+        """`description`, computed anew."""
         ready = self.ready()
         assert ready.tables is not None
         return ModelDescription(ready.config, ready.card, ready.tables, ready.fingerprint, self.tables is not None)
@@ -111,11 +128,30 @@ class Checkpoint:
         model = model.eval().requires_grad_(False)
         return model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
-    def with_tables(self, tables: CodecTables) -> Checkpoint:
+    def with_tables(self, tables: CodecTables) -> Self:
         """The same model with other tables, and so another fingerprint."""
         return replace(self, tables=tables)
 
-    def ready(self) -> Checkpoint:
+    def fitting(self, denoiser: Denoiser) -> Denoiser:
+        """A network, if it was made for this model's configuration.
+
+        Raises:
+            ConfigError: if it was not.
+        """
+        if denoiser.config != self.config:
+            raise ConfigError(f"denoiser: expected a network of the configuration of {self.card.name}, found another")
+        return denoiser
+
+    def with_weights_of(self, denoiser: Denoiser) -> Checkpoint:
+        """The model that a network is: this one if they have the same weights, else one with the network's."""
+        found = {name: value.detach().cpu() for name, value in denoiser.weights().items()}
+        if found.keys() == self.weights.keys() and all(
+            _is_equal(value, self.weights[name].detach().cpu()) for name, value in found.items()
+        ):
+            return self
+        return replace(self, weights={name: value.clone() for name, value in found.items()})
+
+    def ready(self) -> Self:
         """The model with the tables that files use: its own, or generic ones."""
         if self.tables:
             return self
@@ -131,16 +167,21 @@ class Checkpoint:
         return save(weights, {METADATA_KEY: json.dumps(metadata)})
 
 
+def _is_equal(found: Tensor, stored: Tensor) -> bool:
+    """Whether a network has a stored weight, perhaps in another type of floats."""
+    if found.is_floating_point() and stored.is_floating_point():
+        return torch.equal(found.double(), stored.double())
+    return found.dtype == stored.dtype and torch.equal(found, stored)
+
+
 def _stored(name: str, weight: Tensor) -> StoredTensor:
-    """A weight as stored in files."""
+    """A weight as stored in files; of a type that files do not have, as in fingerprints."""
     values = weight.detach().cpu().contiguous()
-    kind = {dtype: name for name, dtype in TORCH_TYPES.items()}[values.dtype]
-    if values.dtype == torch.bfloat16:  # numpy has no such type
-        values = values.view(torch.int16)
-    array = values.numpy()
-    return StoredTensor(
-        name, kind, list(values.shape), array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
-    )
+    kinds = {dtype: name for name, dtype in TORCH_TYPES.items()}
+    kind = kinds.get(values.dtype, str(values.dtype).removeprefix("torch."))
+    words = values.reshape(-1).view(torch.uint8).numpy().reshape(-1, values.dtype.itemsize)
+    in_order = words if sys.byteorder == "little" else words[:, ::-1]
+    return StoredTensor(name, kind, list(values.shape), in_order.tobytes())
 
 
 def _loaded(tensor: StoredTensor) -> Tensor:
@@ -164,16 +205,8 @@ def load_checkpoint(source: str | Path, *, allow_pickle: bool = False) -> Checkp
     path = find_model(source, allow_pickle=allow_pickle)
     if path.is_dir():
         name = str(source).removeprefix(hub.PREFIX) if str(source).startswith(hub.PREFIX) else path.resolve().name
-        return _from_pipeline(path, name, allow_pickle)
+        return Checkpoint.of_pipeline(read_pipeline(path, allow_pickle=allow_pickle), name)
     return _from_file(path)
-
-
-def _from_pipeline(folder: Path, name: str, allow_pickle: bool) -> Checkpoint:
-    pipeline = read_pipeline(folder, allow_pickle=allow_pickle)
-    # Without defaults, so that fields added later do not change the fingerprint: see `Checkpoint.written`.
-    written = {"config": pipeline.config.essence(), "tables": None}
-    card = ModelCard(name, recipe="a diffusers pipeline", licence="that of the pipeline")
-    return Checkpoint(pipeline.config, card, pipeline.weights, written=written)
 
 
 def _from_file(path: Path) -> Checkpoint:

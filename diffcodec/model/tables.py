@@ -204,16 +204,6 @@ def _rounded(value: int, scale: int) -> int:
     return (value + scale) // (2 * scale) * 2
 
 
-def gap_octaves(start: Level | None, end: Level) -> int:
-    """log2(SNR(end) - SNR(start)) in units of 1 / OCTAVE_STEPS, rounded down; start None has SNR 0.
-
-    n lies in 2^(k / 8) to 2^((k + 1) / 8) exactly if n^8 has k + 1 bits.
-    """
-    gap = max(1, end.snr - (start.snr if start else 0))
-    power: int = gap**OCTAVE_STEPS
-    return power.bit_length() - 1 - OCTAVE_STEPS * (SNR_SCALE.bit_length() - 1)
-
-
 @dataclass(frozen=True)
 class CodecTables(JsonConfig):
     """All tables of a model.

@@ -75,6 +75,13 @@ def test_schedules_that_are_too_short_for_a_list_say_how_long_theirs_are() -> No
         calibrate(checkpoint_of(ScheduleConfig(10, 0.01, 0.5)), images_of(8, 1), points=4)
 
 
-def test_only_models_of_colour_pictures_are_calibrated() -> None:
-    with pytest.raises(CheckpointError, match=r"untrained: expected a model with 3 channels \(RGB\), found 1"):
-        calibrate(checkpoint_of(ScheduleConfig(), image_channels=1), images_of(8, 1))
+def test_only_models_of_colour_or_grey_pictures_are_calibrated() -> None:
+    with pytest.raises(CheckpointError, match=r"untrained: expected a model with 3 .* or 1 .*, found 2"):
+        calibrate(checkpoint_of(ScheduleConfig(), image_channels=2), images_of(8, 1))
+
+
+def test_images_for_calibration_have_the_channels_of_the_network_and_the_type_of_pixels() -> None:
+    checkpoint, images = checkpoint_of(ScheduleConfig()), images_of(8, 2)
+    for wrong, found in ((images[:, :1], r"uint8 \(2, 1, 8, 8\)"), (images / 255, "float32"), (images[0], "3, 8, 8")):
+        with pytest.raises(ConfigError, match=rf"^images: expected torch.uint8 \(N, 3, H, W\), found .*{found}"):
+            calibrate(checkpoint, wrong)

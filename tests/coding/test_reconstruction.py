@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -10,6 +12,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from diffcodec.bitstream.container import read_container, write_container
 from diffcodec.channel import ChannelId, make_channel
 from diffcodec.codec import DiffusionCodec
 from diffcodec.coding import reconstruction as reconstruction_module
@@ -234,14 +237,17 @@ def trajectory_of(codec: DiffusionCodec, picture: Picture) -> Trajectory:
 
 
 def test_damaged_weights_are_named(tiny_checkpoint: Checkpoint, picture: Picture) -> None:
-    codec = DiffusionCodec(tiny_checkpoint)
-    stream = codec.compress(picture, timestep=300)
-    with torch.no_grad():
-        next(codec.denoiser.parameters()).fill_(float("nan"))
+    weights = dict(tiny_checkpoint.weights)
+    name = next(iter(weights))
+    damaged = DiffusionCodec(
+        replace(tiny_checkpoint, weights={**weights, name: torch.full_like(weights[name], math.nan)})
+    )
     with pytest.raises(CheckpointError, match="returned NaN"):
-        reconstruct(Reconstruction("flow"), trajectory_of(codec, picture), [0])
+        reconstruct(Reconstruction("flow"), trajectory_of(damaged, picture), [0])
+    container = read_container(DiffusionCodec(tiny_checkpoint).compress(picture, timestep=300).data)
+    header = replace(container.header, fingerprint=damaged.fingerprint)
     with pytest.raises(CheckpointError, match="returned NaN"):
-        codec.decompress(stream)
+        damaged.decompress(write_container(replace(container, header=header)))
 
 
 # The bundled model -------------------------------------------------------------------------------------------

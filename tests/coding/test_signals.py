@@ -11,11 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from diffcodec.bitstream.container import ColourMode
-from diffcodec.coding.canvas import KINDS, RGB, Canvas
+from diffcodec.coding.canvas import GREY, KINDS, PLANE, RGB, Canvas, SignalKind
 from diffcodec.coding.signals import PICTURES, Signal
 from tests.conftest import smooth_pixels
 
 sizes = st.integers(1, 20)
+kinds = st.sampled_from([RGB, GREY, PLANE])
 
 
 def canvas_of(signal: Signal, width: int, height: int, stride: int) -> Canvas:
@@ -23,12 +24,12 @@ def canvas_of(signal: Signal, width: int, height: int, stride: int) -> Canvas:
 
 
 @settings(max_examples=60)
-@given(mode=st.sampled_from(ColourMode), width=sizes, height=sizes, stride=st.sampled_from([1, 4, 8]))
-def test_pictures_become_signals_and_come_back(mode: ColourMode, width: int, height: int, stride: int) -> None:
-    signal = PICTURES[mode]
+@given(kind=kinds, width=sizes, height=sizes, stride=st.sampled_from([1, 4, 8]))
+def test_pictures_become_signals_and_come_back(kind: SignalKind, width: int, height: int, stride: int) -> None:
+    signal = PICTURES[kind]
     canvas = canvas_of(signal, width, height, stride)
     pixels = smooth_pixels(height, width)
-    pixels = pixels if mode is ColourMode.RGB else pixels[..., 1].copy()
+    pixels = pixels if kind is RGB else pixels[..., 1].copy()
     x_0 = signal.from_pixels(pixels, canvas)
     assert x_0.shape == canvas.shape
     for side, length in zip(x_0.shape[1:], (height, width), strict=True):
@@ -36,14 +37,14 @@ def test_pictures_become_signals_and_come_back(mode: ColourMode, width: int, hei
         assert side - stride < length <= side
     np.testing.assert_array_equal(signal.to_pixels(x_0, canvas), pixels)
     levels = signal.grey_levels(x_0, canvas)
-    assert levels.shape == ((3, height, width) if mode is ColourMode.RGB else (1, height, width))
-    np.testing.assert_allclose(levels[0], pixels[..., 0] if mode is ColourMode.RGB else pixels, atol=1e-4)
+    assert levels.shape == ((3, height, width) if kind is RGB else (1, height, width))
+    np.testing.assert_allclose(levels[0], pixels[..., 0] if kind is RGB else pixels, atol=1e-4)
     assert torch.allclose(signal.restrict(x_0[None])[0], x_0, atol=1e-6)
 
 
 @settings(max_examples=60)
 @given(
-    mode=st.sampled_from(ColourMode),
+    kind=kinds,
     width=sizes,
     height=sizes,
     stride=st.sampled_from([1, 4, 8]),
@@ -51,9 +52,9 @@ def test_pictures_become_signals_and_come_back(mode: ColourMode, width: int, hei
     seed=st.integers(0, 99),
 )
 def test_coded_coordinates_are_put_where_they_are_taken_from(
-    mode: ColourMode, width: int, height: int, stride: int, count: int, seed: int
+    kind: SignalKind, width: int, height: int, stride: int, count: int, seed: int
 ) -> None:
-    signal, rng = PICTURES[mode], np.random.default_rng(seed)
+    signal, rng = PICTURES[kind], np.random.default_rng(seed)
     canvas = canvas_of(signal, width, height, stride)
     coded = rng.standard_normal((count, *canvas.coded_shape)).astype(np.float32)
     assert canvas.dims == coded[0].size
@@ -69,7 +70,7 @@ def test_coded_coordinates_are_put_where_they_are_taken_from(
 
 
 def test_grey_signals_are_equal_in_all_channels() -> None:
-    signal = PICTURES[ColourMode.L]
+    signal = PICTURES[GREY]
     x_0 = torch.randn(2, 3, 4, 4, generator=torch.Generator().manual_seed(0)) * 2
     restricted = signal.restrict(x_0)
     assert torch.equal(restricted[:, 0], restricted[:, 1])
@@ -81,12 +82,15 @@ def test_grey_signals_are_equal_in_all_channels() -> None:
     assert coded[0, 0, 0, 0] == pytest.approx(math.sqrt(3) * float(restricted[0, 0, 0, 0]), rel=1e-5)
 
 
-def test_every_colour_mode_has_a_signal_of_its_kind() -> None:
-    assert {mode: signal.kind for mode, signal in PICTURES.items()} == KINDS
-    assert set(KINDS) == set(ColourMode)
+def test_every_kind_has_a_signal_with_the_channels_of_its_networks() -> None:
+    for channels, by_mode in KINDS.items():
+        assert {kind.channels for kind in by_mode.values()} == {channels}
+        assert all(PICTURES[kind].kind is kind for kind in by_mode.values())
+    assert set(KINDS[3]) == set(ColourMode)
 
 
-def test_only_whole_colour_canvases_are_all_coded() -> None:
-    assert Canvas(RGB, 8, 4, 4).is_all_coded
-    assert not Canvas(RGB, 8, 3, 4).is_all_coded
-    assert not Canvas(KINDS[ColourMode.L], 8, 4, 4).is_all_coded
+def test_only_whole_canvases_without_uncoded_channels_are_all_coded() -> None:
+    for kind in (RGB, PLANE):
+        assert Canvas(kind, 8, 4, 4).is_all_coded
+        assert not Canvas(kind, 8, 3, 4).is_all_coded
+    assert not Canvas(GREY, 8, 4, 4).is_all_coded

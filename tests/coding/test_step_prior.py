@@ -16,8 +16,8 @@ from diffcodec.calibration.error_curve import BANDS, ErrorCurve, make_variances
 from diffcodec.calibration.level_lists import make_level
 from diffcodec.channel import StreamKey, kl_bits
 from diffcodec.coding.canvas import GREY, RGB, SignalKind
-from diffcodec.coding.step_prior import BandVariances, EqualVariances, StepPrior
-from diffcodec.model.tables import BITS_SCALE, MAX_SHIFT, SNR_SCALE, Level, LevelList, gap_octaves
+from diffcodec.coding.step_prior import BandVariances, EqualVariances, StepPrior, gap_octaves
+from diffcodec.model.tables import BITS_SCALE, MAX_SHIFT, SNR_SCALE, Level, LevelList
 
 LEVELS = tuple(make_level(value) for value in (-4.0, 0.0, 4.0, 9.0))
 

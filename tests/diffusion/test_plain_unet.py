@@ -77,7 +77,7 @@ def test_a_configuration_survives_json() -> None:
     [
         ({"widths": ()}, "widths: expected 1 to 8 integers"),
         ({"blocks": (1,)}, "blocks: expected 3 integers"),
-        ({"kind": "fancy"}, "kind: expected one of plain, found 'fancy'"),
+        ({"kind": "fancy"}, "kind: expected one of plain, external, found 'fancy'"),
         ({"channels": 8}, "unknown key 'channels'"),
     ],
 )

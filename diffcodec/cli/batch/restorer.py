@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from diffcodec.bitstream.container import read_header
-from diffcodec.bitstream.layout import MAX_HEADER_BYTES
+from diffcodec.bitstream.layout import MAGIC, MAX_HEADER_BYTES
 from diffcodec.cli.batch.inputs import STANDARD, beginning, label
 from diffcodec.cli.batch.outputs import write_output
 from diffcodec.cli.batch.work import Done, ExistingOutput, Item, Task, find_existing
 from diffcodec.cli.streams import codec_for, parse_input
-from diffcodec.errors import ImageError, StreamError
+from diffcodec.errors import ImageError, StreamError, TruncatedStreamError
 
 if TYPE_CHECKING:
     from diffcodec.codec import DiffusionCodec
@@ -75,8 +76,15 @@ class Restorer:
     warning: str = ""
 
     def existing_output(self, task: Task) -> ExistingOutput:
-        """Whether the picture already exists, and may be replaced."""
+        """Whether the picture already exists, and may be replaced.
+
+        Raises:
+            ConfigError: if it may not.
+            NotDfcError: if the input is no .dfc file: its result could have the name of the input itself.
+        """
         job = self.job
+        with suppress(TruncatedStreamError):  # here only the beginning is read
+            read_header(beginning(task.source, len(MAGIC)), name=task.source)
         return find_existing(task, force=job.force, resume=job.resume, difference=self.difference)
 
     def difference(self, task: Task, newer: bool) -> str | None:
@@ -152,7 +160,14 @@ class Restorer:
                 f"{label(source)} has no step as coarse as t = {job.timestep}: this picture is made from "
                 "pure noise; a smaller -t shows more"
             )
-        lacking = metadata_left_out(picture.metadata, format_of(target))
+        notes = []
+        if job.timestep not in (None, restored.timestep) and restored.step and restored.problem is None:
+            notes.append(
+                f"{label(source)}: restored at t = {restored.timestep:g}, its last level that is not finer than "
+                f"t = {job.timestep}"
+            )
+        if lacking := metadata_left_out(picture.metadata, format_of(target)):
+            notes.append(f"{target}: {lacking}")
         how = f"t = {restored.timestep:g}"
         how += f", {restored.reconstruction} decoder" if restored.reconstruction not in ("mean", "exact") else ""
         line = f"{source} -> {target}: {picture.width} x {picture.height} {picture.mode}, {how}"
@@ -175,7 +190,7 @@ class Restorer:
             item.pixels,
             8 * read / item.pixels,
             warning=warning,
-            notes=(f"{target}: {lacking}",) if lacking else (),
+            notes=tuple(notes),
         )
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import re
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -10,7 +13,10 @@ from diffcodec.cli.batch.compressor import CompressJob
 from diffcodec.cli.batch.inputs import PICTURE_SUFFIXES, expand
 from diffcodec.cli.batch.outputs import check_suffix, outputs
 from diffcodec.cli.batch.run import RunOptions, run_batch
+from diffcodec.cli.help import FILES, FOLDERS, MODEL, QUALITY, SPEED, SectionedCommand
 from diffcodec.cli.options import (
+    FOLDER_PARAMETERS,
+    Timestep,
     allow_pickle_option,
     channel_option,
     complete_file,
@@ -26,12 +32,22 @@ from diffcodec.coding.targets import DEFAULT_TIMESTEP, Target
 from diffcodec.config import Precision
 
 
-@click.command("compress")
+@click.command(
+    "compress",
+    cls=SectionedCommand,
+    sections={
+        FILES: ("out", "force", "first_frame", "keep_metadata"),
+        QUALITY: ("timestep", "max_bytes", "max_bpp", "min_psnr", "measure"),
+        MODEL: ("model", "allow_pickle", "channel", "seed"),
+        SPEED: ("speed", "effort", "steps", "device", "precision"),
+        FOLDERS: FOLDER_PARAMETERS,
+    },
+)
 @click.argument("images", nargs=-1, required=True, shell_complete=complete_file)
 @click.option(
     "-t",
     "--timestep",
-    type=click.IntRange(0),
+    type=Timestep(", or set quality with --bytes, --bpp or --psnr"),
     help="Noise level at which to stop: 1 is the finest, the model's last (1000) the coarsest; 0 is lossless.  "
     f"[default: {DEFAULT_TIMESTEP}]",
 )
@@ -119,7 +135,15 @@ def command(
 
     IMAGES are picture files, folders of pictures, patterns such as 'photos/**/*.jpg', or - for standard input. Set
     quality with one of -t, --bytes, --bpp and --psnr.
+
+    Formats: PNG, JPEG, WebP, AVIF, TIFF, GIF, BMP, PPM, PGM, PBM, JPEG 2000, ICO, ICNS, TGA, QOI, PCX and SGI; JPEG XL
+    and HEIC with a plugin.
     """
+    if run["quiet"] and (number := missing_number(images)) is not None:
+        raise click.UsageError(
+            f"-q is short for --quiet and takes no value, found {number}. Set quality with one of -t, --bytes, --bpp "
+            "and --psnr."
+        )
     if [timestep, max_bytes, max_bpp, min_psnr].count(None) < 3:
         raise click.UsageError("Pass only one of -t, --bytes, --bpp and --psnr.")
     goal = make_target(max_bytes, max_bpp, min_psnr)
@@ -150,6 +174,11 @@ def command(
         named_output=out,
     )
     run_batch(job, inputs, targets, options)
+
+
+def missing_number(names: Sequence[str]) -> str | None:
+    """The first name that is a number and not a file: a value that was meant for an option."""
+    return next((name for name in names if re.fullmatch(r"\d+(\.\d+)?", name) and not os.path.lexists(name)), None)
 
 
 def make_target(max_bytes: int | None, max_bpp: float | None, min_psnr: float | None) -> Target | None:

@@ -10,7 +10,10 @@ from diffcodec.cli.batch.inputs import expand
 from diffcodec.cli.batch.outputs import outputs
 from diffcodec.cli.batch.restorer import DecompressJob
 from diffcodec.cli.batch.run import RunOptions, run_batch
+from diffcodec.cli.help import FILES, FOLDERS, MODEL, QUALITY, SPEED, SectionedCommand
 from diffcodec.cli.options import (
+    FOLDER_PARAMETERS,
+    Timestep,
     allow_pickle_option,
     complete_file,
     device_option,
@@ -24,7 +27,17 @@ from diffcodec.coding.reconstruction import RECONSTRUCTIONS, Reconstruction, Rec
 from diffcodec.config import Precision
 
 
-@click.command("decompress")
+@click.command(
+    "decompress",
+    cls=SectionedCommand,
+    sections={
+        FILES: ("out", "force", "partial", "max_pixels"),
+        QUALITY: ("timestep", "decoder", "decoder_steps", "decoder_seed"),
+        MODEL: ("model", "allow_pickle"),
+        SPEED: ("device", "precision"),
+        FOLDERS: FOLDER_PARAMETERS,
+    },
+)
 @click.argument("files", nargs=-1, required=True, shell_complete=complete_file)
 @click.option(
     "-o",
@@ -36,7 +49,7 @@ from diffcodec.config import Precision
 @click.option(
     "-t",
     "--timestep",
-    type=click.IntRange(0),
+    type=Timestep(),
     help="Restore a coarser version: the last level of the file that is not finer than this.",
 )
 @click.option(

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 
 import click
 
 from diffcodec.cli.batch.inputs import expand, label, read_input
 from diffcodec.cli.failures import Failure, attempt, printable, report
 from diffcodec.cli.options import complete_file
+from diffcodec.errors import StreamError
+
+if TYPE_CHECKING:
+    from diffcodec.bitstream.container import StreamInfo
 
 
 @click.command("info")
@@ -16,9 +21,23 @@ from diffcodec.cli.options import complete_file
 @click.option("-r", "--recursive", is_flag=True, help="Include subfolders.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per file.")
 def command(files: tuple[str, ...], recursive: bool, as_json: bool) -> None:
-    """Show the headers of .dfc files, without loading a model."""
+    """Show the headers of .dfc files, without loading a network.
+
+    For files of bundled models this includes the number of steps, and how often `decompress` evaluates the network.
+    """
     from diffcodec.bitstream.container import read_header, what_is_wrong
     from diffcodec.channel.base import ChannelId
+    from diffcodec.coding.cost import DecodingCost, decoding_cost
+    from diffcodec.coding.stream import ParsedStream
+    from diffcodec.model.description import describe_file, find_bundled
+
+    def cost_of(data: bytes, info: StreamInfo) -> DecodingCost | None:
+        """What it takes to restore a file; None if no bundled model made it, or its header is not to be trusted."""
+        try:
+            model = describe_file(find_bundled(info.header.fingerprint))
+            return decoding_cost(ParsedStream.parse(data, partial=True, max_pixels=info.header.pixels), model)
+        except StreamError:
+            return None
 
     def show(source: str) -> None:
         data = read_input(source)
@@ -26,6 +45,7 @@ def command(files: tuple[str, ...], recursive: bool, as_json: bool) -> None:
         header = info.header
         known = header.channel in tuple(ChannelId)
         alpha = info.alpha_bytes is not None
+        cost = cost_of(data, info)
         values = {
             "file": source,
             "width": header.width,
@@ -38,6 +58,8 @@ def command(files: tuple[str, ...], recursive: bool, as_json: bool) -> None:
             "channel": ChannelId(header.channel).name.lower() if known else f"unknown ({header.channel})",
             "effort": header.effort,
             "level_list": header.level_list,
+            "steps": None if cost is None else cost.steps,
+            "evaluations": None if cost is None else cost.evaluations,
             "seed": header.seed,
             "file_bytes": len(data),
             "declared_bytes": info.total_bytes,
@@ -53,9 +75,11 @@ def command(files: tuple[str, ...], recursive: bool, as_json: bool) -> None:
         if as_json:
             click.echo(json.dumps(values))
             return
+        if cost is not None:
+            del values["level_list"]  # its number means something to the model only
         for key, value in values.items():
             if value is not None:
-                shown = f"{value:.4f}" if key == "bpp" else value
+                shown = f"{value:.4f}" if key == "bpp" else f"{value} to decode" if key == "evaluations" else value
                 click.echo(printable(f"{key.replace('_', ' '):>23}  {shown}"))
 
     inputs = expand(files, [".dfc"], recursive=recursive)

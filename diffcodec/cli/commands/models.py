@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import click
 
+from diffcodec.cli.failures import painted
 from diffcodec.cli.options import allow_pickle_option
 
 
@@ -23,6 +27,7 @@ def command(model: tuple[str, ...], as_json: bool, allow_pickle: bool) -> None:
 
     bundled = bundled_models()
     defaults = {DEFAULT_MODEL: f"pictures up to {SMALL_SIDE} x {SMALL_SIDE}", PHOTO_MODEL: "larger pictures"}
+    found = []
     for name in model or tuple(bundled):
         path = find_model(name, allow_pickle=allow_pickle)
         checkpoint = load_checkpoint(name, allow_pickle=allow_pickle)
@@ -38,8 +43,41 @@ def command(model: tuple[str, ...], as_json: bool, allow_pickle: bool) -> None:
         }
         if as_json:
             click.echo(json.dumps(values))
-            continue
-        click.echo(click.style(str(values.pop("name")), bold=True))
-        for key, value in values.items():
-            if value is not None:
-                click.echo(f"  {key:<13} {value}")
+        found.append(values)
+    if as_json:
+        return
+    click.echo(table(found))
+    for values in found:
+        click.echo(f"\n{card(values)}", nl=False)
+
+
+def table(models: Sequence[Mapping[str, Any]]) -> str:
+    """A line for each model."""
+    from diffcodec.evaluation.summary_table import aligned
+
+    lines = [("model", "default for", "fingerprint", "parameters", "file", "steps", "default steps")]
+    for values in models:
+        levels = sorted(set(values["levels"]))
+        steps = "-" if not levels else str(levels[0]) if len(levels) == 1 else f"{levels[0]} to {levels[-1]}"
+        lines.append(
+            (
+                values["name"],
+                values["default_for"] or "-",
+                values["fingerprint"],
+                f"{values['parameters'] / 1e6:.1f} M",
+                f"{values['bytes'] / 1e6:.1f} MB",
+                steps,
+                str(values["default_steps"] or "-"),
+            )
+        )
+    return aligned(lines, left=3)
+
+
+def card(values: Mapping[str, Any]) -> str:
+    """What a model's card says, wrapped to the terminal."""
+    formatter = click.HelpFormatter(width=min(shutil.get_terminal_size().columns, 120) - 2)
+    levels = ", ".join(map(str, sorted(set(values["levels"]))))
+    texts = {key: values.get(key) for key in ("data", "recipe", "time", "numbers", "licence")} | {"steps": levels}
+    with formatter.indentation():
+        formatter.write_dl([(key, str(text)) for key, text in texts.items() if text])
+    return f"{painted(str(values['name']))}\n{formatter.getvalue()}"

@@ -21,6 +21,17 @@ from diffcodec.training.recipes import RECIPES, Recipe, named_recipe
 OTHER_SIZES = "".join(f"{recipe.size} for {name}, " for name, recipe in RECIPES.items() if recipe.size != Recipe.size)
 
 
+def recipe_lines() -> str:
+    """A line for each recipe, for the help text."""
+    width = max(map(len, RECIPES))
+    lines = [
+        f"  {name:<{width}}  images of {recipe.size} x {recipe.size}, batches of {recipe.training.batch_size}, "
+        f"{recipe.training.optimizer}"
+        for name, recipe in RECIPES.items()
+    ]
+    return "\n".join(["\b", "Recipes for --model:", *lines])
+
+
 def parse_duration(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
     """A time such as 90, 90s, 45m or 1.5h, in seconds."""
     if value is None:
@@ -31,7 +42,7 @@ def parse_duration(ctx: click.Context, param: click.Parameter, value: str | None
     return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]
 
 
-@click.command("train")
+@click.command("train", epilog=recipe_lines())
 @click.option(
     "--data",
     default="cifar10",
