@@ -5,13 +5,22 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from threading import current_thread
 from typing import TypeVar
+
+from threadpoolctl import ThreadpoolController
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 _WORKER = "diffcodec-worker"
+
+
+@lru_cache(maxsize=1)
+def _math_libraries() -> ThreadpoolController:
+    """The libraries in this process that have threads of their own; finding them takes some milliseconds."""
+    return ThreadpoolController()
 
 
 def thread_count() -> int:
@@ -33,5 +42,7 @@ def in_threads(function: Callable[[Item], Result], items: Sequence[Item], thread
     count = min(thread_count() if threads is None else max(1, threads), len(items))
     if count < 2 or current_thread().name.startswith(_WORKER):
         return [function(item) for item in items]
-    with ThreadPoolExecutor(count, thread_name_prefix=_WORKER) as pool:
+    # Matrix products with threads of their own, in each of these threads, would take twice as long.
+    limit = _math_libraries().limit(limits=1, user_api="blas")
+    with limit, ThreadPoolExecutor(count, thread_name_prefix=_WORKER) as pool:
         return list(pool.map(function, items))
