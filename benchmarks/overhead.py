@@ -48,7 +48,8 @@ def send(
     codec: DiffusionCodec, pictures: list[Picture], timestep: int, channel: Channel, steps: int | None = None
 ) -> Sent:
     """Pictures of one size, sent down to a timestep through any channel; `steps`: of another list than the default."""
-    encoder = Encoder(codec.context_for(pictures[0], channel, steps=steps), Stopwatch())
+    level_list = codec.tables.list_for(pictures[0].width * pictures[0].height, steps)
+    encoder = Encoder(codec.context_for(pictures[0], channel, level_list=level_list), Stopwatch())
     return last(encoder.send(pictures, codec.tables.level(timestep)))
 
 

@@ -188,8 +188,13 @@ class DiffusionCodec(ModelInUse):
         if not known:
             return []
         header = header_of(self.model, known, settings)
+        # The receiver knows only the header, so the sender's context is that of the header, too.
         context = self.context_for(
-            known[0], self._channel(settings), seed=settings.seed, steps=settings.steps, exact=header.timestep == 0
+            known[0],
+            self._channel(settings),
+            seed=header.seed,
+            level_list=header.level_list,
+            exact=header.timestep == 0,
         )
         return compress_pictures(context, known, header, settings)
 

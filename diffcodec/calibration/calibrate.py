@@ -159,5 +159,6 @@ def _sent(
     codec: DiffusionCodec, pictures: Sequence[Picture], timestep: int, channel: TrellisChannel, steps: int
 ) -> list[OutgoingPayload]:
     """Payloads of pictures, sent down to a timestep."""
-    encoder = Encoder(codec.context_for(pictures[0], channel, steps=steps), Stopwatch())
+    level_list = codec.tables.list_for(pictures[0].width * pictures[0].height, steps)
+    encoder = Encoder(codec.context_for(pictures[0], channel, level_list=level_list), Stopwatch())
     return last(encoder.send(pictures, codec.tables.level(timestep))).payloads

@@ -85,7 +85,7 @@ class ModelInUse:
         return canvas_of(self.model, colour_of(picture), picture.width, picture.height)
 
     def context_for(
-        self, picture: Picture, channel: Channel, *, seed: int = 0, steps: int | None = None, exact: bool = False
+        self, picture: Picture, channel: Channel, *, seed: int = 0, level_list: int | None = None, exact: bool = False
     ) -> CodecContext:
         """The context of an `Encoder` for pictures of one size and colour mode, with any channel.
 
@@ -93,14 +93,15 @@ class ModelInUse:
             picture: one of these pictures.
             channel: simulates the samples.
             seed: of the shared randomness.
-            steps: see `CompressionSettings`.
+            level_list: index in the tables, as in the files' headers; None: the default list for this size.
             exact: whether the files are lossless.
 
         Raises:
-            ConfigError: if there is no such list, or the network's weights have changed.
+            ConfigError: if the network's weights have changed.
         """
         self._check_weights()
-        level_list = self.tables.list_for(picture.width * picture.height, steps)
+        if level_list is None:
+            level_list = self.tables.list_for(picture.width * picture.height)
         return self._context(StreamContext(self.tables, self.canvas_for(picture), channel, seed, level_list), exact)
 
     def contexts_of(self, streams: Iterable[ParsedStream]) -> list[CodecContext]:

@@ -7,11 +7,13 @@ from itertools import pairwise
 
 import pytest
 
+from diffcodec.bitstream.container import read_header
 from diffcodec.codec import DiffusionCodec
 from diffcodec.coding.options import CompressionSettings
 from diffcodec.coding.speed import DEFAULT_SPEED, SPEEDS, steps_at
 from diffcodec.errors import ConfigError
 from diffcodec.images import Picture
+from diffcodec.images.error import psnr_db, squared_error
 from diffcodec.model.tables import CodecTables
 
 
@@ -56,3 +58,16 @@ def test_a_model_of_few_lists_takes_the_nearest(tables: CodecTables) -> None:
 def test_other_speeds_are_refused(speed: object, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         CompressionSettings(speed=speed)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("speed", range(len(SPEEDS)))
+def test_files_of_every_speed_are_restored(codec: DiffusionCodec, picture: Picture, speed: int) -> None:
+    stream = codec.compress(picture, timestep=4, speed=speed)
+    header = read_header(stream.data).header
+    assert (header.effort, header.level_list) == (
+        SPEEDS[speed].effort,
+        CompressionSettings(speed=speed).level_list(codec.tables, header.pixels),
+    )
+    restored = codec.decompress(stream)
+    assert restored.steps == stream.report.steps
+    assert psnr_db(squared_error(picture.pixels, restored.pixels)) == pytest.approx(stream.report.psnr_db)
