@@ -21,6 +21,7 @@ from pathlib import Path
 import click
 import numpy as np
 import torch
+from photo_folder import read_photos
 from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional
@@ -33,11 +34,10 @@ from diffcodec.diffusion.schedule import NoiseLevel
 from diffcodec.diffusion.units import to_grey_levels, to_unit
 from diffcodec.diffusion.windows import predict_x_0
 from diffcodec.evaluation.reference import measure_reference
-from diffcodec.images import read_picture
 from diffcodec.images.error import psnr_db
 from diffcodec.model.checkpoint import load_checkpoint
 from diffcodec.training.averages import Snapshot, combine
-from diffcodec.training.data import IMAGE_SUFFIXES, load_images
+from diffcodec.training.data import load_images
 
 ROOT = Path(__file__).resolve().parents[1]
 REPORTED = ROOT / "benchmarks" / "reported"
@@ -121,16 +121,7 @@ def psnrs(model: Model, pictures: Sequence[Tensor], sigma: float, *, mirrored: b
 
 def pictures_of(folder: Path, limit: int | None, crop: int | None) -> list[Tensor]:
     """Pictures of a folder, (3, H, W), uint8, or their middles."""
-    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
-    found = []
-    for path in paths[:limit]:
-        pixels = read_picture(path).pixels
-        pixels = np.repeat(pixels[..., None], 3, axis=2) if pixels.ndim == 2 else pixels
-        if crop is not None:
-            top, left = (max(0, (side - crop) // 2) for side in pixels.shape[:2])
-            pixels = pixels[top : top + crop, left : left + crop]
-        found.append(torch.from_numpy(pixels.copy()).permute(2, 0, 1))
-    return found
+    return [torch.from_numpy(pixels).permute(2, 0, 1) for pixels in read_photos(folder, limit, crop)]
 
 
 def print_denoising(models: Sequence[Model], data: Path, sigmas: Sequence[float], options: dict[str, object]) -> None:

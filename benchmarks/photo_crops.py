@@ -14,9 +14,9 @@ from pathlib import Path
 import click
 import numpy as np
 from numpy.typing import NDArray
+from photo_folder import photo_paths
 from PIL import Image
 
-from diffcodec.training.data import IMAGE_SUFFIXES
 from diffcodec.training.photographs import opened, upright
 
 Crop = NDArray[np.uint8]
@@ -29,7 +29,7 @@ GREY_SHARE = 0.02
 
 def photographs(folder: Path | None) -> list[Path]:
     """Pictures of a folder, by name."""
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES) if folder else []
+    return photo_paths(folder) if folder else []
 
 
 def shrunk(image: Image.Image, factor: float, rng: np.random.Generator) -> Image.Image:

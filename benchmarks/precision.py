@@ -12,11 +12,11 @@ from pathlib import Path
 
 import click
 import numpy as np
-from unsent_bands import middle
+from photo_folder import read_photos
 
 from diffcodec.codec import DiffusionCodec
 from diffcodec.evaluation.summary_table import aligned
-from diffcodec.images import Picture, read_picture
+from diffcodec.images import Picture
 from diffcodec.images.error import psnr_db, squared_error
 
 
@@ -28,7 +28,7 @@ from diffcodec.images.error import psnr_db, squared_error
 @click.option("--timesteps", default="300,100,50,20,5", show_default=True)
 def main(data: Path, model: str, limit: int, crop: int, timesteps: str) -> None:
     """Measure and print a table."""
-    pictures = [middle(read_picture(path).pixels, crop) for path in sorted(data.glob("*.png"))[:limit]]
+    pictures = read_photos(data, limit, crop)
     codecs = {
         precision: DiffusionCodec.from_pretrained(model, precision=precision) for precision in ("fp32", "auto", "bf16")
     }

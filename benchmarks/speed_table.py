@@ -25,14 +25,14 @@ import torch
 from bjontegaard import bd_rate  # type: ignore[import-untyped]
 from figures.style import new_figure, save
 from numpy.typing import NDArray
+from photo_folder import read_photos
 from PIL import Image
-from unsent_bands import middle
 
 from diffcodec.codec import DiffusionCodec
 from diffcodec.coding.speed import SPEEDS, steps_at
 from diffcodec.evaluation.provenance import machine
 from diffcodec.evaluation.summary_table import aligned
-from diffcodec.images import Picture, read_picture
+from diffcodec.images import Picture
 from diffcodec.images.error import psnr_db, squared_error
 
 HERE = Path(__file__).parent
@@ -172,9 +172,7 @@ def main(
     if threads:
         torch.set_num_threads(threads)
     ticks = time.process_time if clock == "processor" else time.perf_counter
-    pictures = [read_picture(path).pixels for path in sorted(data.glob("*.png"))[:limit]]
-    if crop:
-        pictures = [middle(pixels, crop) for pixels in pictures]
+    pictures = read_photos(data, limit, crop)
     codec, levels = DiffusionCodec.from_pretrained(model), sorted(map(int, timesteps.split(",")), reverse=True)
     own_curve(codec, [pictures[0][:64, :64].copy()], levels, ticks)  # one-time costs
     size = pictures[0].shape[0] * pictures[0].shape[1]

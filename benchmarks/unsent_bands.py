@@ -15,12 +15,13 @@ from pathlib import Path
 import click
 import numpy as np
 from numpy.typing import NDArray
+from photo_folder import read_photos
 
 from diffcodec.codec import DiffusionCodec
 from diffcodec.errors import ConfigError
 from diffcodec.evaluation.metrics import measure_distortion
 from diffcodec.evaluation.summary_table import aligned
-from diffcodec.images import Picture, read_picture
+from diffcodec.images import Picture
 from diffcodec.model.checkpoint import Checkpoint, load_checkpoint
 from diffcodec.model.tables import UNSENT_SCALE
 
@@ -53,12 +54,6 @@ def rate_change(curve: NDArray[np.float64], reference: NDArray[np.float64], qual
     return changes
 
 
-def middle(pixels: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    """A square of this side from the middle."""
-    top, left = (max(0, (length - side) // 2) for length in pixels.shape[:2])
-    return pixels[top : top + side, left : left + side].copy()
-
-
 @click.command()
 @click.option("--data", type=click.Path(path_type=Path, exists=True), required=True, help="Folder of pictures.")
 @click.option("--model", default="photo-small-v1", show_default=True, help="Bundled model or model file.")
@@ -68,8 +63,7 @@ def middle(pixels: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
 @click.option("--timesteps", default="6,16,40,100,220,400", show_default=True)
 def main(data: Path, model: str, limit: int, crop: int, shares: str, timesteps: str) -> None:
     """Measure and print a table."""
-    files = sorted(data.glob("*.png"))[:limit]
-    pictures = [middle(read_picture(path).pixels, crop) for path in files]
+    pictures = read_photos(data, limit, crop)
     checkpoint, times = load_checkpoint(model), sorted(map(int, timesteps.split(",")), reverse=True)
     if len(times) < 3:
         raise click.UsageError("--timesteps: at least three are needed")

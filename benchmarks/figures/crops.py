@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
+from photo_folder import middle
 from photographs.measure import kodak_name
 
 from diffcodec.codec import DiffusionCodec
@@ -125,8 +126,7 @@ def nearest_in_bytes(baseline: Baseline, picture: Picture, wanted: int) -> tuple
 
 def crop(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """The middle of a picture."""
-    top, left = ((side - SIDE) // 2 for side in pixels.shape[:2])
-    return pixels[top : top + SIDE, left : left + SIDE]
+    return middle(pixels, SIDE)
 
 
 def draw_crops(groups: Sequence[Group], pictures: Sequence[Picture]) -> Figure:

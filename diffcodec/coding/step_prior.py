@@ -12,7 +12,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,8 @@ from diffcodec.model.tables import (
     LevelList,
     Variances,
 )
+
+Number = TypeVar("Number", bound=np.generic)
 
 Coordinates = NDArray[np.float32]
 """Of N pictures, shape (N, dims)."""
@@ -180,8 +182,7 @@ class BandVariances:
     @cached_property
     def _of(self) -> NDArray[np.uint16]:
         """The group of every coefficient that is sent, shape (dims,)."""
-        of = self._groups[1][self.transform.band]
-        return of if self._sent is None else of[self._sent]
+        return self._groups[1][self._selected(self.transform.band)]
 
     @cached_property
     def _counts(self) -> NDArray[np.int64]:
@@ -263,9 +264,9 @@ class BandVariances:
             scaled = complete
         return self.transform.inverse(scaled)
 
-    def _selected(self, coefficients: Coordinates) -> Coordinates:
-        """Those of all coefficients that are sent."""
-        return coefficients if self._sent is None else coefficients[:, self._sent]
+    def _selected(self, of_all: NDArray[Number]) -> NDArray[Number]:
+        """The values of the coefficients that are sent, of values of all coefficients, (..., all)."""
+        return of_all if self._sent is None else of_all[..., self._sent]
 
 
 def gap_octaves(start: Level | None, end: Level) -> int:

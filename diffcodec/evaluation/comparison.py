@@ -10,7 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffcodec.errors import ConfigError, ImageError
-from diffcodec.evaluation.metrics import MS_SSIM_MIN_SIDE, SSIMULACRA2_MIN_SIDE, measure_ms_ssim, measure_ssimulacra2
+from diffcodec.evaluation.metrics import (
+    MS_SSIM_MIN_SIDE,
+    SSIMULACRA2_MIN_SIDE,
+    in_colour,
+    measure_ms_ssim,
+    measure_ssimulacra2,
+)
 from diffcodec.images import Picture, picture_from_pil, picture_to_pil
 from diffcodec.images.error import PEAK, psnr_db, squared_error
 
@@ -113,19 +119,13 @@ def _pairs(original: Picture, other: Picture, names: tuple[str, str]) -> list[tu
             f"{name} with {each.width} x {each.height}" for name, each in zip(names, (original, other), strict=True)
         ]
         raise ImageError(f"expected two pictures of one size, found {' and '.join(sizes)} pixels")
-    pictures = original, other
+    pictures: tuple[Picture, ...] = original, other
     if original.pixels.ndim != other.pixels.ndim:
-        pictures = _in_colour(original), _in_colour(other)
+        pictures = tuple(Picture(in_colour(each.pixels), each.alpha) for each in (original, other))
     first, second = pictures
     if first.alpha is None and second.alpha is None:
         return [(first.pixels, second.pixels)]
     return [(_over(level, first), _over(level, second)) for level in BACKGROUNDS]
-
-
-def _in_colour(picture: Picture) -> Picture:
-    if picture.pixels.ndim == 3:
-        return picture
-    return Picture(np.stack([picture.pixels] * 3, axis=2), picture.alpha)
 
 
 def _over(level: int, picture: Picture) -> Pixels:

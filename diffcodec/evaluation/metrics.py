@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -111,10 +112,7 @@ def measure_ms_ssim(original: NDArray[np.uint8], restored: NDArray[np.uint8]) ->
     scales = ms_ssim_scales(*original.shape[:2])
     if not scales:
         return None
-    try:
-        from piq import multi_scale_ssim
-    except ImportError as error:
-        raise ConfigError("MS-SSIM needs piq: pip install 'diffcodec[bench]'") from error
+    multi_scale_ssim = _library("piq", "MS-SSIM").multi_scale_ssim
     import torch
 
     # Double precision takes four times as long with large pictures, and changes only the sixth digit.
@@ -145,10 +143,7 @@ def measure_haarpsi(original: NDArray[np.uint8], restored: NDArray[np.uint8]) ->
     _check(original, restored)
     if min(original.shape[:2]) < HAARPSI_MIN_SIDE:
         return None
-    try:
-        from piq import haarpsi
-    except ImportError as error:
-        raise ConfigError("HaarPSI needs piq: pip install 'diffcodec[bench]'") from error
+    haarpsi = _library("piq", "HaarPSI").haarpsi
     return float(haarpsi(_planes(restored), _planes(original), data_range=255))
 
 
@@ -178,11 +173,8 @@ def measure_ssimulacra2(original: NDArray[np.uint8], restored: NDArray[np.uint8]
     _check(original, restored)
     if min(original.shape[:2]) < SSIMULACRA2_MIN_SIDE:
         return None
-    try:
-        from ssimulacra2 import ssimulacra2 as parts  # type: ignore[import-untyped]
-    except ImportError as error:
-        raise ConfigError("SSIMULACRA 2 needs ssimulacra2: pip install 'diffcodec[bench]'") from error
-    linear = [parts.srgb_to_linear(_in_colour(pixels)) for pixels in (original, restored)]
+    parts = _library("ssimulacra2", "SSIMULACRA 2").ssimulacra2
+    linear = [parts.srgb_to_linear(in_colour(pixels)) for pixels in (original, restored)]
     result = parts.Msssim()
     for number in range(SSIMULACRA2_SCALES):
         if number:
@@ -205,7 +197,20 @@ def _blurred(planes: NDArray[np.float64]) -> NDArray[np.float64]:
     return correlate1d(rows, weights, axis=1, mode="constant")  # type: ignore[no-any-return]
 
 
-def _in_colour(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def _library(name: str, metric: str) -> Any:
+    """An optional library.
+
+    Raises:
+        ConfigError: if it is not installed.
+    """
+    try:
+        return import_module(name)
+    except ImportError as error:
+        raise ConfigError(f"{metric} needs {name}: pip install 'diffcodec[bench]'") from error
+
+
+def in_colour(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Pixels (H, W, 3) of pixels (H, W, 3) or (H, W)."""
     return np.stack([pixels] * 3, axis=2) if pixels.ndim == 2 else pixels
 
 

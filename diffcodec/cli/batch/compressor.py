@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from diffcodec.cli.batch.inputs import STANDARD, label, length_of, read_input
 from diffcodec.cli.batch.outputs import write_output
 from diffcodec.cli.batch.work import Done, ExistingOutput, Item, Task, find_existing
-from diffcodec.coding.options import CompressionSettings
+from diffcodec.coding.options import CompressionSettings, CompressOptions
 from diffcodec.coding.targets import Target
 from diffcodec.errors import ConfigError, StreamError, TargetError
 
@@ -54,18 +54,18 @@ class CompressJob:
     named_output: str | None
 
     @property
-    def settings(self) -> CompressionSettings:
+    def options(self) -> CompressOptions:
         """The options of the codec."""
-        return CompressionSettings(
-            timestep=self.timestep,
-            target=self.goal,
-            channel=self.channel,
-            speed=self.speed,
-            effort=self.effort,
-            seed=self.seed,
-            steps=self.steps,
-            measure=self.measure,
-        )
+        return {
+            "timestep": self.timestep,
+            "target": self.goal,
+            "channel": self.channel,
+            "speed": self.speed,
+            "effort": self.effort,
+            "seed": self.seed,
+            "steps": self.steps,
+            "measure": self.measure,
+        }
 
     @property
     def keep(self) -> Keep:
@@ -158,7 +158,6 @@ class Compressor:
     def difference(self, task: Task, newer: bool) -> str | None:
         """How an existing .dfc file differs from the one to make, as far as can be seen without compressing."""
         from diffcodec.bitstream.container import read_container
-        from diffcodec.channel import ChannelId
         from diffcodec.images.metadata import Metadata
 
         job, data = self.job, read_input(task.target)
@@ -170,12 +169,12 @@ class Compressor:
             return "is not a complete .dfc file"
         if header.shortened is not None:
             return "was shortened by truncate"
-        codec = self.codec_for(header.width, header.height)
+        codec, settings = self.codec_for(header.width, header.height), CompressionSettings(**job.options)
         wanted = {
             "fingerprint": codec.fingerprint,
-            "channel": int(ChannelId[job.channel.upper()]),
-            "effort": job.settings.path_effort,
-            "level_list": job.settings.level_list(codec.tables, header.pixels),
+            "channel": int(settings.channel_id),
+            "effort": settings.path_effort,
+            "level_list": settings.level_list(codec.tables, header.pixels),
         }
         if job.timestep is not None:
             wanted["timestep"] = job.timestep
@@ -214,20 +213,10 @@ class Compressor:
 
     def work(self, items: Sequence[Item[Picture]]) -> list[Bitstream]:
         """Compress pictures of one batch key."""
-        job, pictures = self.job, [item.content for item in items]
+        pictures = [item.content for item in items]
         codec = self.codec_for(pictures[0].width, pictures[0].height)
         try:
-            return codec.compress_batch(
-                pictures,
-                timestep=job.timestep,
-                target=job.goal,
-                channel=job.channel,
-                speed=job.speed,
-                effort=job.effort,
-                seed=job.seed,
-                steps=job.steps,
-                measure=job.measure,
-            )
+            return codec.compress_batch(pictures, **self.job.options)
         except TargetError as error:
             raise TargetError(f"{label(items[0].task.source)}: {error}") from error
 
