@@ -99,7 +99,9 @@ max_pixels_option = click.option(
     show_default=True,
     help="Refuse larger pictures.",
 )
-device_option = click.option("--device", default="cpu", show_default=True, help="Where the network runs: cpu or cuda.")
+device_option = click.option(
+    "--device", default="cpu", show_default=True, help="Where the network runs: cpu, or cuda (experimental)."
+)
 precision_option = click.option(
     "--precision",
     type=click.Choice(PRECISIONS),

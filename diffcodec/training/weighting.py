@@ -12,12 +12,20 @@ BINS = 48
 MEMORY = 0.95
 """Decay of a running mean per observation."""
 
+OUTLIER = 16.0
+"""A loss counts at most this many times the running mean of its level.
+
+Early in a run a network without normalisation fails on single images with errors thousands of times the mean. Without
+a limit, one of them would silence its level for hundreds of steps, and fill the momentum with its gradient.
+"""
+
 
 class LevelBalance:
     """Divides losses by their running mean at the same noise level.
 
     The gradient is then that of the mean logarithm of the error: a tenth of a decibel has the same weight at every
-    level, whereas in the bound noisy levels have almost none. The means are smoothed over neighbouring levels.
+    level, whereas in the bound noisy levels have almost none. The means are smoothed over neighbouring levels. Single
+    images count at most OUTLIER times the mean, in the running mean as in the weighted loss.
 
     Args:
         low, high: range of log SNRs, in nats.
@@ -32,7 +40,9 @@ class LevelBalance:
         places = ((log_snr - self.low) / (self.high - self.low) * BINS).long().clamp(0, BINS - 1).cpu()
         for place, loss in zip(places.tolist(), losses.detach().float().cpu().tolist(), strict=True):
             mean = float(self.means[place])
-            self.means[place] = MEMORY * mean + (1 - MEMORY) * loss if mean else loss
-        known = torch.where(self.means > 0, self.means, losses.detach().float().mean().cpu())
+            self.means[place] = MEMORY * mean + (1 - MEMORY) * min(loss, OUTLIER * mean) if mean else loss
+        observed = self.means > 0
+        known = torch.where(observed, self.means, self.means[observed].mean())
         smooth = functional.avg_pool1d(functional.pad(known[None, None], (2, 2), mode="replicate"), 5, 1)[0, 0]
-        return (1 / smooth[places]).to(losses)
+        expected = smooth[places].to(losses)
+        return 1 / torch.maximum(expected, losses.detach() / OUTLIER)

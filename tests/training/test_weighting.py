@@ -26,6 +26,16 @@ def test_the_first_losses_have_weights_without_any_past() -> None:
     assert torch.allclose(weights, torch.full((4,), 4.0), rtol=0.01)
 
 
+def test_one_failed_image_counts_sixteen_times_and_leaves_the_level_its_weight() -> None:
+    balance = LevelBalance(-3.0, 9.0)
+    level, usual = torch.zeros(1), torch.full((1,), 0.2)
+    for _ in range(50):
+        before = balance.weights(usual, level)
+    failed = torch.full((1,), 1e5)
+    assert 8 < balance.weights(failed, level) * failed < 16.01
+    assert balance.weights(usual, level) > 0.5 * before
+
+
 def test_a_share_of_the_images_is_drawn_below_an_edge() -> None:
     denoiser = Denoiser(ModelConfig(UNetConfig(channels=8, multipliers=(1,), blocks=1)))
     config = TrainingConfig(coarse_share=0.75, coarse_below=6.5)

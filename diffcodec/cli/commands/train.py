@@ -106,7 +106,7 @@ def parse_duration(ctx: click.Context, param: click.Parameter, value: str | None
 )
 @click.option("--resume", is_flag=True, help="Continue from the state in the folder.")
 @click.option("--from", "start", metavar="NAME|FILE", help="Start from the weights of a trained model (fine-tuning).")
-@click.option("--device", default="cpu", show_default=True, help="cpu or cuda.")
+@click.option("--device", default="cpu", show_default=True, help="cpu, or cuda (experimental).")
 @click.option(
     "--precision",
     type=click.Choice(["fp32", "bf16"]),
