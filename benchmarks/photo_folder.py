@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from diffcodec.evaluation.metrics import in_colour
 from diffcodec.images import read_picture
+from diffcodec.images.visibility import in_colour
 from diffcodec.training.data import IMAGE_SUFFIXES
 
 

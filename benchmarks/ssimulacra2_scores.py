@@ -22,11 +22,11 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from ssimulacra2 import compute_ssimulacra2  # type: ignore[import-untyped]
+from ssimulacra2 import compute_ssimulacra2
 
-from diffcodec.evaluation.metrics import measure_ssimulacra2
 from diffcodec.evaluation.summary_table import aligned
 from diffcodec.images import Picture, read_picture, write_picture
+from diffcodec.images.visibility import measure_ssimulacra2
 
 Pixels = NDArray[np.uint8]
 Score = Callable[[Pixels, Pixels], float]

@@ -10,15 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffcodec.errors import ConfigError, ImageError
-from diffcodec.evaluation.metrics import (
-    MS_SSIM_MIN_SIDE,
-    SSIMULACRA2_MIN_SIDE,
-    in_colour,
-    measure_ms_ssim,
-    measure_ssimulacra2,
-)
+from diffcodec.evaluation.metrics import MS_SSIM_MIN_SIDE, measure_ms_ssim
 from diffcodec.images import Picture, picture_from_pil, picture_to_pil
 from diffcodec.images.error import PEAK, psnr_db, squared_error
+from diffcodec.images.visibility import SSIMULACRA2_MIN_SIDE, in_colour, measure_ssimulacra2
 
 Pixels = NDArray[np.uint8]
 

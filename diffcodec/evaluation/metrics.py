@@ -1,4 +1,4 @@
-"""Distortion of 8-bit pictures: MSE, RMSE, PSNR, MS-SSIM and HaarPSI (library piq), SSIMULACRA 2."""
+"""Distortion of 8-bit pictures: MSE, RMSE, PSNR, MS-SSIM and HaarPSI (library piq)."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from diffcodec.errors import ConfigError, ImageError
-from diffcodec.images.error import psnr_db
+from diffcodec.errors import ConfigError
+from diffcodec.images.error import check_pair, psnr_db
 
 if TYPE_CHECKING:
     import torch
@@ -26,14 +26,6 @@ MS_SSIM_MIN_SIDE = _WINDOW
 
 HAARPSI_MIN_SIDE = 16
 """In pixels: the width of HaarPSI's largest wavelet."""
-
-SSIMULACRA2_SCALES = 6
-
-SSIMULACRA2_MIN_SIDE = 113
-"""In pixels: below it libjxl's program leaves out scales, which shifts the weights of the others."""
-
-_SSIMULACRA2_BLUR = (0.26462110549, 0.21292859204, 0.10933537278, 0.03601111466, 0.00941436781)
-"""From its centre outwards: impulse response of libjxl's recursive Gaussian of standard deviation 1.5."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +56,7 @@ def measure_distortion(original: NDArray[np.uint8], restored: NDArray[np.uint8])
         ImageError: if a type or shape is wrong.
         ConfigError: if piq is not installed.
     """
-    _check(original, restored)
+    check_pair(original, restored)
     mse = float(np.mean((original.astype(np.float64) - restored) ** 2))
     return Distortion(mse, math.sqrt(mse), psnr_db(mse) if mse else None, measure_ms_ssim(original, restored))
 
@@ -108,7 +100,7 @@ def measure_ms_ssim(original: NDArray[np.uint8], restored: NDArray[np.uint8]) ->
         ImageError: if a type or shape is wrong.
         ConfigError: if piq is not installed.
     """
-    _check(original, restored)
+    check_pair(original, restored)
     scales = ms_ssim_scales(*original.shape[:2])
     if not scales:
         return None
@@ -140,61 +132,11 @@ def measure_haarpsi(original: NDArray[np.uint8], restored: NDArray[np.uint8]) ->
         ImageError: if a type or shape is wrong.
         ConfigError: if piq is not installed.
     """
-    _check(original, restored)
+    check_pair(original, restored)
     if min(original.shape[:2]) < HAARPSI_MIN_SIDE:
         return None
     haarpsi = _library("piq", "HaarPSI").haarpsi
     return float(haarpsi(_planes(restored), _planes(original), data_range=255))
-
-
-def measure_ssimulacra2(original: NDArray[np.uint8], restored: NDArray[np.uint8]) -> float | None:
-    """SSIMULACRA 2.1: visibility of compression artefacts, fitted to the opinions of people (Sneyers 2023).
-
-    100 is the same picture, 90 visually lossless, 70 high quality, 50 medium, 30 low; bad pictures are below 0. The two
-    pictures are not interchangeable.
-
-    Colours, maps, weights and polynomial are those of the package ssimulacra2 (0.3.0). Its blur and its number of
-    scales are not those of libjxl: its scores of JPEG photographs are up to 6 too low at quality 10, and 2 at quality
-    50; with sides below 225 pixels, where it leaves out a scale, they are off by 20 and more. So blur and scales are
-    computed here (benchmarks/ssimulacra2_scores.py). Results agree to six digits with the Rust port of libjxl's
-    program (rust-av/ssimulacra2), computed in double precision; the port itself computes in single precision.
-
-    Args:
-        original: uint8, sRGB, shape (H, W, 3) or (H, W).
-        restored: same type and shape.
-
-    Returns:
-        At most 100, or None if height or width is below 113.
-
-    Raises:
-        ImageError: if a type or shape is wrong.
-        ConfigError: if ssimulacra2 is not installed.
-    """
-    _check(original, restored)
-    if min(original.shape[:2]) < SSIMULACRA2_MIN_SIDE:
-        return None
-    parts = _library("ssimulacra2", "SSIMULACRA 2").ssimulacra2
-    linear = [parts.srgb_to_linear(in_colour(pixels)) for pixels in (original, restored)]
-    result = parts.Msssim()
-    for number in range(SSIMULACRA2_SCALES):
-        if number:
-            linear = [parts.downsample(each, 2, 2) for each in linear]
-        x, y = (parts.make_positive_xyb(parts.linear_rgb_to_xyb(each)) for each in linear)
-        mean_x, mean_y = _blurred(x), _blurred(y)
-        scale = parts.MsssimScale()
-        scale.avg_ssim = parts.ssim_map(mean_x, mean_y, _blurred(x * x), _blurred(y * y), _blurred(x * y))
-        scale.avg_edgediff = parts.edge_diff_map(x, mean_x, y, mean_y)
-        result.scales.append(scale)
-    return float(result.score())
-
-
-def _blurred(planes: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Planes (H, W, channels), filtered as SSIMULACRA 2 does, with zeros beyond the borders."""
-    from scipy.ndimage import correlate1d
-
-    weights = np.array([*_SSIMULACRA2_BLUR[:0:-1], *_SSIMULACRA2_BLUR])
-    rows: NDArray[np.float64] = correlate1d(planes, weights, axis=0, mode="constant")
-    return correlate1d(rows, weights, axis=1, mode="constant")  # type: ignore[no-any-return]
 
 
 def _library(name: str, metric: str) -> Any:
@@ -209,24 +151,9 @@ def _library(name: str, metric: str) -> Any:
         raise ConfigError(f"{metric} needs {name}: pip install 'diffcodec[bench]'") from error
 
 
-def in_colour(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Pixels (H, W, 3) of pixels (H, W, 3) or (H, W)."""
-    return np.stack([pixels] * 3, axis=2) if pixels.ndim == 2 else pixels
-
-
 def _planes(pixels: NDArray[np.uint8]) -> torch.Tensor:
     """Double-precision planes, (1, channels, H, W)."""
     import torch
 
     channels_last = pixels.reshape(*pixels.shape[:2], -1)
     return torch.from_numpy(np.moveaxis(channels_last, 2, 0)[None].astype(np.float64))
-
-
-def _check(original: NDArray[np.uint8], restored: NDArray[np.uint8]) -> None:
-    for name, pixels in (("original", original), ("restored", restored)):
-        if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3) or pixels.shape[2:] not in ((), (3,)):
-            raise ImageError(f"{name}: expected uint8 (H, W, 3) or (H, W), found {pixels.dtype} {pixels.shape}")
-        if 0 in pixels.shape:
-            raise ImageError(f"{name}: expected at least one pixel, found {pixels.shape}")
-    if original.shape != restored.shape:
-        raise ImageError(f"expected two pictures of one shape, found {original.shape} and {restored.shape}")

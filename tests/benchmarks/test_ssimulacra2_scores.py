@@ -6,14 +6,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import ssimulacra2_scores
 from click.testing import CliRunner
 from PIL import Image
 
-pytest.importorskip("ssimulacra2")
-
-import ssimulacra2_scores
-
-from diffcodec.evaluation.metrics import measure_ssimulacra2
+from diffcodec.images.visibility import measure_ssimulacra2
 from tests.conftest import smooth_pixels
 
 
