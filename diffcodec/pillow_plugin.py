@@ -47,8 +47,8 @@ FORMAT = "DFC"
 _SETTINGS = {"partial": "ImageFile.LOAD_TRUNCATED_IMAGES", "model": "the image's attribute `model`"}
 """How to set parameters that errors name."""
 
-_TARGETS = {"max_bytes": Target.bytes, "max_bpp": Target.bpp, "psnr": Target.psnr}
-_FOREIGN_OPTIONS = {"quality", "lossless"}
+_TARGETS = {"quality": Target.quality, "max_bytes": Target.bytes, "max_bpp": Target.bpp, "psnr": Target.psnr}
+_FOREIGN_OPTIONS = {"lossless"}
 """Options of other formats that would set the quality. They are refused; all other foreign options are ignored."""
 
 _CODEC_OPTIONS = ("channel", "speed", "effort", "seed", "steps")
@@ -201,8 +201,8 @@ def _save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
     options: Mapping[str, Any] = getattr(image, "encoderinfo", {})
     if foreign := sorted(_FOREIGN_OPTIONS & set(options)):
         raise ValueError(
-            f"DFC has no {foreign[0]}: pass timestep (0 is lossless, 1 the finest, 1000 the coarsest), max_bytes "
-            "or psnr"
+            f"DFC has no {foreign[0]}: pass timestep (0 is lossless, 1 the finest, 1000 the coarsest), quality, "
+            "max_bytes or psnr"
         )
     goals = {name: options[name] for name in ("timestep", *_TARGETS) if options.get(name) is not None}
     if len(goals) > 1:

@@ -104,6 +104,8 @@ def test_defaults_and_targets(model: str) -> None:
     assert opened(dfc(RGB, model), model).info["timestep"] == DEFAULT_TIMESTEP
     assert len(dfc(RGB, model, max_bytes=120).getvalue()) <= 120
     assert 8 * len(dfc(RGB, model, max_bpp=5).getvalue()) / (14 * 11) <= 5
+    rough, fine = (opened(dfc(RGB, model, quality=quality), model).info["timestep"] for quality in (10, 80))
+    assert rough > fine
     restored = np.asarray(opened(dfc(RGB, model, psnr=25), model)).astype(float)
     assert 10 * np.log10(255**2 / np.mean((restored - PIXELS) ** 2)) >= 25
 
@@ -111,7 +113,8 @@ def test_defaults_and_targets(model: str) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"quality": 80}, "DFC has no quality: pass timestep"),
+        ({"quality": 101}, "quality: expected 0 to 100"),
+        ({"quality": 80, "timestep": 3}, "found quality and timestep|found timestep and quality"),
         ({"lossless": True}, "DFC has no lossless: pass timestep"),
         ({"exif": "noon"}, "exif: expected an Image.Exif, or the bytes"),
         ({"exif": b"garbage"}, "exif: expected an Image.Exif, or the bytes"),

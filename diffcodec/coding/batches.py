@@ -8,11 +8,14 @@ from diffcodec.bitstream.container import Header
 from diffcodec.coding.decoder import Decoder
 from diffcodec.coding.encoder import Encoder
 from diffcodec.coding.options import CompressionSettings, DecompressionSettings
+from diffcodec.coding.quality_search import encode_with
 from diffcodec.coding.reconstruction import Reconstruction
 from diffcodec.coding.report import Bitstream, Restoration, Stopwatch
 from diffcodec.coding.stream import ParsedStream
-from diffcodec.coding.target_search import compress_to
+from diffcodec.coding.target_search import encode_to
+from diffcodec.coding.targets import Target
 from diffcodec.coding.trajectory import CodecContext
+from diffcodec.errors import TargetError
 from diffcodec.images import Picture
 
 
@@ -30,8 +33,8 @@ def compress_pictures(
     Raises:
         TargetError: if no file of one of them meets the target.
     """
-    if settings.target is not None:
-        return compress_to(settings.target, context, pictures, header, restore=settings.measure)
+    if settings.goal is not None:
+        return _compress_to(settings.goal, context, pictures, header, restore=settings.measure)
     encoder = Encoder(context, Stopwatch())
     if header.timestep == 0:
         encoded = encoder.encode_exactly(pictures, header, may_store=settings.may_store)
@@ -39,6 +42,28 @@ def compress_pictures(
         encoded = encoder.encode(pictures, header, restore=settings.measure)
     share = encoder.watch.share(len(pictures))
     return [each.bitstream(picture, share) for each, picture in zip(encoded, pictures, strict=True)]
+
+
+def _compress_to(
+    target: Target, context: CodecContext, pictures: Sequence[Picture], header: Header, *, restore: bool
+) -> list[Bitstream]:
+    """Files of pictures that meet a target, each of which ends at its own timestep.
+
+    Raises:
+        TargetError: if no file of one of the pictures does.
+    """
+    encode = encode_with if target.is_quality else encode_to
+    streams = []
+    for number, picture in enumerate(pictures, 1):
+        encoder = Encoder(context, Stopwatch())
+        try:
+            found = encode(target, encoder, picture, header, restore=restore)
+        except TargetError as error:
+            if len(pictures) == 1:
+                raise
+            raise TargetError(f"picture {number} of {len(pictures)}: {error}") from error
+        streams.append(found.bitstream(picture, encoder.watch))
+    return streams
 
 
 def restore_streams(

@@ -119,7 +119,7 @@ def header_of(model: ModelDescription, pictures: Sequence[Picture], settings: Co
     """
     tables, first = model.tables, pictures[0]
     coarsest = len(tables.timesteps)
-    timestep = settings.end if settings.target is None else coarsest
+    timestep = settings.end if settings.goal is None else coarsest
     if not 0 <= timestep <= coarsest:
         raise ConfigError(f"timestep: expected 0 (lossless) to {coarsest}, found {timestep}")
     if timestep == 0 and tables.lossless is None:

@@ -24,6 +24,7 @@ CHANNELS = tuple(channel.name.lower() for channel in ChannelId)
 class CompressOptions(TypedDict, total=False):
     """Options of `compress` and `compress_batch`, described in `CompressionSettings`."""
 
+    quality: float | None
     timestep: int | None
     target: Target | None
     channel: str
@@ -49,9 +50,11 @@ class CompressionSettings:
     """How pictures are compressed.
 
     Args:
-        timestep: noise level t at which to stop, 1 (finest) to T (almost pure noise), or 0 for lossless;
+        quality: 0 to 100 as people see it: 100 is visually lossless, 50 about the default. The timestep is searched by
+            the SSIMULACRA 2 of the picture.
+        timestep: instead, noise level t at which to stop, 1 (finest) to T (almost pure noise), or 0 for lossless;
             DEFAULT_TIMESTEP if neither it nor a target is given.
-        target: a size, rate or PSNR to meet, instead of a timestep, see `Target`. Such a file is never lossless.
+        target: instead, a size, rate or PSNR to meet, see `Target`. Such a file is never lossless.
         channel: `trellis` or `poisson`.
         speed: 0 (smallest files) to 10 (fastest); stands for an effort and a number of steps, see `SPEEDS`.
         effort: 8 to 16; the trellis has 2^effort states. None: that of the speed.
@@ -66,6 +69,7 @@ class CompressionSettings:
         ConfigError: if a value is out of range, or of a wrong type.
     """
 
+    quality: float | None = None
     timestep: int | None = None
     target: Target | None = None
     channel: str = "trellis"
@@ -77,10 +81,13 @@ class CompressionSettings:
     measure: bool = True
 
     def __post_init__(self) -> None:
-        if self.target is not None and self.timestep is not None:
-            raise ConfigError("expected a timestep or a target, not both")
+        given = [name for name in ("quality", "timestep", "target") if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise ConfigError(f"expected one of quality, timestep and target, found {' and '.join(given)}")
         if self.target is not None and not isinstance(self.target, Target):
             raise WrongTypeError(f"target: expected a Target, such as Target.bytes(800), found {self.target!r}")
+        if self.quality is not None:
+            Target.quality(self.quality)  # checks it
         for name in ("timestep", "speed", "effort", "seed", "steps"):
             if (value := getattr(self, name)) is not None:
                 object.__setattr__(self, name, as_integer(name, value))
@@ -92,6 +99,11 @@ class CompressionSettings:
             raise ConfigError(f"effort: expected {MIN_EFFORT} to {MAX_EFFORT}, found {self.effort}")
         if not 0 <= self.seed < 2**64:
             raise ConfigError(f"seed: expected 0 to 2^64 - 1, found {self.seed}")
+
+    @property
+    def goal(self) -> Target | None:
+        """The target, or the quality as one; None if a timestep is given, or nothing."""
+        return self.target if self.quality is None else Target.quality(self.quality)
 
     @property
     def end(self) -> int:

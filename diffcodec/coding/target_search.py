@@ -2,47 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import groupby
 
-import numpy as np
-from numpy.typing import NDArray
-from torch import Tensor
-
 from diffcodec.bitstream.container import Container, Header, write_container
 from diffcodec.coding.encoder import EncodedPicture, Encoder, encoded_packets
-from diffcodec.coding.report import Bitstream, Stopwatch
-from diffcodec.coding.step_coding import OutgoingPayload
 from diffcodec.coding.targets import Target
-from diffcodec.coding.trajectory import CodecContext, Trajectory
+from diffcodec.coding.waypoint import Waypoint
 from diffcodec.errors import TargetError
 from diffcodec.images import Picture
 from diffcodec.images.error import psnr_db, squared_error
-from diffcodec.model.tables import Level
-
-
-@dataclass(frozen=True)
-class Waypoint:
-    """One picture, sent down to a level. Immutable: later steps work on a copy.
-
-    Args:
-        trajectory: at that level.
-        payload: sent so far.
-        steps: number of steps taken.
-    """
-
-    trajectory: Trajectory
-    payload: OutgoingPayload
-    steps: int = 0
-
-    def to(self, end: Level, x_0: Tensor, encoder: Encoder) -> Waypoint:
-        """One step further, to a level with no level of the list in between."""
-        trajectory, payload = self.trajectory.fork(end), self.payload.copy()
-        *_, (step, stop) = trajectory.steps()
-        encoder.send_step(trajectory, step, stop, x_0, [payload])
-        return Waypoint(trajectory, payload, step + 1)
 
 
 @dataclass(frozen=True)
@@ -64,15 +34,9 @@ class Attempt:
         return 8 * self.file_bytes / self.container.header.pixels
 
     @cached_property
-    def restored(self) -> NDArray[np.uint8]:
-        """Pixels that the decoder will restore."""
-        trajectory = self.reached.trajectory
-        return trajectory.context.signal.to_pixels(trajectory.checked_estimate()[0], trajectory.context.canvas)
-
-    @cached_property
     def psnr_db(self) -> float:
         """PSNR of the restored picture; infinite if it is exact."""
-        return psnr_db(squared_error(self.picture.pixels, self.restored))
+        return psnr_db(squared_error(self.picture.pixels, self.reached.restored))
 
 
 def encode_to(
@@ -133,26 +97,5 @@ def encode_to(
             reached = tried.reached
     if best is None:
         raise TargetError(target.explain_miss(tried, tried.container.header.timestep))
-    restored = best.restored if restore or not target.is_limit else None
+    restored = best.reached.restored if restore or not target.is_limit else None
     return EncodedPicture(best.container, best.reached.payload, best.reached.steps, restored)
-
-
-def compress_to(
-    target: Target, context: CodecContext, pictures: Sequence[Picture], header: Header, *, restore: bool = True
-) -> list[Bitstream]:
-    """Files of pictures that meet a target, each found by `encode_to`.
-
-    Raises:
-        TargetError: if no file of one of the pictures does.
-    """
-    streams = []
-    for number, picture in enumerate(pictures, 1):
-        encoder = Encoder(context, Stopwatch())
-        try:
-            found = encode_to(target, encoder, picture, header, restore=restore)
-        except TargetError as error:
-            if len(pictures) == 1:
-                raise
-            raise TargetError(f"picture {number} of {len(pictures)}: {error}") from error
-        streams.append(found.bitstream(picture, encoder.watch))
-    return streams

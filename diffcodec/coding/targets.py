@@ -1,4 +1,4 @@
-"""Targets that a file must meet, instead of a timestep: a size, a rate, or a PSNR."""
+"""Targets that a file must meet, instead of a timestep: a quality, a size, a rate, or a PSNR."""
 
 from __future__ import annotations
 
@@ -25,27 +25,34 @@ class Measured(Protocol):
 
 @dataclass(frozen=True)
 class Target:
-    """A bound that a file must meet, made by `Target.bytes`, `Target.bpp` or `Target.psnr`.
+    """What a file must meet, made by `Target.quality`, `Target.bytes`, `Target.bpp` or `Target.psnr`.
 
     Args:
-        quantity: name of the figure in the file's `Report`.
-        value: upper bound of a size or rate, lower bound of a PSNR.
+        quantity: `quality`, or the name of a figure in the file's `Report`.
+        value: the quality, upper bound of a size or rate, lower bound of a PSNR.
 
     Raises:
-        ConfigError: if the value is not a finite number above 0.
+        ConfigError: if the value is not a finite number above 0, or for a quality not within 0 to 100.
     """
 
-    quantity: Literal["file_bytes", "bpp", "psnr_db"]
+    quantity: Literal["quality", "file_bytes", "bpp", "psnr_db"]
     value: float
 
     def __post_init__(self) -> None:
         try:
-            is_valid = 0 < self.value < math.inf
+            is_valid = 0 <= self.value <= 100 if self.is_quality else 0 < self.value < math.inf
         except TypeError:
             is_valid = False
+        if not is_valid and self.is_quality:
+            raise ConfigError(f"quality: expected 0 to 100, found {self.value!r}")
         if not is_valid:
             names = {"file_bytes": "number of bytes", "bpp": "number of bits per pixel", "psnr_db": "PSNR in dB"}
             raise ConfigError(f"target: expected a finite {names[self.quantity]} above 0, found {self.value!r}")
+
+    @classmethod
+    def quality(cls, value: float) -> Target:
+        """A quality from 0 to 100 as people see it: 100 is visually lossless, 50 the default. See `quality_search`."""
+        return cls("quality", value)
 
     @classmethod
     def bytes(cls, most: int) -> Target:
@@ -61,6 +68,11 @@ class Target:
     def psnr(cls, least_db: float) -> Target:
         """The coarsest file whose picture, restored in 8 bits, has at least this PSNR; alpha is exact."""
         return cls("psnr_db", least_db)
+
+    @property
+    def is_quality(self) -> bool:
+        """Whether it is a quality, which files meet approximately."""
+        return self.quantity == "quality"
 
     @property
     def is_limit(self) -> bool:

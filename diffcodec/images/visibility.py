@@ -13,6 +13,12 @@ from diffcodec.images.error import check_pair
 SSIMULACRA2_MIN_SIDE = 113
 """In pixels: below it libjxl's program leaves out scales, which shifts the weights of the others."""
 
+SAMPLED_PIXELS = 1 << 20
+"""Pictures with more pixels are measured in windows, by `SampledSsimulacra2`."""
+
+SAMPLE_SIDE = 448
+"""In pixels: of these windows, at most four."""
+
 _SCALES = 6
 
 _BLUR = (0.26462110549, 0.21292859204, 0.10933537278, 0.03601111466, 0.00941436781)
@@ -70,6 +76,48 @@ class Ssimulacra2:
             scale.avg_edgediff = package.edge_diff_map(x.planes, x.mean, y, mean_y)
             result.scales.append(scale)
         return float(result.score())
+
+
+class SampledSsimulacra2:
+    """SSIMULACRA 2 of pictures of any size, in single precision: of large ones in windows, of small ones mirrored.
+
+    A picture of more than SAMPLED_PIXELS pixels is measured in windows of SAMPLE_SIDE pixels, spread evenly, whose
+    scores are averaged; one below SSIMULACRA2_MIN_SIDE is continued by mirroring until it is large enough.
+
+    Args:
+        original: uint8, sRGB, shape (H, W, 3) or (H, W).
+    """
+
+    def __init__(self, original: NDArray[np.uint8]) -> None:
+        self.windows = list(_sample_windows(*original.shape[:2]))
+        self.scorers = [Ssimulacra2(_mirrored(original[window]), np.float32) for window in self.windows]
+
+    def score(self, restored: NDArray[np.uint8]) -> float:
+        """At most 100, of a picture of the original's shape."""
+        pairs = zip(self.windows, self.scorers, strict=True)
+        return float(np.mean([scorer.score(_mirrored(restored[window])) for window, scorer in pairs]))
+
+
+def _sample_windows(height: int, width: int) -> Iterator[tuple[slice, slice]]:
+    """The windows in which a picture is measured."""
+    if height * width <= SAMPLED_PIXELS:
+        yield slice(None), slice(None)
+        return
+    rows, columns = (_spread(side) for side in (height, width))
+    yield from ((row, column) for row in rows for column in columns)
+
+
+def _spread(side: int) -> list[slice]:
+    """Two stretches of SAMPLE_SIDE in the middles of a side's halves, or the whole side where they would overlap."""
+    if side < 2 * SAMPLE_SIDE:
+        return [slice(None)]
+    return [slice(middle - SAMPLE_SIDE // 2, middle + SAMPLE_SIDE // 2) for middle in (side // 4, side * 3 // 4)]
+
+
+def _mirrored(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Pixels continued by mirroring to at least SSIMULACRA2_MIN_SIDE in both directions."""
+    missing = [max(0, SSIMULACRA2_MIN_SIDE - side) for side in pixels.shape[:2]]
+    return np.pad(pixels, [(0, each) for each in missing] + [(0, 0)] * (pixels.ndim - 2), mode="symmetric")
 
 
 def measure_ssimulacra2(original: NDArray[np.uint8], restored: NDArray[np.uint8]) -> float | None:

@@ -36,8 +36,8 @@ from diffcodec.config import Precision
     "compress",
     cls=SectionedCommand,
     sections={
+        QUALITY: ("quality", "timestep", "max_bytes", "max_bpp", "min_psnr", "measure"),
         FILES: ("out", "force", "first_frame", "keep_metadata"),
-        QUALITY: ("timestep", "max_bytes", "max_bpp", "min_psnr", "measure"),
         MODEL: ("model", "allow_pickle", "channel", "seed"),
         SPEED: ("speed", "effort", "steps", "device", "precision"),
         FOLDERS: FOLDER_PARAMETERS,
@@ -45,28 +45,30 @@ from diffcodec.config import Precision
 )
 @click.argument("images", nargs=-1, required=True, shell_complete=complete_file)
 @click.option(
-    "-t",
-    "--timestep",
-    type=Timestep(", or set quality with --bytes, --bpp or --psnr"),
-    help="Noise level at which to stop: 1 is the finest, the model's last (1000) the coarsest; 0 is lossless.  "
-    f"[default: {DEFAULT_TIMESTEP}]",
+    "--quality",
+    type=click.FloatRange(0, 100),
+    metavar="Q",
+    help="0 to 100 as people see it: 100 is visually lossless, 70 good, 50 about the default, 20 rough.",
 )
 @click.option(
-    "--bytes",
-    "max_bytes",
-    type=click.IntRange(1),
-    metavar="N",
-    help="Instead of -t: the finest file of at most N bytes.",
+    "-t",
+    "--timestep",
+    type=Timestep(", or set the quality with --quality, --bytes, --bpp or --psnr"),
+    help="Instead, the noise level at which to stop: 1 is the finest, the model's last (1000) the coarsest; 0 is "
+    f"lossless.  [default: {DEFAULT_TIMESTEP}]",
+)
+@click.option(
+    "--bytes", "max_bytes", type=click.IntRange(1), metavar="N", help="Instead, the finest file of at most N bytes."
 )
 @click.option(
     "--bpp",
     "max_bpp",
     type=click.FloatRange(0, min_open=True),
     metavar="X",
-    help="Instead of -t: the finest file of at most X bits per pixel.",
+    help="Instead, the finest file of at most X bits per pixel.",
 )
 @click.option(
-    "--psnr", "min_psnr", type=float, metavar="DB", help="Instead of -t: the coarsest file with a PSNR of at least DB."
+    "--psnr", "min_psnr", type=float, metavar="DB", help="Instead, the coarsest file with a PSNR of at least DB."
 )
 @click.option(
     "-o",
@@ -110,6 +112,7 @@ from diffcodec.config import Precision
 @folder_options
 def command(
     images: tuple[str, ...],
+    quality: float | None,
     timestep: int | None,
     max_bytes: int | None,
     max_bpp: float | None,
@@ -133,20 +136,23 @@ def command(
 ) -> None:
     """Compress pictures to .dfc files.
 
-    IMAGES are picture files, folders of pictures, patterns such as 'photos/**/*.jpg', or - for standard input. Set
-    quality with one of -t, --bytes, --bpp and --psnr.
+    --quality sets how good they look, from 0 to 100 (visually lossless).
+
+    \b
+      diffcodec compress photo.jpg --quality 70
+      diffcodec compress photos/ -r --quality 50 -o small/
+
+    IMAGES are picture files, folders of pictures, patterns such as 'photos/**/*.jpg', or - for standard input.
+    Instead of a quality, pass a noise level (-t), a size (--bytes, --bpp) or a PSNR (--psnr).
 
     Formats: PNG, JPEG, WebP, AVIF, TIFF, GIF, BMP, PPM, PGM, PBM, JPEG 2000, ICO, ICNS, TGA, QOI, PCX and SGI; JPEG XL
     and HEIC with a plugin.
     """
     if run["quiet"] and (number := missing_number(images)) is not None:
-        raise click.UsageError(
-            f"-q is short for --quiet and takes no value, found {number}. Set quality with one of -t, --bytes, --bpp "
-            "and --psnr."
-        )
-    if [timestep, max_bytes, max_bpp, min_psnr].count(None) < 3:
-        raise click.UsageError("Pass only one of -t, --bytes, --bpp and --psnr.")
-    goal = make_target(max_bytes, max_bpp, min_psnr)
+        raise click.UsageError(f"-q is short for --quiet and takes no value, found {number}: pass --quality {number}")
+    if [quality, timestep, max_bytes, max_bpp, min_psnr].count(None) < 4:
+        raise click.UsageError("Pass only one of --quality, -t, --bytes, --bpp and --psnr.")
+    goal = make_target(quality, max_bytes, max_bpp, min_psnr)
     if timestep is None and goal is None:
         timestep = DEFAULT_TIMESTEP
     options = RunOptions(**run)
@@ -181,8 +187,12 @@ def missing_number(names: Sequence[str]) -> str | None:
     return next((name for name in names if re.fullmatch(r"\d+(\.\d+)?", name) and not os.path.lexists(name)), None)
 
 
-def make_target(max_bytes: int | None, max_bpp: float | None, min_psnr: float | None) -> Target | None:
+def make_target(
+    quality: float | None, max_bytes: int | None, max_bpp: float | None, min_psnr: float | None
+) -> Target | None:
     """The target that was given, if any."""
+    if quality is not None:
+        return Target.quality(quality)
     if max_bytes is not None:
         return Target.bytes(max_bytes)
     if max_bpp is not None:
