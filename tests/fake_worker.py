@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from diffcodec.cli.batch.work import Done, ExistingOutput, Item, Task
+from diffcodec.coding.progress import ProgressCallback
 from diffcodec.errors import ConfigError
 from diffcodec.files import atomic_write
 
@@ -42,7 +43,7 @@ class Copier:
             raise ConfigError(f"{task.source} is bad")
         return Item(task, content, task.batch_key, 1)
 
-    def work(self, items: Sequence[Item[str]]) -> list[str]:
+    def work(self, items: Sequence[Item[str]], progress: ProgressCallback) -> list[str]:
         contents = [item.content for item in items]
         if "die" in contents:
             os.kill(os.getpid(), signal.SIGKILL)

@@ -132,7 +132,7 @@ folder_options = together(
     click.option(
         "--progress/--no-progress",
         default=None,
-        help="Show a progress bar.  [default: for several inputs on a terminal]",
+        help="Show a progress bar.  [default: on a terminal, if it takes longer than 2 s]",
     ),
 )
 

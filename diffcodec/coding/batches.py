@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 
 from diffcodec.bitstream.container import Header
+from diffcodec.coding.cost import evaluations_to_restore
 from diffcodec.coding.decoder import Decoder
 from diffcodec.coding.encoder import Encoder
 from diffcodec.coding.options import CompressionSettings, DecompressionSettings
+from diffcodec.coding.progress import ProgressCounter
 from diffcodec.coding.quality_search import encode_with
 from diffcodec.coding.reconstruction import Reconstruction
 from diffcodec.coding.report import Bitstream, Restoration, Stopwatch
@@ -33,19 +35,38 @@ def compress_pictures(
     Raises:
         TargetError: if no file of one of them meets the target.
     """
+    evaluations = _evaluations_of(context, header.timestep, settings)
+    counter = ProgressCounter(settings.progress, len(pictures) * evaluations)
     if settings.goal is not None:
-        return _compress_to(settings.goal, context, pictures, header, restore=settings.measure)
-    encoder = Encoder(context, Stopwatch())
+        return _compress_to(settings.goal, context, pictures, header, counter, restore=settings.measure)
+    encoder = Encoder(context, Stopwatch(evaluated=counter.part(evaluations, len(pictures))))
     if header.timestep == 0:
         encoded = encoder.encode_exactly(pictures, header, may_store=settings.may_store)
     else:
         encoded = encoder.encode(pictures, header, restore=settings.measure)
+    counter.reach(counter.expected)
     share = encoder.watch.share(len(pictures))
     return [each.bitstream(picture, share) for each, picture in zip(encoded, pictures, strict=True)]
 
 
+def _evaluations_of(context: CodecContext, timestep: int, settings: CompressionSettings) -> int:
+    """Evaluations of the network that a picture takes, at most."""
+    levels = context.levels
+    if timestep == 0 or settings.goal is not None:
+        steps = len(levels.levels)
+    else:
+        steps = len(levels.steps_to(context.tables.level(timestep)))
+    return steps - (context.tables.start is not None) + settings.measure
+
+
 def _compress_to(
-    target: Target, context: CodecContext, pictures: Sequence[Picture], header: Header, *, restore: bool
+    target: Target,
+    context: CodecContext,
+    pictures: Sequence[Picture],
+    header: Header,
+    counter: ProgressCounter,
+    *,
+    restore: bool,
 ) -> list[Bitstream]:
     """Files of pictures that meet a target, each of which ends at its own timestep.
 
@@ -55,13 +76,15 @@ def _compress_to(
     encode = encode_with if target.is_quality else encode_to
     streams = []
     for number, picture in enumerate(pictures, 1):
-        encoder = Encoder(context, Stopwatch())
+        each = counter.expected / len(pictures)
+        encoder = Encoder(context, Stopwatch(evaluated=counter.part(each)))
         try:
             found = encode(target, encoder, picture, header, restore=restore)
         except TargetError as error:
             if len(pictures) == 1:
                 raise
             raise TargetError(f"picture {number} of {len(pictures)}: {error}") from error
+        counter.reach(number * each)
         streams.append(found.bitstream(picture, encoder.watch))
     return streams
 
@@ -84,9 +107,18 @@ def restore_streams(
     for place, stream in enumerate(streams):
         # Cut streams end at different steps.
         alike.setdefault((stream.batch_key, None if stream.is_complete else place), []).append(place)
+    how = Reconstruction.of(settings.reconstruction)
+    evaluations = [
+        evaluations_to_restore(stream, context.tables, how, settings.timestep)
+        for stream, context in zip(streams, contexts, strict=True)
+    ]
+    counter = ProgressCounter(settings.progress, sum(evaluations))
     found: dict[int, Restoration] = {}
     for places in alike.values():
         group = [streams[place] for place in places]
-        decoder = Decoder(contexts[places[0]], group, Reconstruction.of(settings.reconstruction), Stopwatch())
+        expected, done = evaluations[places[0]], counter.done
+        watch = Stopwatch(evaluated=counter.part(expected, len(group)))
+        decoder = Decoder(contexts[places[0]], group, how, watch)
         found.update(zip(places, decoder.restore(settings.timestep), strict=True))
+        counter.reach(done + expected * len(group))
     return [found[place] for place in range(len(streams))]

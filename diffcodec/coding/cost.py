@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from diffcodec.coding.matching import check_header
+from diffcodec.coding.reconstruction import DEFAULT_STEPS, Reconstruction
 from diffcodec.coding.stream import ParsedStream
 from diffcodec.model.description import ModelDescription
+from diffcodec.model.tables import CodecTables
 
 
 class DecodingCost(NamedTuple):
@@ -38,5 +40,36 @@ def decoding_cost(stream: ParsedStream, model: ModelDescription) -> DecodingCost
     check_header(model, stream.header, stream.name)
     if stream.is_stored:
         return DecodingCost(0, 0)
-    steps = len(stream.stops(model.tables))
-    return DecodingCost(steps, steps + (model.tables.start is None))
+    evaluations = evaluations_to_restore(stream, model.tables, Reconstruction(), None)
+    return DecodingCost(len(stream.stops(model.tables)), evaluations)
+
+
+def evaluations_to_restore(
+    stream: ParsedStream, tables: CodecTables, reconstruction: Reconstruction, timestep: int | None
+) -> int:
+    """Evaluations of the network that it takes to restore a complete stream.
+
+    Args:
+        stream: parsed.
+        tables: of its model.
+        reconstruction: of the picture.
+        timestep: see `DecompressionSettings`.
+
+    Raises:
+        StreamError: if the stream is malformed.
+        ConfigError: if it has no such timestep.
+    """
+    if stream.is_stored:
+        return 0
+    stops = stream.stops(tables)[: stream.steps_until(timestep, tables)]
+    before = len(stops) - (tables.start is not None)
+    if reconstruction.kind == "mean" or (stream.lossless is not None and timestep is None):
+        return before + 1
+    end = tables.timestep_at(stops[-1]) if stops else len(tables.timesteps)
+    return before + evaluations_from(end, len(tables.timesteps), reconstruction)
+
+
+def evaluations_from(timestep: int, coarsest: int, reconstruction: Reconstruction) -> int:
+    """Evaluations with which a sampler, not `mean`, goes from a timestep down to the picture."""
+    steps = reconstruction.steps or DEFAULT_STEPS[reconstruction.kind]
+    return 1 + sum(round(coarsest + (1 - coarsest) * k / max(1, steps - 1)) < timestep for k in range(steps))

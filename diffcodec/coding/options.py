@@ -8,6 +8,7 @@ from operator import index
 from typing import Any, TypedDict, TypeVar
 
 from diffcodec.channel import ChannelId
+from diffcodec.coding.progress import ProgressCallback
 from diffcodec.coding.reconstruction import Reconstruction, ReconstructionKind
 from diffcodec.coding.speed import DEFAULT_SPEED, SPEEDS, steps_at
 from diffcodec.coding.targets import DEFAULT_TIMESTEP, Target
@@ -34,6 +35,7 @@ class CompressOptions(TypedDict, total=False):
     steps: int | None
     may_store: bool
     measure: bool
+    progress: ProgressCallback | bool
 
 
 class DecompressOptions(TypedDict, total=False):
@@ -43,6 +45,7 @@ class DecompressOptions(TypedDict, total=False):
     reconstruction: Reconstruction | ReconstructionKind
     partial: bool
     max_pixels: int
+    progress: ProgressCallback | bool
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,7 @@ class CompressionSettings:
         may_store: whether a lossless file may store a plain lossless format where that is shorter.
         measure: whether to restore the pictures to report PSNR and RMSE, which takes one more evaluation of the
             network.
+        progress: is called during the work with a `Progress`; True shows a bar, on a terminal or in a notebook.
 
     Raises:
         ConfigError: if a value is out of range, or of a wrong type.
@@ -79,6 +83,7 @@ class CompressionSettings:
     steps: int | None = None
     may_store: bool = True
     measure: bool = True
+    progress: ProgressCallback | bool = False
 
     def __post_init__(self) -> None:
         given = [name for name in ("quality", "timestep", "target") if getattr(self, name) is not None]
@@ -143,6 +148,7 @@ class DecompressionSettings:
         partial: if the stream is cut or damaged, restore its last complete step instead of raising. Damaged streams
             need more than a few KiB for this: only those have a checksum for every block.
         max_pixels: refuse to decode larger pictures.
+        progress: is called during the work with a `Progress`; True shows a bar, on a terminal or in a notebook.
 
     Raises:
         ConfigError: if a value is out of range, or of a wrong type.
@@ -152,6 +158,7 @@ class DecompressionSettings:
     reconstruction: Reconstruction | ReconstructionKind = "mean"
     partial: bool = False
     max_pixels: int = DEFAULT_MAX_PIXELS
+    progress: ProgressCallback | bool = False
 
     def __post_init__(self) -> None:
         if self.timestep is not None:

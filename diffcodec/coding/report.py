@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,10 +22,16 @@ if TYPE_CHECKING:
 
 @dataclass
 class Stopwatch:
-    """Seconds spent in the network and in everything else."""
+    """Seconds spent in the network and in everything else.
+
+    Args:
+        network_s, coding_s: both.
+        evaluated: is called during evaluations of the network, with the share that is done.
+    """
 
     network_s: float = 0.0
     coding_s: float = 0.0
+    evaluated: Callable[[float], None] = field(default=lambda share: None)
 
     @contextmanager
     def network(self) -> Iterator[None]:

@@ -41,7 +41,7 @@ def _sample(reconstruction: Reconstruction, trajectory: Trajectory, names: Seque
     """Denoise the state level by level; every intermediate estimate is restricted to valid signals."""
     kind, context = reconstruction.kind, trajectory.context
     assert kind != "mean"
-    process = ReverseProcess(context.denoiser, restrict=context.signal.restrict)
+    process = ReverseProcess(context.denoiser, restrict=context.signal.restrict, evaluated=trajectory.watch.evaluated)
     schedule = context.denoiser.schedule
     steps = min(DEFAULT_STEPS[kind], schedule.steps) if reconstruction.steps is None else reconstruction.steps
     if not 1 <= steps <= schedule.steps:

@@ -109,7 +109,7 @@ class Trajectory:
         # Pure noise has no finite log SNR; the network takes the noisiest level that it was trained on.
         log_snr = max(self.level.log_snr, denoiser.config.log_snr_min)
         with self.watch.network(), evaluation_precision(self.device, self.context.dtype_at(log_snr)):
-            estimate = self.context.signal.restrict(predict_x_0(denoiser, self.x_t, log_snr))
+            estimate = self.context.signal.restrict(predict_x_0(denoiser, self.x_t, log_snr, self.watch.evaluated))
         self._estimate = estimate
         return estimate
 

@@ -35,20 +35,26 @@ class ReverseProcess(GaussianDiffusion):
         denoiser: the network.
         variance: of p(x_s | x_t); None: the model's.
         restrict: projects estimates of x_0, (B, C, H, W), onto valid pictures.
+        evaluated: is called during every evaluation with the share of it that has been done since the last call.
 
     Raises:
         ConfigError: for learned variances of a model without them.
     """
 
     def __init__(
-        self, denoiser: Denoiser, *, variance: VarianceKind | None = None, restrict: Callable[[Tensor], Tensor] = clip
+        self,
+        denoiser: Denoiser,
+        *,
+        variance: VarianceKind | None = None,
+        restrict: Callable[[Tensor], Tensor] = clip,
+        evaluated: Callable[[float], None] = lambda share: None,
     ) -> None:
         variance = variance or denoiser.config.variance
         if variance == "learned" and denoiser.config.variance != "learned":
             raise ConfigError("variance: this model has no learned variances: use fixedsmall or fixedlarge")
         super().__init__(denoiser.schedule, denoiser, variance=variance)
         self.denoiser = denoiser
-        self.restrict = restrict
+        self.restrict, self.evaluated = restrict, evaluated
 
     @property
     def device(self) -> torch.device:
@@ -57,7 +63,7 @@ class ReverseProcess(GaussianDiffusion):
 
     def estimate(self, x_t: Tensor, level: NoiseLevel) -> Estimate:
         """The network's estimate, of large pictures in windows and of large batches in parts."""
-        found = estimate(self.denoiser, x_t, level.log_snr)
+        found = estimate(self.denoiser, x_t, level.log_snr, self.evaluated)
         return Estimate(self.restrict(found.x_0), found.variance_mix)
 
 

@@ -27,13 +27,16 @@ BATCH_PIXELS = 1 << 14
 """Pixels of a batch that a CPU evaluates at once, so that intermediate tensors stay in its cache."""
 
 
-def predict_x_0(denoiser: Denoiser, x_t: Tensor, log_snr: float) -> Tensor:
+def predict_x_0(
+    denoiser: Denoiser, x_t: Tensor, log_snr: float, evaluated: Callable[[float], None] = lambda share: None
+) -> Tensor:
     """The network's estimate of clean images of any size.
 
     Args:
         denoiser: the model.
         x_t: (B, C, H, W), height and width multiples of the network's stride.
         log_snr: in nats.
+        evaluated: is called with the share of the work that has been done since the last call.
 
     Returns:
         (B, C, H, W), float32.
@@ -41,18 +44,20 @@ def predict_x_0(denoiser: Denoiser, x_t: Tensor, log_snr: float) -> Tensor:
     condition = torch.tensor([log_snr])  # on the CPU: reading its value must not wait for another device
     if denoiser.is_halved(x_t.shape, float(condition)):  # same rounding as in `denoiser`, which must not halve windows
         return estimate_at_half_size(
-            lambda half, higher: predict_x_0(denoiser, half, float(higher)),
+            lambda half, higher: predict_x_0(denoiser, half, float(higher), evaluated),
             x_t,
             condition,
             denoiser.config.network.stride,
         )
-    return _in_windows(lambda part: denoiser.predict_x_0(part, condition), x_t, denoiser, x_t.shape[1])
+    return _in_windows(lambda part: denoiser.predict_x_0(part, condition), x_t, denoiser, x_t.shape[1], evaluated)
 
 
-def estimate(denoiser: Denoiser, x_t: Tensor, log_snr: float) -> Estimate:
+def estimate(
+    denoiser: Denoiser, x_t: Tensor, log_snr: float, evaluated: Callable[[float], None] = lambda share: None
+) -> Estimate:
     """x_0 as in `predict_x_0`, and the variance mix if variances are learned."""
     if denoiser.config.variance != "learned":
-        return Estimate(predict_x_0(denoiser, x_t, log_snr))
+        return Estimate(predict_x_0(denoiser, x_t, log_snr, evaluated))
     condition = torch.tensor([log_snr])
 
     def evaluate(part: Tensor) -> Tensor:
@@ -60,7 +65,7 @@ def estimate(denoiser: Denoiser, x_t: Tensor, log_snr: float) -> Estimate:
         assert found.variance_mix is not None
         return torch.cat([found.x_0, found.variance_mix], dim=1)
 
-    both = _in_windows(evaluate, x_t, denoiser, 2 * x_t.shape[1])
+    both = _in_windows(evaluate, x_t, denoiser, 2 * x_t.shape[1], evaluated)
     return Estimate(*both.chunk(2, dim=1))
 
 
@@ -72,7 +77,13 @@ def margin_of(denoiser: Denoiser) -> int:
     return min(network.receptive_radius, -(-denoiser.window_margin // network.stride) * network.stride)
 
 
-def _in_windows(evaluate: Callable[[Tensor], Tensor], x_t: Tensor, denoiser: Denoiser, channels: int) -> Tensor:
+def _in_windows(
+    evaluate: Callable[[Tensor], Tensor],
+    x_t: Tensor,
+    denoiser: Denoiser,
+    channels: int,
+    evaluated: Callable[[float], None],
+) -> Tensor:
     """`evaluate` of images (B, C, H, W), part by part: (B, channels, H, W)."""
     network = denoiser.config.network
     height, width = x_t.shape[2:]
@@ -81,9 +92,16 @@ def _in_windows(evaluate: Callable[[Tensor], Tensor], x_t: Tensor, denoiser: Den
         _keep_freed_memory()
     at_once = max(1, min(MAX_WINDOW_PIXELS, BATCH_PIXELS if on_cpu else MAX_WINDOW_PIXELS) // (height * width))
     if len(x_t) > at_once:
-        return torch.cat([_in_windows(evaluate, part, denoiser, channels) for part in torch.split(x_t, at_once)])
+        parts = torch.split(x_t, at_once)
+
+        def of_part(part: Tensor) -> Callable[[float], None]:
+            return lambda share: evaluated(share * len(part) / len(x_t))
+
+        return torch.cat([_in_windows(evaluate, part, denoiser, channels, of_part(part)) for part in parts])
     if not network.is_local or height * width <= MAX_WINDOW_PIXELS:
-        return evaluate(x_t)
+        result = evaluate(x_t)
+        evaluated(1.0)
+        return result
     margin = margin_of(denoiser)
     down, across = _division(height, width, margin, network.stride)
     result = x_t.new_empty(len(x_t), channels, height, width)
@@ -94,6 +112,7 @@ def _in_windows(evaluate: Callable[[Tensor], Tensor], x_t: Tensor, denoiser: Den
             result[:, :, top:bottom, left:right] = found[
                 :, :, top - upper : bottom - upper, left - outer_left : right - outer_left
             ]
+            evaluated((bottom - top) * (right - left) / (height * width))
     return result
 
 

@@ -17,6 +17,7 @@ from diffcodec.cli.batch import work
 from diffcodec.cli.batch.work import Done, ExistingOutput, Item, Task, UpToDate, batches, finish
 from diffcodec.cli.failures import Failure
 from diffcodec.codec import DiffusionCodec
+from diffcodec.coding.progress import ProgressCallback
 from diffcodec.errors import ConfigError
 from tests.commands import fails, run
 from tests.conftest import smooth_pixels
@@ -230,7 +231,7 @@ class Clerk:
             raise ConfigError(f"{task.source} cannot be read")
         return Item(task, task.source, batch_key=task.source[0], pixels=1)
 
-    def work(self, items: Sequence[Item[str]]) -> list[str]:
+    def work(self, items: Sequence[Item[str]], progress: ProgressCallback) -> list[str]:
         names = [item.content for item in items]
         self.events.append(f"work {' '.join(names)}")
         if any("!" in name for name in names):

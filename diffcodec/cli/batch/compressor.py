@@ -20,6 +20,7 @@ from diffcodec.errors import ConfigError, StreamError, TargetError
 
 if TYPE_CHECKING:
     from diffcodec.codec import DiffusionCodec
+    from diffcodec.coding.progress import ProgressCallback
     from diffcodec.coding.report import Bitstream
     from diffcodec.config import Precision
     from diffcodec.images import Keep, Picture
@@ -211,12 +212,13 @@ class Compressor:
         kind = self.job.batch_key(picture.width, picture.height, picture.mode)
         return Item(task, picture, kind, picture.width * picture.height)
 
-    def work(self, items: Sequence[Item[Picture]]) -> list[Bitstream]:
+    def work(self, items: Sequence[Item[Picture]], progress: ProgressCallback) -> list[Bitstream]:
         """Compress pictures of one batch key."""
         pictures = [item.content for item in items]
         codec = self.codec_for(pictures[0].width, pictures[0].height)
         try:
-            return codec.compress_batch(pictures, **self.job.options)
+            options: CompressOptions = {**self.job.options, "progress": progress}
+            return codec.compress_batch(pictures, **options)
         except TargetError as error:
             raise TargetError(f"{label(items[0].task.source)}: {error}") from error
 

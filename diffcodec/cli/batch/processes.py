@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -17,12 +18,15 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from diffcodec.cli.batch.work import Outcome, Task, Worker, finish
+from diffcodec.cli.batch.work import Moved, Outcome, Task, Worker, finish
 from diffcodec.cli.failures import Failure
 from diffcodec.files import remove_unfinished
 
 EXIT_TIMEOUT_S = 3.0
 """Time for a process to exit after SIGTERM before it is killed."""
+
+LEAST_BETWEEN_S = 0.5
+"""Time between two movements that a process reports."""
 
 Load = Callable[[], Worker[Any, Any]]
 
@@ -32,6 +36,14 @@ class Defect:
     """The traceback of an exception that no input caused."""
 
     text: str
+
+
+@dataclass(frozen=True)
+class Movement:
+    """How far a process is with the tasks that it works on together."""
+
+    places: list[int]
+    fraction: float
 
 
 @dataclass
@@ -49,7 +61,7 @@ def cores() -> int:
 
 
 def finish_in_processes(
-    load: Load, batches: Sequence[Sequence[Task]], processes: int
+    load: Load, batches: Sequence[Sequence[Task]], processes: int, moved: Moved = lambda places, fraction: None
 ) -> Iterator[tuple[Task, Outcome]]:
     """Do batches of tasks in processes that share the cores; yields the outcome of each task as it arrives.
 
@@ -60,6 +72,7 @@ def finish_in_processes(
         load: makes a worker; picklable.
         batches: of tasks.
         processes: number of processes, at least 1.
+        moved: is called during the work.
 
     Raises:
         RuntimeError: if the program has a bug.
@@ -85,6 +98,9 @@ def finish_in_processes(
                     continue
                 if isinstance(message, Defect):
                     raise RuntimeError(message.text)
+                if isinstance(message, Movement):
+                    moved(message.places, message.fraction)
+                    continue
                 task, _ = message
                 helper.tasks.remove(task)
                 yield message
@@ -163,9 +179,9 @@ def _serve(pipe: Connection, load: Load, threads: int) -> None:
     # Libraries read these when they are loaded, which happens with the worker.
     os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(threads)))
     try:
-        worker = load()
+        worker, movements = load(), Movements(pipe)
         while True:
-            for message in finish(worker, pipe.recv()):
+            for message in finish(worker, pipe.recv(), movements.send):
                 pipe.send(message)
     except (EOFError, BrokenPipeError):  # the parent has closed its end
         pass
@@ -173,6 +189,20 @@ def _serve(pipe: Connection, load: Load, threads: int) -> None:
         os._exit(128 + signal.SIGTERM)  # a regular exit takes seconds with large libraries
     except Exception:
         pipe.send(Defect(traceback.format_exc()))
+
+
+class Movements:
+    """Reports the movements of a process through a pipe, two a second at most."""
+
+    def __init__(self, pipe: Connection) -> None:
+        self.pipe, self.last = pipe, time.monotonic()
+
+    def send(self, places: Sequence[int], fraction: float) -> None:
+        """Send a movement, unless the last one has just been sent."""
+        now = time.monotonic()
+        if now - self.last >= LEAST_BETWEEN_S:
+            self.last = now
+            self.pipe.send(Movement(list(places), fraction))
 
 
 class _Leave(BaseException):

@@ -17,6 +17,9 @@ from diffcodec.cli.batch.inputs import Inputs
 from diffcodec.cli.batch.work import Done, Outcome, Task, UpToDate
 from diffcodec.cli.failures import Failure, note, printable, report, warn
 
+BAR_AFTER_S = 2.0
+"""Shorter runs show no progress bar."""
+
 
 class RunReport(AbstractContextManager["RunReport"]):
     """Reports every input, in the order of inputs, and prints a summary at the end.
@@ -26,7 +29,7 @@ class RunReport(AbstractContextManager["RunReport"]):
         tasks: all tasks.
         as_json: print a JSON object per input instead of lines and table.
         quiet: print errors and warnings only.
-        progress: whether to show a progress bar; None: if there are several inputs and stderr is a terminal.
+        progress: whether to show a progress bar; None: on a terminal, once the run takes longer than BAR_AFTER_S.
     """
 
     def __init__(
@@ -41,12 +44,18 @@ class RunReport(AbstractContextManager["RunReport"]):
         self._early: dict[int, tuple[Task, Outcome]] = {}
         self._next = 0
         self._start = time.perf_counter()
-        shown = inputs.many and not quiet and sys.stderr.isatty() if progress is None else progress
+        shown = not quiet and sys.stderr.isatty() if progress is None else progress
         # Time is proportional to pixels, not files. The rate is steady, so smoothing=0 averages over the whole run.
-        layout = "{percentage:3.0f}% |{bar}| {elapsed}<{remaining}{postfix}"
         self._bar = tqdm(
-            total=sum(task.pixels for task in tasks), bar_format=layout, smoothing=0, disable=not shown, leave=False
+            total=sum(task.pixels for task in tasks),
+            bar_format="{percentage:3.0f}% |{bar}| {elapsed}<{remaining}{postfix}",
+            smoothing=0,
+            disable=not shown,
+            delay=BAR_AFTER_S if progress is None else 0,
+            leave=False,
         )
+        self._moved: dict[int, float] = {}  # pixels of unfinished tasks that are done
+        self._done_pixels = 0
 
     def __enter__(self) -> RunReport:
         for failure in self.inputs.failures:
@@ -62,16 +71,26 @@ class RunReport(AbstractContextManager["RunReport"]):
     def add(self, task: Task, outcome: Outcome) -> None:
         """Report an input's outcome once all inputs before it have been reported."""
         self.counts[type(outcome)] += 1
-        self._bar.set_postfix_str(self._tally(), refresh=False)
+        if self.inputs.many:
+            self._bar.set_postfix_str(self._tally(), refresh=False)
+        self._moved.pop(task.place, None)
         if isinstance(outcome, Done):
-            self._bar.update(task.pixels)
+            self._done_pixels += task.pixels
         else:  # took no time, so it must not count towards the rate
             self._bar.total -= task.pixels
-            self._bar.refresh()
+        self._move_bar()
         self._early[task.place] = task, outcome
         while self._next in self._early:
             self._show(*self._early.pop(self._next))
             self._next += 1
+
+    def moved(self, places: Sequence[int], fraction: float) -> None:
+        """Report the fraction that is done of tasks that are worked on together."""
+        self._moved.update({place: fraction * self.tasks[place].pixels for place in places})
+        self._move_bar()
+
+    def _move_bar(self) -> None:
+        self._bar.update(self._done_pixels + sum(self._moved.values()) - self._bar.n)
 
     def _tally(self) -> str:
         failed = self.counts[Failure] + len(self.inputs.failures)

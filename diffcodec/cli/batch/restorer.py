@@ -17,6 +17,7 @@ from diffcodec.errors import ImageError, StreamError, TruncatedStreamError
 
 if TYPE_CHECKING:
     from diffcodec.codec import DiffusionCodec
+    from diffcodec.coding.progress import ProgressCallback
     from diffcodec.coding.reconstruction import Reconstruction
     from diffcodec.coding.report import Restoration
     from diffcodec.coding.stream import ParsedStream
@@ -112,12 +113,14 @@ class Restorer:
         check_mode(mode, file_format, task.target)
         return Item(task, stream, None if job.partial else header, header.pixels)
 
-    def work(self, items: Sequence[Item[ParsedStream]]) -> list[Restoration]:
+    def work(self, items: Sequence[Item[ParsedStream]], progress: ProgressCallback) -> list[Restoration]:
         """Restore pictures of one batch key."""
         job = self.job
         streams = [item.content for item in items]
         codec = self.codec_for(streams[0])
-        return codec.decompress_batch(streams, timestep=job.timestep, reconstruction=job.reconstruction)
+        return codec.decompress_batch(
+            streams, timestep=job.timestep, reconstruction=job.reconstruction, progress=progress
+        )
 
     def codec_for(self, stream: ParsedStream) -> DiffusionCodec:
         """The codec with the named model, or else with the one that made the file."""

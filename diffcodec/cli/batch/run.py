@@ -17,7 +17,7 @@ import click
 from diffcodec.cli.batch.inputs import STANDARD, Inputs
 from diffcodec.cli.batch.outputs import check_folder
 from diffcodec.cli.batch.report import RunReport
-from diffcodec.cli.batch.work import Outcome, Task, Worker, batches, finish
+from diffcodec.cli.batch.work import Moved, Outcome, Task, Worker, batches, finish
 from diffcodec.cli.failures import warn
 from diffcodec.errors import ConfigError
 from diffcodec.files import remove_unfinished
@@ -84,7 +84,7 @@ def run_batch(job: Job, inputs: Inputs, targets: Sequence[str], options: RunOpti
         for place, (source, target) in enumerate(zip(inputs.paths, targets, strict=True))
     ]
     report = RunReport(inputs, tasks, as_json=options.as_json, quiet=options.quiet, progress=options.progress)
-    with stopped_by_signals(), report, closing(outcomes(job, worker, tasks, options.jobs)) as found:
+    with stopped_by_signals(), report, closing(outcomes(job, worker, tasks, options.jobs, report.moved)) as found:
         try:
             for task, outcome in found:
                 report.add(task, outcome)
@@ -97,7 +97,7 @@ def run_batch(job: Job, inputs: Inputs, targets: Sequence[str], options: RunOpti
 
 
 def outcomes(
-    job: Job, worker: Worker[Any, Any], tasks: Sequence[Task], jobs: int
+    job: Job, worker: Worker[Any, Any], tasks: Sequence[Task], jobs: int, moved: Moved
 ) -> Generator[tuple[Task, Outcome], None, None]:
     """The outcomes of the tasks, processed here or in at most one process per batch."""
     from diffcodec.cli.batch.processes import cores, finish_in_processes
@@ -105,10 +105,10 @@ def outcomes(
     together = list(batches(tasks))
     processes = min(jobs or cores(), len(together))
     if processes > 1:
-        yield from finish_in_processes(job.load, together, processes)
+        yield from finish_in_processes(job.load, together, processes, moved)
     else:
         for batch in together:
-            yield from finish(worker, batch)
+            yield from finish(worker, batch, moved)
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from diffcodec.cli.batch.inputs import STANDARD
 from diffcodec.cli.batch.outputs import check_writable
 from diffcodec.cli.failures import Failure, attempt
+from diffcodec.coding.progress import ProgressCallback
 from diffcodec.errors import ConfigError
 
 # They bound the memory of a batch. Batching does not speed up larger pictures.
@@ -93,6 +94,9 @@ class UpToDate:
 
 Outcome = Done | UpToDate | Failure
 
+Moved = Callable[[Sequence[int], float], None]
+"""Is called with the places of tasks that are worked on together, and the fraction of the work that is done."""
+
 
 class ExistingOutput(Enum):
     """State of a result before the work begins."""
@@ -115,8 +119,8 @@ class Worker(Protocol[Content, Result]):
     def read(self, task: Task) -> Item[Content]:
         """Read an input; raises DiffCodecError."""
 
-    def work(self, items: Sequence[Item[Content]]) -> Sequence[Result]:
-        """Turn items of one batch key into results, one per item; raises DiffCodecError."""
+    def work(self, items: Sequence[Item[Content]], progress: ProgressCallback) -> Sequence[Result]:
+        """Turn items of one batch key into results, one per item; reports progress; raises DiffCodecError."""
 
     def write(self, item: Item[Content], result: Result, overwrite: bool) -> Done:
         """Write the result of an item; raises DiffCodecError."""
@@ -185,11 +189,18 @@ def find_existing(
     return ExistingOutput.REPLACEABLE
 
 
-def finish(worker: Worker[Content, Result], tasks: Sequence[Task]) -> Iterator[tuple[Task, Outcome]]:
+def finish(
+    worker: Worker[Content, Result], tasks: Sequence[Task], moved: Moved = lambda places, fraction: None
+) -> Iterator[tuple[Task, Outcome]]:
     """Do the tasks of one batch; yields the outcome of each.
 
     The batch is the same whether or not some results exist. If it fails, its inputs are processed one by one: the
     failing input is reported, and the others continue.
+
+    Args:
+        worker: does them.
+        tasks: of one batch key.
+        moved: is called during the work.
     """
     overwrite: dict[Task, bool] = {}
     for task in tasks:
@@ -214,7 +225,8 @@ def finish(worker: Worker[Content, Result], tasks: Sequence[Task]) -> Iterator[t
         wanted = [item.task in overwrite for item in batch]
         if not any(wanted):
             return
-        results = attempt(batch[0].task.source, worker.work, batch)
+        places = [item.task.place for item in batch]
+        results = attempt(batch[0].task.source, worker.work, batch, lambda progress: moved(places, progress.fraction))
         if not isinstance(results, Failure):
             for item, result in zip(batch, results, strict=True):
                 if item.task in overwrite:
