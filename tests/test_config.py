@@ -191,6 +191,7 @@ def test_whole_numbers_pass_for_fractions() -> None:
         (TrainingConfig, {"gradient_clip": 0.0}, "gradient_clip: expected a positive number, found 0.0"),
         (TrainingConfig, {"gradient_clip": math.nan}, "gradient_clip: expected a positive number, found nan"),
         (TrainingConfig, {"weight_decay": -1.0}, "weight_decay: expected 0 or more"),
+        (TrainingConfig, {"muon_weight_decay": -1.0}, "muon_weight_decay: expected 0 or more"),
         (TrainingConfig, {"warmup_images": -1}, "warmup_images: expected 0 or more"),
         (TrainingConfig, {"coarse_below": math.nan}, "coarse_below: expected a log SNR"),
         (TrainingConfig, {"seed": 1 << 32}, "seed: expected 0 to 4294967295"),

@@ -69,7 +69,9 @@ class ProgressBar:
     def __init__(self) -> None:
         from tqdm.auto import tqdm
 
-        self._bar = tqdm(total=1.0, bar_format="{percentage:3.0f}% |{bar}| {elapsed}<{remaining}", leave=False)
+        self._bar = tqdm(
+            total=1.0, bar_format="{percentage:3.0f}% |{bar}| {elapsed}<{remaining}", leave=False, miniters=0
+        )
 
     def __call__(self, progress: Progress) -> None:
         """Move the bar."""

@@ -26,6 +26,9 @@ class TrainingConfig(JsonConfig):
             of the schedule's timesteps, with its decoder L_0. `simple` always draws timesteps.
         optimizer: `adamw`, or `muon` for the convolutions with AdamW for the rest.
         learning_rate: peak learning rate (of AdamW; Muon's is `muon_learning_rate`).
+        muon_weight_decay: of Muon, decoupled. It bounds the norms of kernels by about its inverse, which keeps networks
+            without normalisation well conditioned, and the relative size of steps constant.
+        weight_decay: of AdamW, decoupled.
         warmup_images: images over which the learning rate rises linearly.
         final_learning_rate: fraction of the peak at the end of the cosine decay; 1 means no decay.
         adam_beta2: AdamW's decay of the mean squared gradient, per step.
@@ -51,6 +54,7 @@ class TrainingConfig(JsonConfig):
     batch_size: int = 64
     learning_rate: float = 8e-4
     muon_learning_rate: float = 0.02
+    muon_weight_decay: float = 0.0
     weight_decay: float = 0.0
     warmup_images: int = 20_000
     final_learning_rate: float = 0.0
@@ -72,7 +76,8 @@ class TrainingConfig(JsonConfig):
         for name in ("learning_rate", "muon_learning_rate", "gradient_clip", "coarse_weight"):
             value = getattr(self, name)
             require(0 < value < math.inf, f"{name}: expected a positive number, found {value}")
-        require(0 <= self.weight_decay < math.inf, f"weight_decay: expected 0 or more, found {self.weight_decay}")
+        for name in ("weight_decay", "muon_weight_decay"):
+            require(0 <= getattr(self, name) < math.inf, f"{name}: expected 0 or more, found {getattr(self, name)}")
         require(self.warmup_images >= 0, f"warmup_images: expected 0 or more, found {self.warmup_images}")
         require(math.isfinite(self.coarse_below), f"coarse_below: expected a log SNR, found {self.coarse_below}")
         for name in ("coarse_share", "decay_share"):

@@ -84,7 +84,7 @@ def make_optimizers(module: nn.Module, config: TrainingConfig) -> list[Optimizer
     adamw = AdamW(rest, lr=config.learning_rate, betas=(0.9, config.adam_beta2), weight_decay=config.weight_decay)
     if config.optimizer == "adamw":
         return [adamw]
-    return [adamw, Muon(kernels, lr=config.muon_learning_rate, weight_decay=config.weight_decay)]
+    return [adamw, Muon(kernels, lr=config.muon_learning_rate, weight_decay=config.muon_weight_decay)]
 
 
 def _is_hidden_kernel(name: str, parameter: Tensor) -> bool:

@@ -49,7 +49,14 @@ RECIPES: dict[str, Recipe] = {
             log_snr_min=-11.0,
             half_resolution_below=-1.0,
         ),
-        TrainingConfig(batch_size=16, optimizer="muon", warmup_images=4_000, coarse_weight=3.0, coarse_below=4.5),
+        TrainingConfig(
+            batch_size=16,
+            optimizer="muon",
+            muon_weight_decay=0.3,
+            warmup_images=4_000,
+            coarse_weight=3.0,
+            coarse_below=4.5,
+        ),
         size=96,
     ),
     # 35.7 M parameters, attention at 16 x 16.

@@ -50,6 +50,7 @@ class RunReport(AbstractContextManager["RunReport"]):
             total=sum(task.pixels for task in tasks),
             bar_format="{percentage:3.0f}% |{bar}| {elapsed}<{remaining}{postfix}",
             smoothing=0,
+            miniters=1,  # tqdm would wait for as many pixels as came at once before
             disable=not shown,
             delay=BAR_AFTER_S if progress is None else 0,
             leave=False,
