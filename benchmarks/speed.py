@@ -70,7 +70,7 @@ def encode(codec: DiffusionCodec, pictures: Sequence[Picture], timestep: int) ->
         "total_s": total_s,
         "network_s": sum(stream.report.network_s for stream in streams),
         "coding_s": sum(stream.report.coding_s for stream in streams),
-        "steps": streams[0].report.steps,
+        "steps": len(streams[0].report.steps),
         "streams": [stream.data for stream in streams],
     }
 

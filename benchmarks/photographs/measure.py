@@ -127,7 +127,7 @@ def cut_files(codec: DiffusionCodec, stream: Bitstream) -> dict[int, bytes]:
 
     A number of steps is missing if more steps take no more bytes, as happens where a step says nothing.
     """
-    data, steps = stream.data, stream.report.steps
+    data, steps = stream.data, len(stream.report.steps)
     files = {steps: data}
     while steps > 1:
         try:

@@ -126,7 +126,7 @@ class Decoder:
         """The timestep of the current state; T before the first step."""
         if not done:
             return float(len(self.context.tables.timesteps))
-        return round(float(self.context.denoiser.schedule.timestep_nearby(trajectory.level.log_snr)), 3)
+        return trajectory.timestep
 
     def _stored(self, stream: ParsedStream) -> Restoration:
         reading, container, header = stream.reading, stream.container, stream.header

@@ -16,7 +16,7 @@ from torch import Tensor
 from diffcodec.bitstream.container import Container, Header, write_container
 from diffcodec.bitstream.lengths import LengthCoder
 from diffcodec.channel import ChannelId
-from diffcodec.coding.report import Bitstream, Report, Stopwatch
+from diffcodec.coding.report import Bitstream, Report, StepReport, Stopwatch
 from diffcodec.coding.step_coding import OutgoingPayload
 from diffcodec.coding.trajectory import CodecContext, Trajectory
 from diffcodec.diffusion.schedule import NoiseLevel
@@ -36,14 +36,12 @@ class EncodedPicture:
     Args:
         container: content of the file.
         payload: with its costs; None for a stored picture.
-        steps: number of steps taken.
         restored: what the decoder will restore, (H, W, 3) or (H, W); None if it was not asked for.
         residual_bits: information of the last step to t = 0.
     """
 
     container: Container
     payload: OutgoingPayload | None
-    steps: int
     restored: NDArray[np.uint8] | None
     residual_bits: float = 0.0
 
@@ -69,7 +67,7 @@ class EncodedPicture:
             height=picture.height,
             mode=picture.mode,
             timestep=header.timestep,
-            steps=self.steps,
+            steps=payload.steps,
             channel=ChannelId(header.channel).name.lower(),
             effort=header.effort,
             file_bytes=len(data),
@@ -156,12 +154,27 @@ class Encoder:
         self, trajectory: Trajectory, step: int, stop: Level, x_0: Tensor, payloads: Sequence[OutgoingPayload]
     ) -> None:
         """Send one step of pictures, x_0 (N, C, H, W), and move the trajectory."""
+        watch, before = replace(self.watch), [replace(payload) for payload in payloads]
         estimate = trajectory.estimate()
         with self.watch.coding():
             errors = self.context.signal.coded(x_0 - estimate, self.context.canvas)
             check_numbers(errors)
             displacement = self.context.steps.send(step, stop, errors, payloads)
             trajectory.advance(step, stop, displacement)
+        network_s, coding_s = self.watch.network_s - watch.network_s, self.watch.coding_s - watch.coding_s
+        for payload, old in zip(payloads, before, strict=True):
+            payload.steps += (
+                StepReport(
+                    timestep=trajectory.timestep,
+                    log_snr=trajectory.level.log_snr,
+                    ideal_bits=payload.ideal_bits - old.ideal_bits,
+                    delivered_bits=payload.delivered_bits - old.delivered_bits,
+                    path_bits=payload.path_bits - old.path_bits,
+                    side_bits=payload.side_bits - old.side_bits,
+                    network_s=network_s / len(payloads),
+                    coding_s=coding_s / len(payloads),
+                ),
+            )
 
     def encode(self, pictures: Sequence[Picture], header: Header, *, restore: bool = True) -> list[EncodedPicture]:
         """Files that end at the header's timestep, which is not 0.
@@ -179,9 +192,7 @@ class Encoder:
                 restored = [self.context.signal.to_pixels(x_0, self.context.canvas) for x_0 in estimate]
         with self.watch.coding():
             return [
-                EncodedPicture(
-                    Container(header, payload.writer.getvalue(), *encoded_packets(picture)), payload, sent.steps, own
-                )
+                EncodedPicture(Container(header, payload.writer.getvalue(), *encoded_packets(picture)), payload, own)
                 for picture, own, payload in zip(pictures, restored, sent.payloads, strict=True)
             ]
 
@@ -234,7 +245,7 @@ class Encoder:
         coder.write(picture.pixels, levels, steps, payload.writer)
         content = LosslessPayload(steps, None, pixel_checksum(picture.pixels), payload.writer.getvalue())
         bits = payload.writer.information_bits - before
-        return EncodedPicture(Container(header, content.to_bytes(), *packets), payload, steps, picture.pixels, bits)
+        return EncodedPicture(Container(header, content.to_bytes(), *packets), payload, picture.pixels, bits)
 
 
 def last(sent: Iterator[Sent]) -> Sent:
@@ -272,4 +283,4 @@ def _stored(picture: Picture, header: Header, metadata: bytes | None) -> Encoded
     container = Container(
         header, LosslessPayload(0, kind, 0, body).to_bytes(), None if picture.alpha is None else b"", metadata
     )
-    return EncodedPicture(container, None, 0, picture.pixels, 8.0 * len(body))
+    return EncodedPicture(container, None, picture.pixels, 8.0 * len(body))

@@ -153,4 +153,4 @@ def encode_with(
     with encoder.watch.coding():
         packets = encoded_packets(picture)
         container = Container(replace(header, timestep=timestep), point.payload.writer.getvalue(), *packets)
-    return EncodedPicture(container, point.payload, point.steps, restored)
+    return EncodedPicture(container, point.payload, restored)

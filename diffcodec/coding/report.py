@@ -53,8 +53,33 @@ class Stopwatch:
 
 
 @dataclass(frozen=True)
+class StepReport:
+    """One step of a picture. Sums over the steps are the figures of its `Report`.
+
+    Args:
+        timestep: t of the level that the step leads to; may be fractional.
+        log_snr: of that level, in nats.
+        ideal_bits: KL divergence of q(x_s | x_t, x_0) from p(x_s | x_t).
+        delivered_bits: information that arrived, log2 q/p at the sample sent.
+        path_bits, side_bits: cost of the sample, and of the lengths of its messages.
+        network_s, coding_s: the picture's share of its batch's seconds.
+    """
+
+    timestep: float
+    log_snr: float
+    ideal_bits: float
+    delivered_bits: float
+    path_bits: float
+    side_bits: float
+    network_s: float
+    coding_s: float
+
+
+@dataclass(frozen=True)
 class Report:
     """Size, distortion and cost of one compressed picture.
+
+    `steps` has a row for every step.
 
     Rates count the whole file: `bpd` per subpixel, `bpp` per pixel. `ideal_bits` is the sum of the KL divergences at
     the states visited, `delivered_bits` the information that arrived (log2 q/p at the samples sent), `path_bits` and
@@ -68,7 +93,7 @@ class Report:
     height: int
     mode: str
     timestep: int
-    steps: int
+    steps: tuple[StepReport, ...]
     channel: str
     effort: int
     file_bytes: int

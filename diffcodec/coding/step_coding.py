@@ -20,6 +20,7 @@ from diffcodec.bitstream.lengths import LengthCoder
 from diffcodec.channel import Message, measure_information
 from diffcodec.channel.threads import in_threads, thread_count
 from diffcodec.coding.context import StreamContext
+from diffcodec.coding.report import StepReport
 from diffcodec.coding.step_plan import TileMessages
 from diffcodec.errors import naming_stream
 from diffcodec.model.tables import Level
@@ -44,6 +45,7 @@ class OutgoingPayload:
         lengths: code of the step lengths.
         writer: takes all symbols.
         side_bits, path_bits, ideal_bits, delivered_bits: see `Report`.
+        steps: a row for every step.
     """
 
     lengths: LengthCoder
@@ -52,6 +54,7 @@ class OutgoingPayload:
     path_bits: float = 0.0
     ideal_bits: float = 0.0
     delivered_bits: float = 0.0
+    steps: tuple[StepReport, ...] = ()
 
     def copy(self) -> OutgoingPayload:
         """An independent copy of the payload."""

@@ -98,4 +98,4 @@ def encode_to(
     if best is None:
         raise TargetError(target.explain_miss(tried, tried.container.header.timestep))
     restored = best.reached.restored if restore or not target.is_limit else None
-    return EncodedPicture(best.container, best.reached.payload, best.reached.steps, restored)
+    return EncodedPicture(best.container, best.reached.payload, restored)

@@ -69,6 +69,10 @@ class Target:
         """The coarsest file whose picture, restored in 8 bits, has at least this PSNR; alpha is exact."""
         return cls("psnr_db", least_db)
 
+    def per_pixel(self, pixels: int) -> Target:
+        """The target for a part of a picture of so many pixels: a size becomes a rate."""
+        return Target.bpp(8 * self.value / pixels) if self.quantity == "file_bytes" else self
+
     @property
     def is_quality(self) -> bool:
         """Whether it is a quality, which files meet approximately."""

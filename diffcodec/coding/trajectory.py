@@ -85,6 +85,11 @@ class Trajectory:
             start = colour / (UNIT * GREY_LEVELS_PER_UNIT) - 1
             self._estimate = context.signal.restrict(start[None, :, None, None].expand_as(self.x_t))
 
+    @property
+    def timestep(self) -> float:
+        """t of the current level, rounded to thousandths."""
+        return round(float(self.context.denoiser.schedule.timestep_nearby(self.level.log_snr)), 3)
+
     def fork(self, end: Level) -> Trajectory:
         """An independent trajectory from the current state to another end."""
         self.estimate()  # computed once for all forks

@@ -68,7 +68,7 @@ def _row(codec: DiffusionCodec, index: int, picture: Picture, stream: Bitstream)
         "width": picture.width,
         "height": picture.height,
         "timestep": report.timestep,
-        "steps": report.steps,
+        "steps": len(report.steps),
         "file_bytes": report.file_bytes,
         "header_bytes": report.header_bytes,
         "payload_bytes": payload_bytes,

@@ -344,7 +344,7 @@ def test_calibrate_makes_a_model_that_compresses(photo: Path, tmp_path: Path) ->
 
 @pytest.mark.parametrize("arguments", [["--help"], ["compress", "--help"], ["info"]])
 def test_the_door_opens_without_torch(arguments: list[str], stream: Path) -> None:
-    """--help and info answer in under half a second of processor time, and import no torch."""
+    """--help and info import no torch, and answer in less than half the time that importing it takes."""
     if arguments == ["info"]:
         arguments = ["info", str(stream)]
     code = (
@@ -353,10 +353,14 @@ def test_the_door_opens_without_torch(arguments: list[str], stream: Path) -> Non
         f"try: main({arguments!r}, standalone_mode=False)\n"
         "finally: print('torch' in sys.modules, time.process_time() - start, file=sys.stderr)"
     )
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    heavy = "import sys, time; start = time.process_time(); import torch; print(time.process_time() - start)"
+    result, torch = (
+        subprocess.run([sys.executable, "-c", each], capture_output=True, text=True, check=True)
+        for each in (code, heavy)
+    )
     torch_loaded, seconds = result.stderr.split()
     assert torch_loaded == "False"
-    assert float(seconds) < 0.5
+    assert float(seconds) < float(torch.stdout) / 2
 
 
 def test_module_runs_as_a_program() -> None:

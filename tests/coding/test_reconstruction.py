@@ -153,7 +153,7 @@ def test_coarser_versions_are_drawn_from_their_own_states(codec: DiffusionCodec,
     alone = codec.decompress(codec.compress(picture, timestep=200), reconstruction="flow")
     assert_same_picture(alone.picture, coarse.picture)
     every = list(codec.progressive(stream, reconstruction=Reconstruction("ancestral", 10, 1)))
-    assert [restored.step for restored in every] == list(range(1, stream.report.steps + 1))
+    assert [restored.step for restored in every] == list(range(1, len(stream.report.steps) + 1))
     assert all(restored.reconstruction == "ancestral" for restored in every)
     last = codec.decompress(stream, reconstruction=Reconstruction("ancestral", 10, 1))
     assert_same_picture(every[-1].picture, last.picture)

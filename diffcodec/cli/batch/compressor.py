@@ -21,7 +21,7 @@ from diffcodec.errors import ConfigError, StreamError, TargetError
 if TYPE_CHECKING:
     from diffcodec.codec import DiffusionCodec
     from diffcodec.coding.progress import ProgressCallback
-    from diffcodec.coding.report import Bitstream
+    from diffcodec.coding.report import Bitstream, Report, StepReport
     from diffcodec.config import Precision
     from diffcodec.images import Keep, Picture
     from diffcodec.images.metadata import Metadata
@@ -46,6 +46,7 @@ class CompressJob:
     steps: int | None
     seed: int
     measure: bool
+    steps_table: bool
     first_frame: bool
     keep_metadata: bool
     device: str
@@ -233,7 +234,9 @@ class Compressor:
             name: value if math.isfinite(value) else None
             for name, value in (("psnr_db", report.psnr_db), ("rmse", report.rmse))
         }
-        values = {**dataclasses.asdict(report), **figures, "notes": notes}
+        values = {**dataclasses.asdict(report), "steps": len(report.steps), **figures, "notes": notes}
+        if self.job.steps_table:
+            values["step_table"] = [dataclasses.asdict(step) for step in report.steps]
         facts = [f"{report.file_bytes} bytes", f"{report.bpp:.3f} bpp"]
         if self.job.goal:
             facts.append(f"t = {report.timestep}")
@@ -252,7 +255,25 @@ class Compressor:
             report.bpp,
             psnr_db=figures["psnr_db"],
             notes=tuple(f"{label(source)}: {note}" for note in notes),
+            table=steps_table(report) if self.job.steps_table else "",
         )
+
+
+def steps_table(report: Report) -> str:
+    """The steps of a report, and their sums."""
+    from diffcodec.evaluation.summary_table import aligned
+
+    header = ("step", "t", "log SNR", "KL bits", "delivered", "path", "side", "network s", "coding s")
+    rows = [
+        (str(number), f"{step.timestep:g}", f"{step.log_snr:.2f}", *_figures(step))
+        for number, step in enumerate(report.steps, 1)
+    ]
+    return aligned([header, *rows, ("sum", "", "", *_figures(report))])
+
+
+def _figures(of: Report | StepReport) -> tuple[str, ...]:
+    bits = of.ideal_bits, of.delivered_bits, of.path_bits, of.side_bits
+    return *(f"{each:.0f}" for each in bits), *(f"{each:.2f}" for each in (of.network_s, of.coding_s))
 
 
 @dataclass(frozen=True)

@@ -112,6 +112,8 @@ class RunReport(AbstractContextManager["RunReport"]):
             for line in () if self.quiet else outcome.notes:
                 self._above_bar(note, line)
             self._print(outcome.line, {**names, **outcome.values})
+            if outcome.table and not self.as_json and not self.quiet:
+                self._above_bar(click.echo, outcome.table)
 
     def _print(self, line: str, values: Mapping[str, Any]) -> None:
         if self.as_json:

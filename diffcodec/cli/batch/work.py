@@ -74,6 +74,7 @@ class Done:
         psnr_db: of the restoration; None if it is unknown or infinite.
         warning: empty if there is none.
         notes: on conversions and omissions.
+        table: text output that follows the line, of several lines; empty if there is none.
     """
 
     line: str
@@ -85,6 +86,7 @@ class Done:
     psnr_db: float | None = None
     warning: str = ""
     notes: tuple[str, ...] = ()
+    table: str = ""
 
 
 @dataclass(frozen=True)

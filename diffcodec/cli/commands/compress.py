@@ -13,6 +13,7 @@ from diffcodec.cli.batch.compressor import CompressJob
 from diffcodec.cli.batch.inputs import PICTURE_SUFFIXES, expand
 from diffcodec.cli.batch.outputs import check_suffix, outputs
 from diffcodec.cli.batch.run import RunOptions, run_batch
+from diffcodec.cli.forecast import show_forecasts
 from diffcodec.cli.help import FILES, FOLDERS, MODEL, QUALITY, SPEED, SectionedCommand
 from diffcodec.cli.options import (
     FOLDER_PARAMETERS,
@@ -40,7 +41,7 @@ from diffcodec.config import Precision
         FILES: ("out", "force", "first_frame", "keep_metadata"),
         MODEL: ("model", "allow_pickle", "channel", "seed"),
         SPEED: ("speed", "effort", "steps", "device", "precision"),
-        FOLDERS: FOLDER_PARAMETERS,
+        FOLDERS: (*FOLDER_PARAMETERS, "steps_table", "dry_run"),
     },
 )
 @click.argument("images", nargs=-1, required=True, shell_complete=complete_file)
@@ -98,6 +99,12 @@ from diffcodec.config import Precision
 @click.option(
     "--measure", is_flag=True, help="Restore every picture to report its PSNR: one more evaluation of the network."
 )
+@click.option(
+    "--steps-table", is_flag=True, help="Report every step: t, log SNR, bits and seconds. With --json, in each object."
+)
+@click.option(
+    "--dry-run", is_flag=True, help="Write nothing: estimate bytes and seconds by compressing samples of each picture."
+)
 @click.option("--first-frame", is_flag=True, help="Use the first frame of animations, and the first page of documents.")
 @click.option(
     "--keep-metadata",
@@ -132,6 +139,8 @@ def command(
     precision: Precision,
     force: bool,
     recursive: bool,
+    steps_table: bool,
+    dry_run: bool,
     **run: Any,
 ) -> None:
     """Compress pictures to .dfc files.
@@ -157,7 +166,7 @@ def command(
         timestep = DEFAULT_TIMESTEP
     options = RunOptions(**run)
     inputs = expand(images, PICTURE_SUFFIXES, recursive=recursive)
-    targets = outputs(inputs.files, out, ".dfc", inputs.many)
+    targets = outputs(inputs.files, out, ".dfc", inputs.many) if not dry_run else []
     if out is not None and out in targets:
         check_suffix(out, "a .dfc file", ".dfc")
     job = CompressJob(
@@ -171,6 +180,7 @@ def command(
         steps=steps,
         seed=seed,
         measure=measure,
+        steps_table=steps_table,
         first_frame=first_frame,
         keep_metadata=keep_metadata,
         device=device,
@@ -179,7 +189,10 @@ def command(
         resume=options.resume,
         named_output=out,
     )
-    run_batch(job, inputs, targets, options)
+    if dry_run:
+        show_forecasts(job, inputs, as_json=options.as_json)
+    else:
+        run_batch(job, inputs, targets, options)
 
 
 def missing_number(names: Sequence[str]) -> str | None:
