@@ -20,6 +20,7 @@ class CopyJob:
     """Copies `a...` together with its likes."""
 
     named_output: str | None = None
+    runs_on_cpu: bool = True
 
     def load(self) -> Copier:
         return Copier()

@@ -24,9 +24,11 @@ def _math_libraries() -> ThreadpoolController:
 
 
 def thread_count() -> int:
-    """Number of threads: OMP_NUM_THREADS, as for other libraries, else one per core."""
+    """Number of threads: OMP_NUM_THREADS, as for other libraries, else one per core that this process may use."""
     wanted = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
-    return max(1, int(wanted)) if wanted.isdecimal() else os.cpu_count() or 1
+    if wanted.isdecimal():
+        return max(1, int(wanted))
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def in_threads(function: Callable[[Item], Result], items: Sequence[Item], threads: int | None = None) -> list[Result]:

@@ -121,10 +121,9 @@ folder_options = together(
         "-j",
         "--jobs",
         type=click.IntRange(0),
-        default=1,
-        show_default=True,
         metavar="N",
-        help="Number of processes, which share the cores; 0 for one per core.",
+        help="Number of processes, which share the cores; 0 for one per core.  [default: one per core if there is "
+        "enough to do and enough memory]",
     ),
     click.option("--resume", is_flag=True, help="Continue a stopped run: skip inputs whose results exist."),
     click.option("--json", "as_json", is_flag=True, help="Print one JSON object per input instead of lines."),

@@ -76,6 +76,11 @@ class CompressJob:
             return "metadata"
         return "meaning" if self.timestep == 0 else "nothing"
 
+    @property
+    def runs_on_cpu(self) -> bool:
+        """Whether the network runs on the processor."""
+        return self.device == "cpu"
+
     def load(self) -> Compressor:
         """The worker, with its model if one is named; otherwise the model depends on a picture's size."""
         from diffcodec.codec import DiffusionCodec

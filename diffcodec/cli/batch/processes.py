@@ -18,6 +18,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from diffcodec.cli.batch.sharing import cores
 from diffcodec.cli.batch.work import Moved, Outcome, Task, Worker, finish
 from diffcodec.cli.failures import Failure
 from diffcodec.files import remove_unfinished
@@ -53,11 +54,6 @@ class Helper:
     process: SpawnProcess
     pipe: Connection
     tasks: list[Task] = field(default_factory=list)
-
-
-def cores() -> int:
-    """Number of processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def finish_in_processes(

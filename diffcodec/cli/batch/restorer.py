@@ -45,6 +45,11 @@ class DecompressJob:
     resume: bool
     named_output: str | None
 
+    @property
+    def runs_on_cpu(self) -> bool:
+        """Whether the network runs on the processor."""
+        return self.device == "cpu"
+
     def load(self) -> Restorer:
         """The worker, without a model: files determine which ones it needs."""
         if self.device != "cpu":  # the check needs torch; files of unknown models are refused without it

@@ -17,10 +17,14 @@ import click
 from diffcodec.cli.batch.inputs import STANDARD, Inputs
 from diffcodec.cli.batch.outputs import check_folder
 from diffcodec.cli.batch.report import RunReport
+from diffcodec.cli.batch.sharing import CoreWatch, cores, processes_for
 from diffcodec.cli.batch.work import Moved, Outcome, Task, Worker, batches, finish
 from diffcodec.cli.failures import warn
 from diffcodec.errors import ConfigError
 from diffcodec.files import remove_unfinished
+
+THREADS = "OMP_NUM_THREADS"
+"""The environment variable that sets numbers of threads."""
 
 
 @dataclass(frozen=True)
@@ -28,12 +32,12 @@ class RunOptions:
     """The values of `folder_options`.
 
     Args:
-        jobs: number of processes; 0 for one per core.
+        jobs: number of processes; 0 for one per core; None for as many as the work is worth and the memory allows.
         resume: whether to skip inputs with finished results.
         as_json, quiet, progress: see `RunReport`.
     """
 
-    jobs: int
+    jobs: int | None
     resume: bool
     as_json: bool
     quiet: bool
@@ -46,6 +50,10 @@ class Job(Protocol):
     @property
     def named_output(self) -> str | None:
         """The output given on the command line."""
+
+    @property
+    def runs_on_cpu(self) -> bool:
+        """Whether the network runs on the processor."""
 
     def load(self) -> Worker[Any, Any]:
         """The worker, with its model."""
@@ -76,6 +84,7 @@ def run_batch(job: Job, inputs: Inputs, targets: Sequence[str], options: RunOpti
     named = job.named_output
     if named is not None and named in targets and not (options.resume and os.path.exists(named)):
         check_folder(named)
+    watch = CoreWatch()
     worker = job.load()  # even if other processes do the work: problems of a model are reported once
     if worker.warning:
         warn(worker.warning)
@@ -84,7 +93,8 @@ def run_batch(job: Job, inputs: Inputs, targets: Sequence[str], options: RunOpti
         for place, (source, target) in enumerate(zip(inputs.paths, targets, strict=True))
     ]
     report = RunReport(inputs, tasks, as_json=options.as_json, quiet=options.quiet, progress=options.progress)
-    with stopped_by_signals(), report, closing(outcomes(job, worker, tasks, options.jobs, report.moved)) as found:
+    found = outcomes(job, worker, tasks, options.jobs, report.moved, watch)
+    with stopped_by_signals(), report, closing(found):
         try:
             for task, outcome in found:
                 report.add(task, outcome)
@@ -97,18 +107,45 @@ def run_batch(job: Job, inputs: Inputs, targets: Sequence[str], options: RunOpti
 
 
 def outcomes(
-    job: Job, worker: Worker[Any, Any], tasks: Sequence[Task], jobs: int, moved: Moved
+    job: Job, worker: Worker[Any, Any], tasks: Sequence[Task], jobs: int | None, moved: Moved, watch: CoreWatch
 ) -> Generator[tuple[Task, Outcome], None, None]:
     """The outcomes of the tasks, processed here or in at most one process per batch."""
-    from diffcodec.cli.batch.processes import cores, finish_in_processes
+    import torch
+
+    from diffcodec.cli.batch.processes import finish_in_processes
+    from diffcodec.training.memory import free_bytes
 
     together = list(batches(tasks))
-    processes = min(jobs or cores(), len(together))
+    if jobs is not None:
+        processes = min(jobs or cores(), len(together))
+    elif job.runs_on_cpu:
+        processes = processes_for(together, cores(), free_bytes(torch.device("cpu")))
+    else:
+        processes = 1  # they would share one device
     if processes > 1:
         yield from finish_in_processes(job.load, together, processes, moved)
-    else:
+        return
+    with threads(watch.free() if job.runs_on_cpu and THREADS not in os.environ else None):
         for batch in together:
             yield from finish(worker, batch, moved)
+
+
+@contextmanager
+def threads(count: int | None) -> Iterator[None]:
+    """Inside, so many threads are used for the network and the coder; None: as many as outside."""
+    import torch
+
+    if count is None:
+        yield
+        return
+    before = torch.get_num_threads()
+    os.environ[THREADS] = str(count)
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        del os.environ[THREADS]
+        torch.set_num_threads(before)
 
 
 @contextmanager
