@@ -199,6 +199,8 @@ class DiffusionCodec(ModelInUse):
         return compress_pictures(context, known, header, settings)
 
     def _channel(self, settings: CompressionSettings) -> Channel:
+        if isinstance(settings.channel, Channel):
+            return settings.channel
         if settings.channel_id is ChannelId.TRELLIS and self.device.type != "cpu":
             return TrellisChannel(settings.path_effort, DeviceSearch(self.device))
         return make_channel(settings.channel_id, settings.path_effort)
@@ -235,7 +237,7 @@ class DiffusionCodec(ModelInUse):
         given = as_batch("streams", streams, is_stream, "decompress")
         count = len(given)
         known = [parsed(stream, settings, f"stream {k} of {count}") for k, stream in enumerate(given, 1)]
-        return restore_streams(self.contexts_of(known), known, settings)
+        return restore_streams(self.contexts_of(known, settings.channel), known, settings)
 
     def progressive(self, stream: Stream, **options: Unpack[DecompressOptions]) -> Iterator[Restoration]:
         """Restore every prefix of a stream, from coarse to fine, one restoration per step.
@@ -255,7 +257,7 @@ class DiffusionCodec(ModelInUse):
             raise ConfigError("timestep: progressive restores every step and takes no timestep")
         known = parsed(stream, settings)
         how = Reconstruction.of(settings.reconstruction)
-        (context,) = self.contexts_of([known])
+        (context,) = self.contexts_of([known], settings.channel)
         return (each[0] for each in Decoder(context, [known], how, Stopwatch()).progressive())
 
     def truncate(self, stream: Stream, max_bytes: int, *, keep_metadata: bool = True) -> bytes:

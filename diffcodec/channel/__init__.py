@@ -33,10 +33,12 @@ def make_channel(channel_id: ChannelId, effort: int = 12) -> Channel:
         effort: 8 to 16, log2 of the number of trellis states; the Poisson channel ignores it.
 
     Raises:
-        ValueError: if `effort` is out of range.
+        ValueError: if `effort` is out of range, or the channel is not part of diffcodec.
     """
     match channel_id:
         case ChannelId.TRELLIS:
             return TrellisChannel(effort)
         case ChannelId.POISSON:
             return PoissonChannel(effort)
+        case ChannelId.OWN:
+            raise ValueError("this channel is not part of diffcodec")

@@ -26,6 +26,8 @@ class ChannelId(IntEnum):
 
     TRELLIS = 0
     POISSON = 1
+    OWN = 3
+    """A channel that is not part of diffcodec: the reader must bring it."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,7 @@ class Channel(ABC):
     seed, step, groups and weights.
     """
 
-    channel_id: ChannelId
+    channel_id: ChannelId = ChannelId.OWN
     bits_per_length: int
     """Information per unit of a message's length, in bits."""
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from diffcodec.bitstream.container import ColourMode, Header
-from diffcodec.channel import ChannelId, make_channel
+from diffcodec.channel import Channel, ChannelId, make_channel
 from diffcodec.coding.canvas import KINDS, Canvas
 from diffcodec.coding.context import StreamContext
 from diffcodec.coding.options import CompressionSettings
@@ -27,8 +27,13 @@ FREE_PADDING = 1 << 20
 """Pixels that padding to the network's grid may add to any picture; more are allowed up to a quarter of max_pixels."""
 
 
-def stream_context(model: ModelDescription, stream: ParsedStream) -> StreamContext:
+def stream_context(model: ModelDescription, stream: ParsedStream, own: Channel | None = None) -> StreamContext:
     """The context of a stream's steps.
+
+    Args:
+        model: that made the stream.
+        stream: parsed.
+        own: the channel of streams whose channel is not part of diffcodec.
 
     Raises:
         ModelMismatchError: if another model made the stream.
@@ -44,7 +49,14 @@ def stream_context(model: ModelDescription, stream: ParsedStream) -> StreamConte
             f"to {area} pixels, too many for the limit of {stream.max_pixels}: raise the limit if you trust the file",
             parameters=["max_pixels"],
         )
-    channel = make_channel(ChannelId(header.channel), header.effort)
+    if header.channel != ChannelId.OWN:
+        channel = make_channel(ChannelId(header.channel), header.effort)
+    elif own is not None:
+        channel = own
+    else:
+        raise UnsupportedVersionError(
+            f"{name} was made with a channel that is not part of diffcodec: only a program that has it can restore it"
+        )
     return StreamContext(model.tables, canvas, channel, header.seed, header.level_list)
 
 

@@ -104,8 +104,12 @@ class ModelInUse:
             level_list = self.tables.list_for(picture.width * picture.height)
         return self._context(StreamContext(self.tables, self.canvas_for(picture), channel, seed, level_list), exact)
 
-    def contexts_of(self, streams: Iterable[ParsedStream]) -> list[CodecContext]:
+    def contexts_of(self, streams: Iterable[ParsedStream], own: Channel | None = None) -> list[CodecContext]:
         """The contexts of `Decoder`s for streams.
+
+        Args:
+            streams: parsed.
+            own: the channel of streams whose channel is not part of diffcodec.
 
         Raises:
             ModelMismatchError: if another model made one.
@@ -113,7 +117,7 @@ class ModelInUse:
             ConfigError: if the network's weights have changed.
         """
         self._check_weights()
-        return [self._context(stream_context(self.model, each), each.is_from_lossless) for each in streams]
+        return [self._context(stream_context(self.model, each, own), each.is_from_lossless) for each in streams]
 
     def _check_weights(self) -> None:
         """The weights must still be those of the fingerprint."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from operator import index
 from typing import Any, TypedDict, TypeVar
 
-from diffcodec.channel import ChannelId
+from diffcodec.channel import Channel, ChannelId
 from diffcodec.coding.progress import ProgressCallback
 from diffcodec.coding.reconstruction import Reconstruction, ReconstructionKind
 from diffcodec.coding.speed import DEFAULT_SPEED, SPEEDS, steps_at
@@ -18,7 +18,7 @@ from diffcodec.model.tables import CodecTables
 
 Item = TypeVar("Item")
 
-CHANNELS = tuple(channel.name.lower() for channel in ChannelId)
+CHANNELS = tuple(channel.name.lower() for channel in ChannelId if channel is not ChannelId.OWN)
 """Names of the channels."""
 
 
@@ -28,7 +28,7 @@ class CompressOptions(TypedDict, total=False):
     quality: float | None
     timestep: int | None
     target: Target | None
-    channel: str
+    channel: str | Channel
     speed: int
     effort: int | None
     seed: int
@@ -45,6 +45,7 @@ class DecompressOptions(TypedDict, total=False):
     reconstruction: Reconstruction | ReconstructionKind
     partial: bool
     max_pixels: int
+    channel: Channel | None
     progress: ProgressCallback | bool
 
 
@@ -58,7 +59,7 @@ class CompressionSettings:
         timestep: instead, noise level t at which to stop, 1 (finest) to T (almost pure noise), or 0 for lossless;
             DEFAULT_TIMESTEP if neither it nor a target is given.
         target: instead, a size, rate or PSNR to meet, see `Target`. Such a file is never lossless.
-        channel: `trellis` or `poisson`.
+        channel: `trellis`, `poisson`, or a `Channel` of your own, which `decompress` then needs, too.
         speed: 0 (smallest files) to 10 (fastest); stands for an effort and a number of steps, see `SPEEDS`.
         effort: 8 to 16; the trellis has 2^effort states. None: that of the speed.
         seed: of the shared randomness, below 2^64. A seed other than 0 adds 8 bytes.
@@ -76,7 +77,7 @@ class CompressionSettings:
     quality: float | None = None
     timestep: int | None = None
     target: Target | None = None
-    channel: str = "trellis"
+    channel: str | Channel = "trellis"
     speed: int = DEFAULT_SPEED
     effort: int | None = None
     seed: int = 0
@@ -96,7 +97,7 @@ class CompressionSettings:
         for name in ("timestep", "speed", "effort", "seed", "steps"):
             if (value := getattr(self, name)) is not None:
                 object.__setattr__(self, name, as_integer(name, value))
-        if self.channel not in CHANNELS:
+        if not isinstance(self.channel, Channel) and self.channel not in CHANNELS:
             raise ConfigError(f"channel: expected one of {', '.join(CHANNELS)}, found {self.channel!r}")
         if not 0 <= self.speed < len(SPEEDS):
             raise ConfigError(f"speed: expected 0 to {len(SPEEDS) - 1}, found {self.speed}")
@@ -131,7 +132,7 @@ class CompressionSettings:
     @property
     def channel_id(self) -> ChannelId:
         """The channel's number."""
-        return ChannelId[self.channel.upper()]
+        return self.channel.channel_id if isinstance(self.channel, Channel) else ChannelId[self.channel.upper()]
 
 
 @dataclass(frozen=True)
@@ -148,6 +149,7 @@ class DecompressionSettings:
         partial: if the stream is cut or damaged, restore its last complete step instead of raising. Damaged streams
             need more than a few KiB for this: only those have a checksum for every block.
         max_pixels: refuse to decode larger pictures.
+        channel: that of the streams, if it is not part of diffcodec.
         progress: is called during the work with a `Progress`; True shows a bar, on a terminal or in a notebook.
 
     Raises:
@@ -158,6 +160,7 @@ class DecompressionSettings:
     reconstruction: Reconstruction | ReconstructionKind = "mean"
     partial: bool = False
     max_pixels: int = DEFAULT_MAX_PIXELS
+    channel: Channel | None = None
     progress: ProgressCallback | bool = False
 
     def __post_init__(self) -> None:
@@ -165,6 +168,8 @@ class DecompressionSettings:
             object.__setattr__(self, "timestep", as_integer("timestep", self.timestep))
         object.__setattr__(self, "max_pixels", as_integer("max_pixels", self.max_pixels, least=1))
         object.__setattr__(self, "reconstruction", Reconstruction.of(self.reconstruction))
+        if not isinstance(self.channel, Channel | None):
+            raise WrongTypeError(f"channel: expected a Channel or None, found {kind_of(self.channel)}")
 
 
 def as_integer(name: str, value: Any, *, least: int | None = None) -> int:

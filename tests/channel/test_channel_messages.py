@@ -20,7 +20,7 @@ def groups() -> Groups:
     return Groups(of, np.array([[0.9, 0.6, 0.3], [1.0, 0.7, 0.5]]), np.array([[1, 4, 9], [1, 3, 6]]))
 
 
-@pytest.mark.parametrize("channel_id", list(ChannelId))
+@pytest.mark.parametrize("channel_id", [ChannelId.TRELLIS, ChannelId.POISSON])
 def test_messages_are_written_and_read_one_by_one(channel_id: ChannelId, groups: Groups) -> None:
     channel, keys = make_channel(channel_id, 8), [StreamKey(3, 1), StreamKey(3, 2)]
     mean = np.random.default_rng(0).normal(0, 0.5, (2, DIMS)).astype(np.float32)
@@ -39,7 +39,7 @@ def test_messages_are_written_and_read_one_by_one(channel_id: ChannelId, groups:
 
 
 def test_no_length_is_no_message() -> None:
-    for channel_id in ChannelId:
+    for channel_id in (ChannelId.TRELLIS, ChannelId.POISSON):
         channel, writer = make_channel(channel_id, 8), SymbolWriter()
         (message,), sample = channel.select(np.zeros((1, 40), np.float32), None, [0], [StreamKey(0, 0)])
         channel.write(message, writer)

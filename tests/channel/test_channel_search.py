@@ -17,6 +17,7 @@ from diffcodec.channel import viterbi
 from diffcodec.channel.layout import Lane, lanes_of
 from diffcodec.channel.threads import thread_count
 from diffcodec.channel.viterbi import Task, replay, search
+from diffcodec.cli.batch.sharing import cores
 
 
 def task_for(lane: Lane, rng: np.random.Generator, flat: bool) -> Task:
@@ -140,7 +141,7 @@ def test_a_small_search_does_not_wait_for_numba() -> None:
     assert subprocess.run([sys.executable, "-c", code], env=environment, check=False).returncode == 0
 
 
-@pytest.mark.parametrize(("wanted", "count"), [("3", 3), ("", os.cpu_count()), ("4,2", 4), ("0", 1)])
+@pytest.mark.parametrize(("wanted", "count"), [("3", 3), ("", cores()), ("4,2", 4), ("0", 1)])
 def test_threads_as_for_other_libraries(monkeypatch: pytest.MonkeyPatch, wanted: str, count: int) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", wanted)
     assert thread_count() == count
