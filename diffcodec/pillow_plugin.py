@@ -61,7 +61,8 @@ class DfcImageFile(ImageFile.ImageFile):
 
     Attributes:
         timestep: restore a coarser version: the last level that is not finer.
-        decoder: how to make a picture from the noisy state at the file's end: `mean`, `flow` or `ancestral`.
+        decoder: how to make a picture from the noisy state at the file's end: `mean`, `mirrored`, `flow` or
+            `ancestral`.
         model: the model that made the file, if it is not a bundled one.
     """
 

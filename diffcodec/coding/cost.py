@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from diffcodec.coding.matching import check_header
-from diffcodec.coding.reconstruction import DEFAULT_STEPS, Reconstruction
+from diffcodec.coding.reconstruction import DEFAULT_STEPS, MIRRORINGS, Reconstruction
 from diffcodec.coding.stream import ParsedStream
 from diffcodec.model.description import ModelDescription
 from diffcodec.model.tables import CodecTables
@@ -65,6 +65,8 @@ def evaluations_to_restore(
     before = len(stops) - (tables.start is not None)
     if reconstruction.kind == "mean" or (stream.lossless is not None and timestep is None):
         return before + 1
+    if reconstruction.kind == "mirrored":
+        return before + (len(MIRRORINGS) if stops else 1)
     end = tables.timestep_at(stops[-1]) if stops else len(tables.timesteps)
     return before + evaluations_from(end, len(tables.timesteps), reconstruction)
 

@@ -8,10 +8,13 @@ from typing import Literal, cast, get_args
 
 from diffcodec.errors import ConfigError
 
-ReconstructionKind = Literal["mean", "flow", "ancestral"]
+ReconstructionKind = Literal["mean", "mirrored", "flow", "ancestral"]
 
 RECONSTRUCTIONS: tuple[ReconstructionKind, ...] = get_args(ReconstructionKind)
 """All kinds; docs/sampling.md compares them. `coding.restoring` implements each."""
+
+MIRRORINGS = ((), (2,), (3,), (2, 3))
+"""Axes of (N, C, H, W) along which `mirrored` mirrors the state, one evaluation for each."""
 
 # With 100 of 1000 steps ancestral pictures are still too smooth, flow pictures are not: benchmarks/decoders.py.
 DEFAULT_STEPS: dict[ReconstructionKind, int] = {"flow": 100, "ancestral": 250}
@@ -22,7 +25,8 @@ class Reconstruction:
     """How the decoder makes pictures from x_t.
 
     Args:
-        kind: `mean` is the network's x_0 estimate, which has the least error; `flow` follows the probability flow down
+        kind: `mean` is the network's x_0 estimate, which has the least error of one evaluation; `mirrored` averages the
+            estimates of four mirror images, which errs a little less; `flow` follows the probability flow down
             to the image; `ancestral` draws a sample of p(x_0 | x_t).
         steps: noise levels from pure noise to t = 1, of which those below x_t's are visited; by default 100 for flow
             and 250 for ancestral.
@@ -39,9 +43,9 @@ class Reconstruction:
     def __post_init__(self) -> None:
         if self.kind not in RECONSTRUCTIONS:
             raise ConfigError(f"reconstruction: expected one of {', '.join(RECONSTRUCTIONS)}, found {self.kind!r}")
-        if self.kind == "mean" and self.steps is not None:
+        if self.kind in ("mean", "mirrored") and self.steps is not None:
             raise ConfigError(
-                "the reconstruction `mean` has no steps: choose flow or ancestral, or leave them out",
+                f"the reconstruction `{self.kind}` has no steps: choose flow or ancestral, or leave them out",
                 parameters=["reconstruction", "reconstruction_steps"],
             )
         for name, value in (("steps", self.steps or 0), ("seed", self.seed)):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from diffcodec.coding.reconstruction import DEFAULT_STEPS, Reconstruction
+from diffcodec.coding.reconstruction import DEFAULT_STEPS, MIRRORINGS, Reconstruction
 from diffcodec.coding.trajectory import Trajectory
 from diffcodec.devices import evaluation_precision
 from diffcodec.diffusion.samplers import Sampler
@@ -33,14 +34,29 @@ def reconstruct(reconstruction: Reconstruction, trajectory: Trajectory, names: S
     match reconstruction.kind:
         case "mean":
             return trajectory.checked_estimate()
+        case "mirrored":
+            return _mirrored(trajectory)
         case "flow" | "ancestral":
             return _sample(reconstruction, trajectory, names)
+
+
+def _mirrored(trajectory: Trajectory) -> Tensor:
+    """The mean of the estimates of four mirror images of the state.
+
+    Mirror images of photographs are as likely as they are, but a trained network is not quite symmetric, and a part of
+    its error averages out.
+    """
+    estimate = trajectory.checked_estimate()
+    if math.isinf(trajectory.level.log_snr):  # pure noise: the model's mean, not an evaluation
+        return estimate
+    found = [estimate, *(trajectory.estimate_mirrored(axes) for axes in MIRRORINGS if axes)]
+    return torch.stack(found).mean(dim=0)
 
 
 def _sample(reconstruction: Reconstruction, trajectory: Trajectory, names: Sequence[int]) -> Tensor:
     """Denoise the state level by level; every intermediate estimate is restricted to valid signals."""
     kind, context = reconstruction.kind, trajectory.context
-    assert kind != "mean"
+    assert kind in ("flow", "ancestral")
     process = ReverseProcess(context.denoiser, restrict=context.signal.restrict, evaluated=trajectory.watch.evaluated)
     schedule = context.denoiser.schedule
     steps = min(DEFAULT_STEPS[kind], schedule.steps) if reconstruction.steps is None else reconstruction.steps

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass
 
@@ -110,13 +110,20 @@ class Trajectory:
         """
         if self._estimate is not None:
             return self._estimate
+        self._estimate = self._evaluate(self.x_t)
+        return self._estimate
+
+    @torch.no_grad()
+    def estimate_mirrored(self, axes: Sequence[int]) -> Tensor:
+        """The x_0 estimate of the state mirrored along some axes of (N, C, H, W), mirrored back."""
+        return self._evaluate(self.x_t.flip(*axes)).flip(*axes)
+
+    def _evaluate(self, x_t: Tensor) -> Tensor:
         denoiser = self.context.denoiser
         # Pure noise has no finite log SNR; the network takes the noisiest level that it was trained on.
         log_snr = max(self.level.log_snr, denoiser.config.log_snr_min)
         with self.watch.network(), evaluation_precision(self.device, self.context.dtype_at(log_snr)):
-            estimate = self.context.signal.restrict(predict_x_0(denoiser, self.x_t, log_snr, self.watch.evaluated))
-        self._estimate = estimate
-        return estimate
+            return self.context.signal.restrict(predict_x_0(denoiser, x_t, log_snr, self.watch.evaluated))
 
     def checked_estimate(self) -> Tensor:
         """`estimate`, for use outside of the trajectory.

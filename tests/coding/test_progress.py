@@ -41,7 +41,7 @@ def test_compressing_and_restoring_report_rising_fractions(options: dict[str, An
     pictures = [Picture(smooth_pixels(12, 10, seed)) for seed in range(2)]
     streams = codec.compress_batch(pictures, progress=reports.append, **options)
     assert rises_to_the_end(reports)
-    for kind in ("mean", "flow", "ancestral"):
+    for kind in ("mean", "mirrored", "flow", "ancestral"):
         reports.clear()
         codec.decompress_batch(streams, reconstruction=kind, progress=reports.append)
         assert rises_to_the_end(reports) or reports == [Progress(0, 0)]  # stored pictures
@@ -56,7 +56,7 @@ def test_the_expected_evaluations_are_those_that_are_made(
     reports: list[Progress] = []
     stream = codec.compress(Picture(smooth_pixels(12, 10)), timestep=timestep, measure=measure, progress=reports.append)
     assert {report.expected for report in reports} == {len(network.batch_sizes())}
-    for kind in ("mean", "flow", "ancestral"):
+    for kind in ("mean", "mirrored", "flow", "ancestral"):
         reports.clear()
         codec.decompress(stream, reconstruction=kind, progress=reports.append)
         assert {report.expected for report in reports} == {len(network.batch_sizes())}

@@ -1,8 +1,9 @@
-"""From the last noisy state to a picture: mean, flow, ancestral."""
+"""From the last noisy state to a picture: mean, mirrored, flow, ancestral."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Unpack
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from diffcodec.bitstream.container import read_container, write_container
 from diffcodec.channel import ChannelId, make_channel
@@ -20,9 +22,11 @@ from diffcodec.coding.options import DecompressOptions
 from diffcodec.coding.reconstruction import Reconstruction, ReconstructionKind
 from diffcodec.coding.report import Bitstream, Restoration, Stopwatch
 from diffcodec.coding.restoring import reconstruct
+from diffcodec.coding.stream import ParsedStream
 from diffcodec.coding.trajectory import Trajectory
 from diffcodec.diffusion.sampling import ReverseProcess
 from diffcodec.diffusion.schedule import NoiseLevel
+from diffcodec.diffusion.windows import predict_x_0
 from diffcodec.errors import CheckpointError, ConfigError
 from diffcodec.images import Picture
 from diffcodec.model.checkpoint import Checkpoint, load_checkpoint
@@ -30,7 +34,7 @@ from diffcodec.training.data import load_images
 from tests.conftest import assert_same_picture, smooth_pixels
 
 DRAWN: tuple[ReconstructionKind, ...] = ("flow", "ancestral")
-ALL: tuple[ReconstructionKind, ...] = ("mean", *DRAWN)
+ALL: tuple[ReconstructionKind, ...] = ("mean", "mirrored", *DRAWN)
 
 
 @pytest.fixture(autouse=True)
@@ -73,6 +77,35 @@ def test_every_reconstruction_makes_a_picture_of_its_own(
     # Whatever the method, the result resembles the file's picture.
     other = Picture(smooth_pixels(12, 10, seed=9))
     assert difference(restored.picture, picture) < 0.8 * difference(restored.picture, other)
+
+
+def test_mirrored_averages_the_estimates_of_four_mirror_images(codec: DiffusionCodec, picture: Picture) -> None:
+    stream = codec.compress(picture, timestep=60)
+    (context,) = codec.contexts_of([ParsedStream.parse(stream.data)])
+    states = []
+
+    def kept(reconstruction: Reconstruction, trajectory: Trajectory, names: Sequence[int]) -> Tensor:
+        states.append(trajectory)
+        return reconstruct(reconstruction, trajectory, names)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("diffcodec.coding.decoder.reconstruct", kept)
+        restored = codec.decompress(stream, reconstruction="mirrored")
+    (state,) = states
+    expected = torch.zeros(1, 3, 12, 10)
+    for axes in ([], [2], [3], [2, 3]):
+        mirrored = predict_x_0(codec.denoiser, state.x_t.flip(axes), state.level.log_snr).clamp(-1, 1)
+        expected += mirrored.flip(axes)[..., :12, :10] / 4
+    grey_levels = (expected[0].permute(1, 2, 0).numpy() + 1) * 127.5
+    assert np.abs(grey_levels - restored.pixels).max() < 0.6
+    assert restored.reconstruction == "mirrored"
+    assert context.canvas.shape[1:] == state.x_t.shape[2:]
+
+
+def test_at_pure_noise_mirrored_is_the_mean(codec: DiffusionCodec, picture: Picture) -> None:
+    stream = codec.compress(picture, timestep=300)
+    both = [codec.decompress(stream, timestep=1000, reconstruction=kind) for kind in ("mean", "mirrored")]
+    assert np.array_equal(both[0].pixels, both[1].pixels)
 
 
 def test_seeds_move_what_is_random_and_nothing_else(codec: DiffusionCodec, picture: Picture) -> None:
@@ -197,7 +230,7 @@ def test_lossless_files_are_exact_with_every_reconstruction(codec: DiffusionCode
 @pytest.mark.parametrize(
     ("values", "words", "parameters"),
     [
-        (("median",), "reconstruction: expected one of mean, flow, ancestral, found 'median'", ()),
+        (("median",), "reconstruction: expected one of mean, mirrored, flow, ancestral, found 'median'", ()),
         (
             ("mean", 5),
             "the reconstruction `mean` has no steps: choose flow or ancestral, or leave them out",
@@ -226,7 +259,7 @@ def test_a_reconstruction_has_no_more_steps_than_the_model(codec: DiffusionCodec
     for restore in (codec.decompress, decompress_one):
         with pytest.raises(ConfigError, match=f"^reconstruction steps: expected 1 to the model's 1000, found {steps}"):
             restore(stream, reconstruction=Reconstruction("flow", steps))
-        with pytest.raises(ConfigError, match="expected one of mean, flow, ancestral"):
+        with pytest.raises(ConfigError, match="expected one of mean, mirrored, flow, ancestral"):
             restore(stream, reconstruction="median")  # type: ignore[arg-type]
 
 
@@ -262,7 +295,7 @@ def restored() -> dict[str, NDArray[np.float64]]:
     streams = codec.compress_batch([Picture(each) for each in pixels], timestep=300, steps=8)
     found = {"original": pixels.astype(float)}
     for kind in ALL:
-        made = codec.decompress_batch(streams, reconstruction=Reconstruction(kind, None if kind == "mean" else 50))
+        made = codec.decompress_batch(streams, reconstruction=Reconstruction(kind, 50 if kind in DRAWN else None))
         found[kind] = np.stack([each.pixels for each in made]).astype(float)
     return found
 

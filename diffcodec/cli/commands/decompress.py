@@ -57,8 +57,8 @@ from diffcodec.config import Precision
     type=click.Choice(RECONSTRUCTIONS),
     default="mean",
     show_default=True,
-    help="How to make a picture from the noisy state at the file's end: mean has the least error, the others look "
-    "more natural.",
+    help="How to make a picture from the noisy state at the file's end: mean has the least error of one evaluation of "
+    "the network, mirrored takes four and errs a little less; flow and ancestral look more natural.",
 )
 @click.option(
     "--decoder-steps",
