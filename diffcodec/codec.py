@@ -39,6 +39,7 @@ from diffcodec.images import PictureLike, as_picture, is_single
 from diffcodec.model.checkpoint import load_checkpoint
 from diffcodec.model.description import find_bundled
 from diffcodec.model.external import ExternalModel, PredictorOptions, PredictorSettings, Schedule
+from diffcodec.model.latent import LatentModel
 from diffcodec.model.locations import DEFAULT_MODEL, default_model
 from diffcodec.model.precision import EvaluationOptions
 
@@ -151,7 +152,10 @@ class DiffusionCodec(ModelInUse):
             ConfigError: if there is no scheduler, the objects are others, or as `DiffusionCodec`.
             CheckpointError: if the model is not supported, for example because it needs a class or a text.
         """
-        checkpoint = ExternalModel.of_diffusers(model, scheduler)
+        if getattr(model, "vae", None) is None:
+            checkpoint = ExternalModel.of_diffusers(model, scheduler)
+        else:
+            checkpoint = LatentModel.of_latents(model)
         where = device_of(getattr(model, "unet", model)) if device is None else device
         return cls(checkpoint, device=where, precision=precision)
 

@@ -16,7 +16,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("json_config", "files", "devices"),
     ("config",),
     ("diffusion", "channel", "bitstream", "images"),
-    ("lossless", "diffusers_format"),
+    ("lossless", "diffusers_format", "latent"),
     ("model",),
     ("coding",),
     ("codec",),

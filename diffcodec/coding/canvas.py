@@ -8,12 +8,14 @@ canvas around the signal, and channels that it cannot use, such as the colour di
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
 from diffcodec.bitstream.container import ColourMode
 from diffcodec.coding.band_transform import BANDS_OF_CHANNEL, BandTransform
 from diffcodec.coding.tiling import Tiling
+from diffcodec.config import ModelConfig
 
 
 @dataclass(frozen=True)
@@ -46,8 +48,19 @@ RGB = SignalKind("RGB", channels=3, coded_channels=3, mixes_channels=True)
 GREY = SignalKind("grey", channels=3, coded_channels=1, mixes_channels=False)
 PLANE = SignalKind("grey, one channel", channels=1, coded_channels=1, mixes_channels=False)
 
-KINDS = {RGB.channels: {ColourMode.RGB: RGB, ColourMode.L: GREY}, PLANE.channels: {ColourMode.L: PLANE}}
+PIXEL_KINDS = {RGB.channels: {ColourMode.RGB: RGB, ColourMode.L: GREY}, PLANE.channels: {ColourMode.L: PLANE}}
 """For networks of so many channels, the kind of signal of the colour modes of the file format that they can code."""
+
+
+def kinds_of(config: ModelConfig) -> Mapping[ColourMode, SignalKind]:
+    """The kinds of signals that a model codes, by colour mode; empty if there are none."""
+    if config.latent is None:
+        return PIXEL_KINDS.get(config.network.image_channels, {})
+    channels = config.latent.channels
+    return {
+        mode: SignalKind(f"latents of {mode.name}", channels, channels, mixes_channels=False)
+        for mode in (ColourMode.RGB, ColourMode.L)
+    }
 
 
 @dataclass(frozen=True)
@@ -59,6 +72,8 @@ class Canvas:
         width, height: of the signal, in grid points (for pictures: pixels).
         stride: the canvas's sides are the next multiples of this.
         tile_side: approximate side of the finest tiles, see `Tiling`.
+        picture_shape: height and width of the picture in pixels, where a grid point is more than a pixel; None: those
+            of the signal.
     """
 
     kind: SignalKind
@@ -66,6 +81,7 @@ class Canvas:
     height: int
     stride: int
     tile_side: int = 0
+    picture_shape: tuple[int, int] | None = None
 
     @property
     def shape(self) -> tuple[int, int, int]:

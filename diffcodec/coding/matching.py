@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from diffcodec.bitstream.container import ColourMode, Header
 from diffcodec.channel import Channel, ChannelId, make_channel
-from diffcodec.coding.canvas import KINDS, Canvas
+from diffcodec.coding.canvas import Canvas, kinds_of
 from diffcodec.coding.context import StreamContext
 from diffcodec.coding.options import CompressionSettings
 from diffcodec.coding.stream import ParsedStream
@@ -67,8 +67,12 @@ def colour_of(picture: Picture) -> ColourMode:
 
 def canvas_of(model: ModelDescription, colour: ColourMode, width: int, height: int) -> Canvas:
     """Geometry of the pictures of a header; its colour mode must be one that the model can code."""
-    network = model.config.network
-    return Canvas(KINDS[network.image_channels][colour], width, height, network.stride, model.tables.tile_side)
+    config = model.config
+    kind, stride, tile_side = kinds_of(config)[colour], config.network.stride, model.tables.tile_side
+    if config.latent is None:
+        return Canvas(kind, width, height, stride, tile_side)
+    columns, rows = (-(-side // config.latent.downscale) for side in (width, height))
+    return Canvas(kind, columns, rows, stride, tile_side, (height, width))
 
 
 def check_header(model: ModelDescription, header: Header, name: str) -> None:
@@ -84,7 +88,7 @@ def check_header(model: ModelDescription, header: Header, name: str) -> None:
     if not MIN_EFFORT <= header.effort <= MAX_EFFORT:
         raise UnsupportedVersionError(f"{name}: effort {header.effort} is unknown to this release")
     tables = model.tables
-    if header.colour not in KINDS.get(model.config.network.image_channels, {}):
+    if header.colour not in kinds_of(model.config):
         raise CorruptStreamError(f"{name} holds a colour picture, but its model is for grey ones")
     if header.timestep == 0 and tables.lossless is None:
         raise CorruptStreamError(f"{name} is lossless (t = 0), but its model has no tables for lossless files")
@@ -107,7 +111,8 @@ def check_channels(config: ModelConfig, name: str) -> None:
     Raises:
         CheckpointError: if it is not.
     """
-    if (channels := config.network.image_channels) not in KINDS:
+    if not kinds_of(config):
+        channels = config.network.image_channels
         raise CheckpointError(f"{name}: expected a model with 3 channels (RGB) or 1 (grey), found {channels}")
 
 
@@ -117,7 +122,7 @@ def check_colour(model: ModelDescription, picture: Picture) -> None:
     Raises:
         ConfigError: if it is not.
     """
-    if colour_of(picture) not in KINDS[model.config.network.image_channels]:
+    if colour_of(picture) not in kinds_of(model.config):
         raise ConfigError(f"{model.card.name} is for grey pictures, found one in {picture.mode}: convert it first")
 
 
@@ -134,6 +139,8 @@ def header_of(model: ModelDescription, pictures: Sequence[Picture], settings: Co
     timestep = settings.end if settings.goal is None else coarsest
     if not 0 <= timestep <= coarsest:
         raise ConfigError(f"timestep: expected 0 (lossless) to {coarsest}, found {timestep}")
+    if timestep == 0 and model.config.latent is not None:
+        raise ConfigError(f"timestep: {model.card.name} is a latent model, which cannot be lossless: the finest is 1")
     if timestep == 0 and tables.lossless is None:
         raise CheckpointError(
             f"{model.card.name} has no tables for lossless files (t = 0): calibrate it, or use another model",

@@ -10,8 +10,9 @@ import torch
 from diffcodec.channel import Channel
 from diffcodec.coding.canvas import Canvas
 from diffcodec.coding.context import StreamContext
+from diffcodec.coding.latent_signals import LatentPictures
 from diffcodec.coding.matching import canvas_of, check_channels, check_colour, colour_of, stream_context
-from diffcodec.coding.signals import PICTURES
+from diffcodec.coding.signals import PICTURES, Signal
 from diffcodec.coding.stream import ParsedStream
 from diffcodec.coding.trajectory import CodecContext
 from diffcodec.config import Precision
@@ -22,6 +23,7 @@ from diffcodec.images import Picture
 from diffcodec.model.checkpoint import Checkpoint
 from diffcodec.model.description import ModelDescription
 from diffcodec.model.evaluation_profile import FLOAT32
+from diffcodec.model.latent import LatentModel
 from diffcodec.model.precision import check_precision, levels_in_bf16
 from diffcodec.model.tables import CodecTables
 from diffcodec.model.weight_versions import WeightVersions
@@ -129,7 +131,11 @@ class ModelInUse:
 
     def _context(self, known: StreamContext, exact: bool) -> CodecContext:
         half = FLOAT32 if exact else levels_in_bf16(self.precision, self.checkpoint.profile, self.device)
-        signal = PICTURES[known.canvas.kind]
+        signal: Signal
+        if isinstance(self.checkpoint, LatentModel):
+            signal = LatentPictures(known.canvas.kind, self.checkpoint.autoencoder)
+        else:
+            signal = PICTURES[known.canvas.kind]
         return CodecContext(
             known.tables, known.canvas, known.channel, known.seed, known.level_list, self.denoiser, signal, half
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
+from diffcodec.config.latent import LatentConfig
 from diffcodec.config.models import LEAST_BETA, ModelConfig, PredictionKind, ScheduleConfig, ScheduleKind, VarianceKind
 from diffcodec.config.networks import ExternalNetworkConfig, NetworkConfig, PlainUNetConfig, UNetConfig
 
@@ -16,6 +17,7 @@ __all__ = [
     "MIN_EFFORT",
     "PRECISIONS",
     "ExternalNetworkConfig",
+    "LatentConfig",
     "ModelConfig",
     "NetworkConfig",
     "PlainUNetConfig",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal
 
+from diffcodec.config.latent import LatentConfig
 from diffcodec.config.networks import ExternalNetworkConfig, PlainUNetConfig, UNetConfig
 from diffcodec.json_config import JsonConfig, require
 
@@ -66,6 +67,7 @@ class ModelConfig(JsonConfig):
             (beyond these ends the estimate hardly changes).
         half_resolution_below: log SNR below which pictures are estimated at half their resolution, where the log SNR is
             larger by ln 4; repeated as long as it is below this (`diffusion.pyramid`); None: never.
+        latent: the signal, if the network works on latents of an autoencoder; None: it works on pixels.
     """
 
     network: UNetConfig | PlainUNetConfig | ExternalNetworkConfig
@@ -76,12 +78,17 @@ class ModelConfig(JsonConfig):
     log_snr_min: float = -8.5
     log_snr_max: float = 9.6
     half_resolution_below: float | None = None
+    latent: LatentConfig | None = None
 
     def __post_init__(self) -> None:
         require(1e-6 <= self.data_std <= 1e6, f"data_std: expected a positive number, found {self.data_std}")
         require(
             -64 <= self.log_snr_min < self.log_snr_max <= 64,
             f"log_snr: expected min < max within 64 of zero, found {self.log_snr_min} and {self.log_snr_max}",
+        )
+        require(
+            self.latent is None or self.latent.channels == self.network.image_channels,
+            f"latent.channels: expected {self.network.image_channels}, as the network has",
         )
         if self.half_resolution_below is not None:
             require(

@@ -50,7 +50,7 @@ def read_objects(model: Any, scheduler: Any = None) -> Pipeline | ForeignNetwork
         CheckpointError: if anything else is unsupported, such as further components or conditions.
     """
     network, scheduler = _parts(model, scheduler)
-    settings, process = _settings(network, NETWORK_DEFAULTS), _settings(scheduler, SCHEDULER_DEFAULTS)
+    settings, process = settings_of(network, NETWORK_DEFAULTS), settings_of(scheduler, SCHEDULER_DEFAULTS)
     if type(network).__name__ == WRAPPER_CLASS:
         return Pipeline.of(wrapped_model(settings.values, settings.path), _weights(network), is_wrapped=True)
     try:
@@ -79,7 +79,7 @@ def _parts(model: Any, scheduler: Any) -> tuple[nn.Module, Any]:
     return model, scheduler
 
 
-def _settings(configured: Any, defaults: Mapping[str, Any]) -> Settings:
+def settings_of(configured: Any, defaults: Mapping[str, Any]) -> Settings:
     """An object's settings as in its configuration file, named by its class."""
     values = json.loads(configured.to_json_string())
     return Settings(Path(type(configured).__name__), {**defaults, **values})
@@ -106,11 +106,11 @@ def _foreign(network: nn.Module, settings: Settings, scheduler: Settings) -> For
         answer: Tensor = network(x_t, timestep, return_dict=False)[0]
         return answer
 
-    config = ExternalNetworkConfig(image_channels=settings.get("in_channels", int), stride=_stride(settings.values))
+    config = ExternalNetworkConfig(image_channels=settings.get("in_channels", int), stride=stride_of(settings.values))
     return ForeignNetwork(with_process(config, process_of(scheduler), scheduler), Predictor(predict, network))
 
 
-def _stride(values: Mapping[str, Any]) -> int:
+def stride_of(values: Mapping[str, Any]) -> int:
     """The stride of a network, as far as its settings show it: it halves between blocks, or works on patches."""
     default = ExternalNetworkConfig().stride
     patch = values.get("patch_size")

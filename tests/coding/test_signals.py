@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from diffcodec.bitstream.container import ColourMode
-from diffcodec.coding.canvas import GREY, KINDS, PLANE, RGB, Canvas, SignalKind
+from diffcodec.coding.canvas import GREY, PIXEL_KINDS, PLANE, RGB, Canvas, SignalKind
 from diffcodec.coding.signals import PICTURES, Signal
 from tests.conftest import smooth_pixels
 
@@ -83,10 +83,10 @@ def test_grey_signals_are_equal_in_all_channels() -> None:
 
 
 def test_every_kind_has_a_signal_with_the_channels_of_its_networks() -> None:
-    for channels, by_mode in KINDS.items():
+    for channels, by_mode in PIXEL_KINDS.items():
         assert {kind.channels for kind in by_mode.values()} == {channels}
         assert all(PICTURES[kind].kind is kind for kind in by_mode.values())
-    assert set(KINDS[3]) == set(ColourMode)
+    assert set(PIXEL_KINDS[3]) == set(ColourMode)
 
 
 def test_only_whole_canvases_without_uncoded_channels_are_all_coded() -> None:
