@@ -152,10 +152,10 @@ class DiffusionCodec(ModelInUse):
             ConfigError: if there is no scheduler, the objects are others, or as `DiffusionCodec`.
             CheckpointError: if the model is not supported, for example because it needs a class or a text.
         """
-        if getattr(model, "vae", None) is None:
-            checkpoint = ExternalModel.of_diffusers(model, scheduler)
-        else:
-            checkpoint = LatentModel.of_latents(model)
+        if getattr(model, "vae", None) is not None:
+            latent = LatentModel.of_latents(model)
+            return cls(latent, device=latent.device if device is None else device, precision=precision)
+        checkpoint = ExternalModel.of_diffusers(model, scheduler)
         where = device_of(getattr(model, "unet", model)) if device is None else device
         return cls(checkpoint, device=where, precision=precision)
 

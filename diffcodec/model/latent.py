@@ -7,14 +7,16 @@ from typing import Any, Self
 
 from torch import nn
 
-from diffcodec.config import ExternalNetworkConfig
+from diffcodec.config import ExternalNetworkConfig, ModelConfig
 from diffcodec.diffusers_format.configs import process_of, with_process
 from diffcodec.diffusers_format.objects import settings_of, stride_of
 from diffcodec.diffusers_format.vocabulary import SCHEDULER_DEFAULTS
+from diffcodec.diffusion.betas import full_range_model
 from diffcodec.diffusion.external import ExternalNetwork, Predictor
 from diffcodec.errors import CheckpointError
 from diffcodec.latent.autoencoder import Autoencoder
 from diffcodec.latent.conditioned import conditioned
+from diffcodec.latent.flow import flow_network, flow_schedule
 from diffcodec.model.external import ExternalModel
 from diffcodec.model.model_file import ModelCard
 
@@ -31,47 +33,53 @@ class LatentModel(ExternalModel):
 
     @classmethod
     def of_latents(cls, pipeline: Any) -> Self:
-        """The model of a pipeline of diffusers with a UNet and an autoencoder.
+        """The model of a latent pipeline of diffusers: with a UNet, or with a flow transformer.
 
         Raises:
             CheckpointError: if it is not supported.
         """
-        for name in ("unet", "vae", "scheduler"):
+        autoencoder = Autoencoder.of(pipeline.vae)
+        for name in ("scheduler", "unet" if hasattr(pipeline, "unet") else "transformer"):
             if getattr(pipeline, name, None) is None:
                 raise CheckpointError(f"{type(pipeline).__name__} has no {name}")
-        network = conditioned(pipeline, Autoencoder.of(pipeline.vae).config.downscale)
-        return cls.of_parts(network, pipeline.unet, pipeline.scheduler, pipeline.vae, type(pipeline).__name__)
-
-    @classmethod
-    def of_parts(cls, network: nn.Module, unet: Any, scheduler: Any, vae: Any, name: str) -> Self:
-        """The model of a network from (x_t, t) to its prediction.
-
-        Args:
-            network: evaluates `unet`.
-            unet: of diffusers; its configuration describes the latents.
-            scheduler: of diffusers.
-            vae: the autoencoder.
-            name: for messages.
-
-        Raises:
-            CheckpointError: if the network works on other latents than the autoencoder's, or anything is unsupported.
-        """
-        autoencoder = Autoencoder.of(vae)
-        channels = int(unet.config["in_channels"])
+        if hasattr(pipeline, "unet"):
+            network: nn.Module = conditioned(pipeline, autoencoder.config.downscale)
+            config = _unet_config(pipeline.unet, pipeline.scheduler)
+        else:
+            network, config = flow_network(pipeline), _flow_config(pipeline.transformer, pipeline.scheduler)
+        channels = config.network.image_channels
         if channels != autoencoder.config.channels:
             raise CheckpointError(
-                f"{type(unet).__name__}: in_channels: expected {autoencoder.config.channels}, as the autoencoder has, "
-                f"found {channels}"
+                f"{type(pipeline).__name__}: the network has {channels} channels, the autoencoder "
+                f"{autoencoder.config.channels}"
             )
-        shape = ExternalNetworkConfig(image_channels=channels, stride=stride_of(settings_of(unet, {}).values))
-        settings = settings_of(scheduler, SCHEDULER_DEFAULTS)
-        config = replace(with_process(shape, process_of(settings), settings), latent=autoencoder.config)
-        made = ExternalNetwork(Predictor.of(network), shape, channels)
+        assert isinstance(config.network, ExternalNetworkConfig)
+        made = ExternalNetwork(Predictor.of(network), config.network, channels)
         return cls(
-            config,
-            ModelCard(name, licence="its owner's"),
+            replace(config, latent=autoencoder.config),
+            ModelCard(type(pipeline).__name__, licence="its owner's"),
             made.weights() | autoencoder.weights(),
             None,
             network=made,
             autoencoder=autoencoder,
         )
+
+
+def _unet_config(unet: Any, scheduler: Any) -> ModelConfig:
+    """The model of a `UNet2DConditionModel` and its scheduler."""
+    shape = settings_of(unet, {})
+    network = ExternalNetworkConfig(image_channels=shape.get("in_channels", int), stride=stride_of(shape.values))
+    settings = settings_of(scheduler, SCHEDULER_DEFAULTS)
+    return with_process(network, process_of(settings), settings)
+
+
+def _flow_config(transformer: Any, scheduler: Any) -> ModelConfig:
+    """The model of a flow transformer, whose adapter returns x_0."""
+    shape = settings_of(transformer, {})
+    packs = type(transformer).__name__ == "FluxTransformer2DModel"
+    network = ExternalNetworkConfig(
+        image_channels=shape.get("in_channels", int) // (4 if packs else 1),
+        stride=2 if packs else shape.get("patch_size", int),
+        conditioning="log_snr",
+    )
+    return full_range_model(network, flow_schedule(settings_of(scheduler, {})), "x0")

@@ -10,6 +10,9 @@ import torch
 from diffusers import (
     AutoencoderKL,
     DDIMScheduler,
+    FlowMatchEulerDiscreteScheduler,
+    FluxTransformer2DModel,
+    SD3Transformer2DModel,
     StableDiffusionPipeline,
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
@@ -109,3 +112,55 @@ def stable_diffusion_xl(folder: Path) -> StableDiffusionXLPipeline:
         ),
         scheduler=scheduler(),
     )
+
+
+class Flow:
+    """The components of a pipeline with a flow transformer, and random embeddings in the place of T5's."""
+
+    def __init__(self, transformer: Any, vae: AutoencoderKL, scheduler: FlowMatchEulerDiscreteScheduler) -> None:
+        self.transformer, self.vae, self.scheduler = transformer, vae, scheduler
+        torch.manual_seed(9)
+        self.text, self.pooled = torch.randn(1, 6, WIDTH), torch.randn(1, WIDTH)
+
+    def encode_prompt(self, *prompts: str, **options: Any) -> tuple[Any, ...]:
+        assert set(prompts) == {""}
+        if isinstance(self.transformer, SD3Transformer2DModel):
+            return self.text, None, self.pooled, None
+        return self.text, self.pooled, torch.zeros(6, 3)
+
+
+def stable_diffusion_3(folder: Path) -> Flow:
+    torch.manual_seed(10)
+    transformer = SD3Transformer2DModel(
+        sample_size=16,
+        patch_size=2,
+        in_channels=4,
+        num_layers=1,
+        attention_head_dim=8,
+        num_attention_heads=4,
+        caption_projection_dim=32,
+        joint_attention_dim=WIDTH,
+        pooled_projection_dim=WIDTH,
+        out_channels=4,
+        pos_embed_max_size=64,
+    )
+    vae = autoencoder(scaling_factor=1.5305, shift_factor=0.0609)
+    return Flow(transformer.eval(), vae, FlowMatchEulerDiscreteScheduler(shift=3.0))
+
+
+def flux(folder: Path) -> Flow:
+    torch.manual_seed(11)
+    transformer = FluxTransformer2DModel(
+        patch_size=1,
+        in_channels=16,
+        num_layers=1,
+        num_single_layers=1,
+        attention_head_dim=16,
+        num_attention_heads=2,
+        joint_attention_dim=WIDTH,
+        pooled_projection_dim=WIDTH,
+        axes_dims_rope=(4, 4, 8),
+        guidance_embeds=True,
+    )
+    vae = autoencoder(scaling_factor=0.3611, shift_factor=0.1159)
+    return Flow(transformer.eval(), vae, FlowMatchEulerDiscreteScheduler())

@@ -13,7 +13,10 @@ import torch
 pytest.importorskip("diffusers")
 pytest.importorskip("transformers")
 
+from diffusers import FluxPipeline, FluxTransformer2DModel
+
 from diffcodec.codec import DiffusionCodec
+from diffcodec.diffusion.denoiser import alpha_sigma
 from diffcodec.errors import CheckpointError, ConfigError
 from diffcodec.images import Picture
 from tests.conftest import smooth_pixels
@@ -23,6 +26,8 @@ MAKERS = {
     "sd1": pipelines.stable_diffusion,
     "sd2": lambda folder: pipelines.stable_diffusion(folder, "v_prediction"),
     "sdxl": pipelines.stable_diffusion_xl,
+    "sd3": pipelines.stable_diffusion_3,
+    "flux": pipelines.flux,
 }
 
 
@@ -37,8 +42,14 @@ def latent(pipeline: Any) -> DiffusionCodec:
     return DiffusionCodec.from_diffusers(pipeline)
 
 
-@pytest.mark.parametrize("timestep", [1, 2, 10, 50, 100, 200, 400, 600, 900, 1000])
+def is_flow(pipeline: Any) -> bool:
+    return not hasattr(pipeline, "unet")
+
+
+@pytest.mark.parametrize("timestep", [1, 2, 10, 50, 100, 200, 400, 600, 900, 999])
 def test_the_estimate_is_that_of_the_scheduler(timestep: int, pipeline: Any, latent: DiffusionCodec) -> None:
+    if is_flow(pipeline):
+        pytest.skip("see below")
     torch.manual_seed(timestep)
     x_t, log_snr = torch.randn(1, 4, 16, 16), torch.tensor([latent.denoiser.schedule.level(timestep).log_snr])
     with torch.no_grad():
@@ -51,6 +62,8 @@ def test_the_estimate_is_that_of_the_scheduler(timestep: int, pipeline: Any, lat
 
 
 def test_the_network_is_asked_with_the_empty_prompt(pipeline: Any, latent: DiffusionCodec) -> None:
+    if is_flow(pipeline):
+        pytest.skip("see below")
     x_t, timestep = torch.randn(2, 4, 8, 8), torch.tensor([77])
     with torch.no_grad():
         text, _, *pooled = pipeline.encode_prompt(
@@ -63,6 +76,42 @@ def test_the_network_is_asked_with_the_empty_prompt(pipeline: Any, latent: Diffu
         theirs = pipeline.unet(x_t, timestep, encoder_hidden_states=text.expand(2, -1, -1), **more).sample
         ours = latent.denoiser.network(x_t, timestep.float())
     assert torch.allclose(ours, theirs, atol=1e-6)
+
+
+@pytest.mark.parametrize("timestep", [1, 2, 10, 50, 100, 200, 400, 600, 900, 999])
+def test_the_estimate_of_a_flow_is_x_minus_s_v(timestep: int, pipeline: Any, latent: DiffusionCodec) -> None:
+    if not is_flow(pipeline):
+        pytest.skip("see above")
+    torch.manual_seed(timestep)
+    log_snr = torch.tensor([latent.denoiser.schedule.level(timestep).log_snr])
+    shift = pipeline.scheduler.config.shift
+    s = shift * timestep / (1000 + (shift - 1) * timestep)
+    assert log_snr.item() == pytest.approx(2 * np.log((1 - s) / s), abs=1e-4)
+    x, (alpha, sigma) = torch.randn(1, 4, 8, 12), alpha_sigma(log_snr)
+    with torch.no_grad():
+        ours = latent.denoiser.predict_x_0((alpha + sigma) * x, log_snr)
+        if hasattr(FluxPipeline, "_pack_latents") and isinstance(pipeline.transformer, FluxTransformer2DModel):
+            tokens = FluxPipeline._pack_latents(x, 1, 4, 8, 12)
+            places = FluxPipeline._prepare_latent_image_ids(1, 4, 6, torch.device("cpu"), torch.float32)
+            answer = pipeline.transformer(
+                hidden_states=tokens,
+                timestep=torch.tensor([s]),
+                guidance=torch.ones(1),
+                pooled_projections=pipeline.pooled,
+                encoder_hidden_states=pipeline.text,
+                txt_ids=torch.zeros(6, 3),
+                img_ids=places,
+            ).sample
+            velocity = FluxPipeline._unpack_latents(answer, 64, 96, 8)
+        else:
+            velocity = pipeline.transformer(
+                hidden_states=x,
+                timestep=torch.tensor([1000 * s]),
+                encoder_hidden_states=pipeline.text,
+                pooled_projections=pipeline.pooled,
+            ).sample
+    assert velocity.shape == x.shape
+    assert torch.allclose(ours, x - s * velocity, atol=1e-4)
 
 
 @pytest.mark.parametrize("shape", [(64, 64, 3), (52, 100, 3), (1, 1, 3), (20, 30)])
@@ -92,12 +141,14 @@ def test_the_signal_is_the_scaled_mode_of_the_encoder(pipeline: Any, latent: Dif
     x_0 = context.signal.from_pixels(picture.pixels, context.canvas)
     unit = torch.from_numpy(picture.pixels).permute(2, 0, 1)[None] / 127.5 - 1
     with torch.no_grad():
-        expected = pipeline.vae.encode(unit).latent_dist.mode()[0] * 0.18215
+        settings = pipeline.vae.config
+        shift = settings.shift_factor or 0.0
+        expected = (pipeline.vae.encode(unit).latent_dist.mode()[0] - shift) * settings.scaling_factor
     assert x_0.shape == (4, 4, 6)
     assert torch.allclose(x_0, expected, atol=1e-5)
     back = context.signal.to_pixels(x_0, context.canvas)
     with torch.no_grad():
-        decoded = pipeline.vae.decode(expected[None] / 0.18215).sample[0].clamp(-1, 1)
+        decoded = pipeline.vae.decode(expected[None] / settings.scaling_factor + shift).sample[0].clamp(-1, 1)
     assert np.abs(back - (decoded.permute(1, 2, 0).numpy() + 1) * 127.5).max() < 0.51
 
 
@@ -107,7 +158,7 @@ def test_delivered_bits_approach_the_ideal(latent: DiffusionCodec) -> None:
 
 
 def test_files_belong_to_network_autoencoder_and_prompt(pipeline: Any, latent: DiffusionCodec) -> None:
-    for module in (pipeline.unet, pipeline.vae):
+    for module in (pipeline.transformer if is_flow(pipeline) else pipeline.unet, pipeline.vae):
         weight = next(module.parameters())
         with torch.no_grad():
             weight.add_(0.01)
@@ -125,5 +176,5 @@ def test_a_network_for_other_latents_is_refused(tmp_path: Path) -> None:
     with warnings.catch_warnings(action="ignore"):
         found = pipelines.stable_diffusion(tmp_path)
     found.vae = pipelines.autoencoder(latent_channels=16)
-    with pytest.raises(CheckpointError, match="in_channels: expected 16, as the autoencoder has, found 4"):
+    with pytest.raises(CheckpointError, match="the network has 4 channels, the autoencoder 16"):
         DiffusionCodec.from_diffusers(found)
