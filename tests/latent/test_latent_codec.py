@@ -42,14 +42,13 @@ def latent(pipeline: Any) -> DiffusionCodec:
     return DiffusionCodec.from_diffusers(pipeline)
 
 
-def is_flow(pipeline: Any) -> bool:
-    return not hasattr(pipeline, "unet")
+FLOWS = ["sd3", "flux"]
+UNETS = [name for name in MAKERS if name not in FLOWS]
 
 
+@pytest.mark.parametrize("pipeline", UNETS, indirect=True)
 @pytest.mark.parametrize("timestep", [1, 2, 10, 50, 100, 200, 400, 600, 900, 999])
 def test_the_estimate_is_that_of_the_scheduler(timestep: int, pipeline: Any, latent: DiffusionCodec) -> None:
-    if is_flow(pipeline):
-        pytest.skip("see below")
     torch.manual_seed(timestep)
     x_t, log_snr = torch.randn(1, 4, 16, 16), torch.tensor([latent.denoiser.schedule.level(timestep).log_snr])
     with torch.no_grad():
@@ -61,9 +60,8 @@ def test_the_estimate_is_that_of_the_scheduler(timestep: int, pipeline: Any, lat
     assert torch.allclose(ours, theirs, atol=1e-4 * max(1.0, scale))
 
 
+@pytest.mark.parametrize("pipeline", UNETS, indirect=True)
 def test_the_network_is_asked_with_the_empty_prompt(pipeline: Any, latent: DiffusionCodec) -> None:
-    if is_flow(pipeline):
-        pytest.skip("see below")
     x_t, timestep = torch.randn(2, 4, 8, 8), torch.tensor([77])
     with torch.no_grad():
         text, _, *pooled = pipeline.encode_prompt(
@@ -78,10 +76,9 @@ def test_the_network_is_asked_with_the_empty_prompt(pipeline: Any, latent: Diffu
     assert torch.allclose(ours, theirs, atol=1e-6)
 
 
+@pytest.mark.parametrize("pipeline", FLOWS, indirect=True)
 @pytest.mark.parametrize("timestep", [1, 2, 10, 50, 100, 200, 400, 600, 900, 999])
 def test_the_estimate_of_a_flow_is_x_minus_s_v(timestep: int, pipeline: Any, latent: DiffusionCodec) -> None:
-    if not is_flow(pipeline):
-        pytest.skip("see above")
     torch.manual_seed(timestep)
     log_snr = torch.tensor([latent.denoiser.schedule.level(timestep).log_snr])
     shift = pipeline.scheduler.config.shift
@@ -90,7 +87,7 @@ def test_the_estimate_of_a_flow_is_x_minus_s_v(timestep: int, pipeline: Any, lat
     x, (alpha, sigma) = torch.randn(1, 4, 8, 12), alpha_sigma(log_snr)
     with torch.no_grad():
         ours = latent.denoiser.predict_x_0((alpha + sigma) * x, log_snr)
-        if hasattr(FluxPipeline, "_pack_latents") and isinstance(pipeline.transformer, FluxTransformer2DModel):
+        if isinstance(pipeline.transformer, FluxTransformer2DModel):
             tokens = FluxPipeline._pack_latents(x, 1, 4, 8, 12)
             places = FluxPipeline._prepare_latent_image_ids(1, 4, 6, torch.device("cpu"), torch.float32)
             answer = pipeline.transformer(
@@ -158,7 +155,7 @@ def test_delivered_bits_approach_the_ideal(latent: DiffusionCodec) -> None:
 
 
 def test_files_belong_to_network_autoencoder_and_prompt(pipeline: Any, latent: DiffusionCodec) -> None:
-    for module in (pipeline.transformer if is_flow(pipeline) else pipeline.unet, pipeline.vae):
+    for module in (pipeline.unet if hasattr(pipeline, "unet") else pipeline.transformer, pipeline.vae):
         weight = next(module.parameters())
         with torch.no_grad():
             weight.add_(0.01)
