@@ -6,23 +6,17 @@ alpha x_0 + sigma eps of our process is such an x, with s = sigma / (alpha + sig
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from diffcodec.config import ScheduleConfig
-from diffcodec.diffusers_format.settings import Settings
 from diffcodec.errors import CheckpointError
 from diffcodec.latent.conditioned import NO_TEXT
 
 GUIDANCE = 1.0
 """What transformers with an embedding of the guidance (Flux dev) are told: none, as for a sample of the data."""
-
-LEVELS = 1000
-"""Timesteps per unit of s, before the shift; the last one, pure noise, is left out."""
 
 
 class FlowNetwork(nn.Module):
@@ -118,20 +112,3 @@ def flow_network(pipeline: Any) -> FlowNetwork:
                 f"transformer: expected an SD3Transformer2DModel or a FluxTransformer2DModel, found {kind}"
             )
     return make(transformer, {"encoder_hidden_states": found[0], "pooled_projections": pooled})
-
-
-def flow_schedule(scheduler: Settings) -> ScheduleConfig:
-    """The schedule of timesteps 1 to LEVELS - 1 of a flow, with the scheduler's static shift.
-
-    Raises:
-        CheckpointError: if the scheduler is none of flows.
-    """
-    scheduler.require("_class_name", "FlowMatchEulerDiscreteScheduler")
-    shift = float(scheduler.values.get("shift") or 1.0)
-    betas, kept_before = [], 1.0
-    for k in range(1, LEVELS):
-        s = shift * k / (LEVELS + (shift - 1) * k)
-        kept = 1 / (1 + math.exp(-2 * math.log((1 - s) / s)))
-        betas.append(1 - kept / kept_before)
-        kept_before = kept
-    return ScheduleConfig(LEVELS - 1, kind="betas", betas=tuple(betas))

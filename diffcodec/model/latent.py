@@ -9,6 +9,7 @@ from torch import nn
 
 from diffcodec.config import ExternalNetworkConfig, ModelConfig
 from diffcodec.diffusers_format.configs import process_of, with_process
+from diffcodec.diffusers_format.flows import flow_schedule
 from diffcodec.diffusers_format.objects import settings_of, stride_of
 from diffcodec.diffusers_format.vocabulary import SCHEDULER_DEFAULTS
 from diffcodec.diffusion.betas import full_range_model
@@ -16,7 +17,7 @@ from diffcodec.diffusion.external import ExternalNetwork, Predictor
 from diffcodec.errors import CheckpointError
 from diffcodec.latent.autoencoder import Autoencoder
 from diffcodec.latent.conditioned import conditioned
-from diffcodec.latent.flow import flow_network, flow_schedule
+from diffcodec.latent.flow import flow_network
 from diffcodec.model.external import ExternalModel
 from diffcodec.model.model_file import ModelCard
 

@@ -544,10 +544,10 @@ def test_json_has_what_a_target_reached(photo: Path, tiny_model: Path, tmp_path:
 
 
 @pytest.mark.parametrize("options", [["-t", "0", "--bpp", "1"], ["--bytes", "90", "--psnr", "30"]])
-def test_only_one_of_the_four_is_taken(photo: Path, options: list[str]) -> None:
+def test_only_one_way_to_set_the_quality_is_taken(photo: Path, options: list[str]) -> None:
     result = run("compress", photo, *options)
     assert result.exit_code == 2
-    assert "only one of -t, --bytes, --bpp and --psnr" in result.stderr
+    assert "only one of --quality, -t, --bytes, --bpp and --psnr" in result.stderr
     assert not photo.with_suffix(".dfc").exists()
 
 

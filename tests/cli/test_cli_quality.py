@@ -19,6 +19,6 @@ def test_a_quality_sets_the_timestep_and_reports_it(photo: Path, tmp_path: Path)
     assert len(rough.read_bytes()) < len(fine.read_bytes())
 
 
-def test_only_one_way_to_set_the_quality_is_taken(photo: Path) -> None:
+def test_quality_and_timestep_exclude_each_other(photo: Path) -> None:
     fails(run("compress", photo, "--quality", 50, "-t", 50), "Pass only one of --quality, -t", code=2)
     fails(run("compress", photo, "--quality", 101), "101", code=2)

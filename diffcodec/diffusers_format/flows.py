@@ -1,0 +1,28 @@
+"""Schedules of flow models, as their schedulers describe them."""
+
+from __future__ import annotations
+
+import math
+
+from diffcodec.config import ScheduleConfig
+from diffcodec.diffusers_format.settings import Settings
+
+LEVELS = 1000
+"""Timesteps per unit of s, before the shift; the last one, pure noise, is left out."""
+
+
+def flow_schedule(scheduler: Settings) -> ScheduleConfig:
+    """The schedule of timesteps 1 to LEVELS - 1 of a flow, with the scheduler's static shift.
+
+    Raises:
+        CheckpointError: if the scheduler is none of flows.
+    """
+    scheduler.require("_class_name", "FlowMatchEulerDiscreteScheduler")
+    shift = float(scheduler.values.get("shift") or 1.0)
+    betas, kept_before = [], 1.0
+    for k in range(1, LEVELS):
+        s = shift * k / (LEVELS + (shift - 1) * k)
+        kept = 1 / (1 + math.exp(-2 * math.log((1 - s) / s)))
+        betas.append(1 - kept / kept_before)
+        kept_before = kept
+    return ScheduleConfig(LEVELS - 1, kind="betas", betas=tuple(betas))
