@@ -51,8 +51,11 @@ class BandTransform:
         return bands.reshape(-1)
 
     def counts(self, bands: int) -> NDArray[np.int64]:
-        """Number of coefficients in each band, (bands,)."""
-        return np.bincount(self.band, minlength=bands).astype(np.int64)
+        """Number of coefficients in each band, (bands,); without `band`, which takes memory for every coefficient."""
+        down, across = (np.bincount(_classes(side), minlength=CLASSES) for side in (self.height, self.width))
+        counts = np.zeros(bands, np.int64)
+        counts[: self.channels * BANDS_OF_CHANNEL] = np.tile(np.outer(down, across).ravel(), self.channels)
+        return counts
 
     def forward(self, coordinates: NDArray[np.float32]) -> NDArray[np.float32]:
         """Coefficients (N, dims) of coded coordinates (N, dims)."""

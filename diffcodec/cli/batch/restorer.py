@@ -39,6 +39,7 @@ class DecompressJob:
     model: str | None
     allow_pickle: bool
     max_pixels: int
+    max_pixel_evaluations: int
     device: str
     precision: Precision
     force: bool
@@ -124,7 +125,11 @@ class Restorer:
         streams = [item.content for item in items]
         codec = self.codec_for(streams[0])
         return codec.decompress_batch(
-            streams, timestep=job.timestep, reconstruction=job.reconstruction, progress=progress
+            streams,
+            timestep=job.timestep,
+            reconstruction=job.reconstruction,
+            max_pixel_evaluations=job.max_pixel_evaluations,
+            progress=progress,
         )
 
     def codec_for(self, stream: ParsedStream) -> DiffusionCodec:
