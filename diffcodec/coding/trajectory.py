@@ -160,16 +160,18 @@ class Trajectory:
         Args:
             step: running number.
             end: the level that it leads to.
-            displacement: (N, *canvas.coded_shape).
+            displacement: (N, *canvas.coded_shape). It is overwritten.
         """
         estimate, level = self.estimate(), NoiseLevel(end.log_snr / LOG_SNR_SCALE)
         coefficients = posterior(self.level, level)
         canvas = self.context.canvas
         rest = None if canvas.is_all_coded else self._shared_noise(REST_NOISE_STEP + step)
         y = self.context.signal.with_coded(rest, displacement, canvas).to(self.device)
+        y *= coefficients.std
         x_s = coefficients.of_x_0 * estimate  # a new tensor: forks may share x_t
-        x_s += coefficients.of_x_t * self.x_t
-        x_s += coefficients.std * y
+        for channel, other in zip(x_s.unbind(1), self.x_t.unbind(1), strict=True):  # products of one channel at a time
+            channel += coefficients.of_x_t * other
+        x_s += y
         self._x_t, self.level, self._estimate = x_s, level, None
 
     def _shared_noise(self, step: int) -> NDArray[np.float32]:

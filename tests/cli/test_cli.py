@@ -265,7 +265,7 @@ def test_a_full_memory_is_explained(
         raise error
 
     monkeypatch.setattr("diffcodec.codec.DiffusionCodec.compress_batch", full)
-    fails(run("compress", photo, "-t", 500, "--model", tiny_model), "photo.png", "not enough memory")
+    fails(run("compress", photo, "-t", 500, "--model", tiny_model), "photo.png", "not enough memory: cut the picture")
 
 
 def test_a_defect_of_the_program_is_not_hidden(photo: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -547,7 +547,7 @@ def test_json_has_what_a_target_reached(photo: Path, tiny_model: Path, tmp_path:
 def test_only_one_of_the_four_is_taken(photo: Path, options: list[str]) -> None:
     result = run("compress", photo, *options)
     assert result.exit_code == 2
-    assert "only one of -t, --bytes, --bpp and --psnr" in result.stderr
+    assert "only one of --quality, -t, --bytes, --bpp and --psnr" in result.stderr
     assert not photo.with_suffix(".dfc").exists()
 
 

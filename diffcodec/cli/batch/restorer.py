@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from diffcodec.bitstream.container import read_header
 from diffcodec.bitstream.layout import MAGIC, MAX_HEADER_BYTES
@@ -81,6 +81,7 @@ class Restorer:
     job: DecompressJob
     codecs: dict[bytes, DiffusionCodec] = field(default_factory=dict)
     warning: str = ""
+    when_full: ClassVar[str] = "a picture takes about 70 bytes a pixel; use fewer --jobs, or a computer with more"
 
     def existing_output(self, task: Task) -> ExistingOutput:
         """Whether the picture already exists, and may be replaced.
