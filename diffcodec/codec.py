@@ -16,6 +16,7 @@ import torch
 from diffcodec.channel import Channel, ChannelId, TrellisChannel, make_channel
 from diffcodec.channel.device_search import DeviceSearch
 from diffcodec.coding.batches import compress_pictures, restore_streams
+from diffcodec.coding.cost import check_work
 from diffcodec.coding.decoder import Decoder
 from diffcodec.coding.matching import header_of
 from diffcodec.coding.model_in_use import ModelInUse
@@ -220,8 +221,8 @@ class DiffusionCodec(ModelInUse):
             The picture, and the step and timestep that the stream reached.
 
         Raises:
-            StreamError: if the stream is damaged or cut (without `partial`, or inside its header), or made by another
-                model.
+            StreamError: if the stream is damaged or cut (without `partial`, or inside its header), made by another
+                model, or takes more memory or work than the options allow.
             ConfigError: if `timestep` is finer than the stream, or there is no such reconstruction.
         """
         return self.decompress_batch([parsed(stream, DecompressionSettings(**options))], **options)[0]
@@ -262,6 +263,7 @@ class DiffusionCodec(ModelInUse):
         known = parsed(stream, settings)
         how = Reconstruction.of(settings.reconstruction)
         (context,) = self.contexts_of([known], settings.channel)
+        check_work(known, context, settings)
         return (each[0] for each in Decoder(context, [known], how, Stopwatch()).progressive())
 
     def truncate(self, stream: Stream, max_bytes: int, *, keep_metadata: bool = True) -> bytes:

@@ -75,6 +75,10 @@ class ImageTooLargeError(StreamError):
     """The stream declares more pixels than the caller allows."""
 
 
+class TooMuchWorkError(StreamError):
+    """The stream takes more evaluations of the network than the caller allows for so many pixels."""
+
+
 class ModelMismatchError(StreamError):
     """The stream was made with a model other than the available ones.
 

@@ -28,7 +28,7 @@ from diffcodec.bitstream.container import read_container, read_partial
 from diffcodec.bitstream.layout import MAGIC, MAX_HEADER_BYTES, read_header
 from diffcodec.coding.stream import ParsedStream
 from diffcodec.coding.targets import DEFAULT_TIMESTEP, Target
-from diffcodec.config import DEFAULT_MAX_PIXELS
+from diffcodec.config import DEFAULT_MAX_PIXEL_EVALUATIONS, DEFAULT_MAX_PIXELS
 from diffcodec.errors import ConfigError, DiffCodecError, StreamError, TargetError
 from diffcodec.images import picture_from_pil, picture_to_pil
 from diffcodec.images.exif import MARKER
@@ -44,7 +44,11 @@ if TYPE_CHECKING:
 
 FORMAT = "DFC"
 
-_SETTINGS = {"partial": "ImageFile.LOAD_TRUNCATED_IMAGES", "model": "the image's attribute `model`"}
+_SETTINGS = {
+    "partial": "ImageFile.LOAD_TRUNCATED_IMAGES",
+    "model": "the image's attribute `model`",
+    "max_pixel_evaluations": "the image's attribute `max_pixel_evaluations`",
+}
 """How to set parameters that errors name."""
 
 _TARGETS = {"quality": Target.quality, "max_bytes": Target.bytes, "max_bpp": Target.bpp, "psnr": Target.psnr}
@@ -64,6 +68,7 @@ class DfcImageFile(ImageFile.ImageFile):
         decoder: how to make a picture from the noisy state at the file's end: `mean`, `mirrored`, `flow` or
             `ancestral`.
         model: the model that made the file, if it is not a bundled one.
+        max_pixel_evaluations: refuse files whose steps take more evaluations of the network times pixels.
     """
 
     format = FORMAT
@@ -71,6 +76,7 @@ class DfcImageFile(ImageFile.ImageFile):
     timestep: int | None = None
     decoder: ReconstructionKind = "mean"
     model: str | None = None
+    max_pixel_evaluations: int = DEFAULT_MAX_PIXEL_EVALUATIONS
     _is_restored = True  # for images that have been unpickled
 
     def _open(self) -> None:
@@ -141,7 +147,12 @@ class DfcImageFile(ImageFile.ImageFile):
             )
             model = find_bundled(stream.header.fingerprint, stream.name) if self.model is None else self.model
             with _CODECS.borrow(model) as codec:
-                restored = codec.decompress(stream, timestep=self.timestep, reconstruction=self.decoder)
+                restored = codec.decompress(
+                    stream,
+                    timestep=self.timestep,
+                    reconstruction=self.decoder,
+                    max_pixel_evaluations=self.max_pixel_evaluations,
+                )
         self.info["timestep"] = restored.timestep
         if restored.problem is not None:
             warnings.warn(
@@ -154,13 +165,30 @@ class DfcImageFile(ImageFile.ImageFile):
 
 
 class _Codecs:
-    """Cache of the last used codecs, for one thread at a time: a network uses all cores anyway."""
+    """Cache of the last used codecs, for one thread at a time: a network uses all cores anyway.
+
+    A process may be forked at any time, such as by torch's DataLoader, even while another thread uses a codec.
+    """
 
     MOST = 4
 
     def __init__(self) -> None:
         self._lock = Lock()
         self._codecs: dict[Hashable, DiffusionCodec] = {}  # the newest last
+        self._is_forked = False
+
+    def after_fork(self) -> None:
+        """Makes the cache of a forked process usable. The thread that held the lock does not exist there."""
+        if self._lock.locked():
+            self._codecs = {}  # that thread may have left one half changed
+        self._lock, self._is_forked = Lock(), True
+
+    def _use_one_thread(self) -> None:
+        """The threads of torch's pool do not exist in a forked process, which would wait for them forever."""
+        import torch
+
+        torch.set_num_threads(1)
+        self._is_forked = False
 
     @contextmanager
     def borrow(self, model: str | Path) -> Iterator[DiffusionCodec]:
@@ -170,6 +198,8 @@ class _Codecs:
         path = find_model(model)
         key = path, describe_file(path).fingerprint if path.is_file() else None
         with self._lock:
+            if self._is_forked:
+                self._use_one_thread()
             codec = self._codecs.pop(key, None) or DiffusionCodec.from_pretrained(path)
             self._codecs[key] = codec
             if len(self._codecs) > self.MOST:
@@ -178,6 +208,9 @@ class _Codecs:
 
 
 _CODECS = _Codecs()
+
+if hasattr(os, "register_at_fork"):  # there is no fork on Windows
+    os.register_at_fork(after_in_child=_CODECS.after_fork)
 
 
 @contextmanager

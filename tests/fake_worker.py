@@ -34,6 +34,7 @@ class Copier:
     """Contents are `die`, `leave`, `defect`, `bad`, `slow` (half a second), `hang` (halfway), or more."""
 
     warning: str = ""
+    when_full: str = "copy less"
 
     def existing_output(self, task: Task) -> ExistingOutput:
         return ExistingOutput.FINISHED if os.path.exists(task.target) else ExistingOutput.MISSING

@@ -27,6 +27,9 @@ _SLACK_BITS = 1024
 
 _STATE_BITS = 64
 
+_SYMBOLS_AT_ONCE = 1 << 14
+"""A damaged count of symbols ends after this many more than the payload holds."""
+
 
 class SymbolWriter:
     """Codes symbols into the shortest byte string from which a reader that pads with zeros decodes them."""
@@ -151,10 +154,11 @@ class SymbolWriter:
 class SymbolReader:
     """Reads what a SymbolWriter wrote, by the same calls in the same order.
 
-    It does not detect wrong payloads, which mostly decode to wrong symbols. The container's checksums do.
+    It does not detect wrong payloads, which mostly decode to wrong symbols. The container's checksums do. But it ends
+    soon after the payload: whatever a damaged file claims, what is read is not longer than the file.
 
     Args:
-        payload: the bytes of `SymbolWriter.getvalue()`; reading continues with zeros, without limit.
+        payload: the bytes of `SymbolWriter.getvalue()`; reading continues with zeros, for at most _SLACK_BITS.
     """
 
     def __init__(self, payload: bytes) -> None:
@@ -187,7 +191,7 @@ class SymbolReader:
 
         Raises:
             ValueError: if count is negative or the weights are not positive integers.
-            CorruptStreamError: if the payload holds no valid symbol.
+            CorruptStreamError: if the payload holds no valid symbol, or is too short for so many.
         """
         check_count(count)
         return self._read(model_of(weights), count)
@@ -197,13 +201,13 @@ class SymbolReader:
 
         Raises:
             ValueError: if the shares are invalid.
-            CorruptStreamError: if the payload holds no valid symbol.
+            CorruptStreamError: if the payload holds no valid symbol, or is too short.
         """
         check_shares(shares)
         if not len(shares):
             return np.zeros(0, np.int64)
         symbols = self._decode_shares(shares)
-        self._information_bits += share_bits(symbols, shares)
+        self._count(share_bits(symbols, shares))
         return symbols
 
     def read_uniform(self, size: int) -> int:
@@ -211,16 +215,23 @@ class SymbolReader:
 
         Raises:
             ValueError: if not 1 <= size < 2**24.
-            CorruptStreamError: if the payload holds no valid symbol.
+            CorruptStreamError: if the payload holds no valid symbol, or is too short.
         """
         return int(self._read(uniform_of(size), 1)[0])
 
     def _read(self, model: Model, count: int) -> NDArray[np.int64]:
         if model.coder is None or not count:
             return np.zeros(count, np.int64)
-        symbols = self._decode(model, count)
-        self._information_bits += model.information_bits(symbols)
-        return symbols
+        parts = []
+        for start in range(0, count, _SYMBOLS_AT_ONCE):
+            parts.append(self._decode(model, min(_SYMBOLS_AT_ONCE, count - start)))
+            self._count(model.information_bits(parts[-1]))
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def _count(self, bits: float) -> None:
+        """Add the information of symbols that were read, and refuse those behind the payload."""
+        self._information_bits += bits
+        self._check_room(0)
 
     def _check_room(self, bits: int) -> None:
         """Refuse a damaged length, which would make the reader read endless zeros behind the payload."""
@@ -228,7 +239,8 @@ class SymbolReader:
             raise self._too_short(bits)
 
     def _too_short(self, bits: int) -> StreamError:
-        return CorruptStreamError(f"its payload of {self._length} bytes is too short for {bits} more bits")
+        what = f"{bits} more bits" if bits else "its steps"
+        return CorruptStreamError(f"its payload of {self._length} bytes is too short for {what}")
 
     def _decode(self, model: Model, count: int) -> NDArray[np.int64]:
         with translated():

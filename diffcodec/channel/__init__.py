@@ -1,6 +1,15 @@
 """Channel simulation: conveys a sample of N(m, s^2) to a receiver who knows N(0, I), with shared randomness."""
 
-from diffcodec.channel.base import Channel, ChannelId, Groups, Message, StreamKey, SymbolReader, SymbolWriter
+from diffcodec.channel.base import (
+    Channel,
+    ChannelId,
+    Groups,
+    Message,
+    PendingGroups,
+    StreamKey,
+    SymbolReader,
+    SymbolWriter,
+)
 from diffcodec.channel.information import delivered_bits, kl_bits, measure_information
 from diffcodec.channel.poisson import PoissonChannel
 from diffcodec.channel.randomness import shared_normals, shared_rough_normals
@@ -11,6 +20,7 @@ __all__ = [
     "ChannelId",
     "Groups",
     "Message",
+    "PendingGroups",
     "PoissonChannel",
     "StreamKey",
     "SymbolReader",

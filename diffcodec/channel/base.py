@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -90,6 +90,35 @@ class Groups:
         return np.bincount(self.of, minlength=self.std.shape[1]).astype(np.int64)
 
 
+@dataclass(frozen=True)
+class PendingGroups:
+    """The groups of one image's message; those of every coefficient are made when they are needed.
+
+    A reader who can first reads the message: a damaged length then ends without memory for the coefficients.
+
+    Args:
+        make: returns the groups, N = 1; None if there is only one.
+        weights: see `Groups`, shape (G,); None if there is only one group.
+        counts: number of coefficients of every group, shape (G,).
+    """
+
+    make: Callable[[], Groups | None]
+    weights: NDArray[np.int64] | None = None
+    counts: NDArray[np.int64] | None = None
+
+    @classmethod
+    def of_image(cls, groups: Groups | None, image: int) -> PendingGroups:
+        """Those of one image of a batch."""
+        if groups is None:
+            return cls(lambda: None)
+        std, weights = groups.std[image : image + 1], groups.weights[image : image + 1]
+        return cls(lambda: Groups(groups.of, std, weights), weights[0], groups.counts)
+
+    def __call__(self) -> Groups | None:
+        """The groups."""
+        return self.make()
+
+
 class SymbolWriter(Protocol):
     """Writes symbols; `diffcodec.bitstream.entropy` implements it."""
 
@@ -163,15 +192,12 @@ class Channel(ABC):
         """Append the message of one image."""
 
     @abstractmethod
-    def read(
-        self, dims: int, groups: Callable[[], Groups | None], length: int, key: StreamKey, reader: SymbolReader
-    ) -> Message:
+    def read(self, dims: int, groups: PendingGroups, length: int, key: StreamKey, reader: SymbolReader) -> Message:
         """Read the message of one image.
 
         Args:
             dims: D.
-            groups: returns the std of every coefficient of this image alone, see `encode`; called only if the message
-                depends on it.
+            groups: of this image alone; called only if the message depends on the group of every coefficient.
             length: of the message.
             key: of the shared randomness.
             reader: source.
@@ -222,17 +248,10 @@ class Channel(ABC):
         """Receive the samples that `encode` returned, shape (N, dims)."""
         check_request(dims, groups, lengths, keys, len(readers))
         messages = [
-            self.read(dims, partial(_of_image, groups, i), int(lengths[i]), keys[min(i, len(keys) - 1)], readers[i])
+            self.read(dims, PendingGroups.of_image(groups, i), int(lengths[i]), keys[min(i, len(keys) - 1)], readers[i])
             for i in range(len(readers))
         ]
         return self.samples(dims, groups, lengths, keys, messages)
-
-
-def _of_image(groups: Groups | None, image: int) -> Groups | None:
-    """The groups of one image of a batch."""
-    if groups is None:
-        return None
-    return Groups(groups.of, groups.std[image : image + 1], groups.weights[image : image + 1])
 
 
 def check_request(

@@ -8,7 +8,7 @@ baseline for the trellis channel. In simulation with these settings, the index o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
@@ -25,6 +25,7 @@ from diffcodec.channel.base import (
     FloatArray,
     Groups,
     Message,
+    PendingGroups,
     StreamKey,
     SymbolReader,
     SymbolWriter,
@@ -153,16 +154,32 @@ class PoissonChannel(Channel):
         if len(message):
             writer.write_symbols(np.asarray(message, np.int64), zipf_weights())
 
-    def read(
-        self, dims: int, groups: Callable[[], Groups | None], length: int, key: StreamKey, reader: SymbolReader
-    ) -> Message:
+    def read(self, dims: int, groups: PendingGroups, length: int, key: StreamKey, reader: SymbolReader) -> Message:
         """An index for every chunk that is not empty."""
         if not length:
             return np.empty(0, np.int64)
-        made = groups()
-        shuffle = _Shuffle(dims, key, None if made is None else made.of)
-        count = len(shuffle.filled(length, None if made is None else made.weights[0]))
-        return reader.read_symbols(count, zipf_weights())
+        # Read those that there are in any case before making anything for every dim: a damaged length ends here.
+        least, is_exact = filled_at_least(length, dims, groups)
+        indices = reader.read_symbols(least, zipf_weights())
+        if is_exact or (made := groups()) is None:
+            return indices
+        count = len(_Shuffle(dims, key, made.of).filled(length, made.weights[0]))
+        return np.concatenate([indices, reader.read_symbols(count - least, zipf_weights())])
+
+
+def filled_at_least(length: int, dims: int, groups: PendingGroups) -> tuple[int, bool]:
+    """How many chunks are not empty, whatever the order of the dims: a lower bound, and whether it is exact.
+
+    A chunk's share is S / length, S the sum of the weights. If that, rounded down, is above the largest weight W, no
+    chunk is empty. In any case no dim holds more than ceil((W + 1) length / S) of their borders.
+    """
+    if groups.weights is None or groups.counts is None:
+        return min(length, dims), True
+    largest, total = int(groups.weights[groups.counts > 0].max()), int(groups.weights @ groups.counts)
+    if total // length > largest:
+        return length, True
+    of_one_dim = -(-(largest + 1) * length // total)
+    return max(1, -(-(length - 1) // of_one_dim)), False
 
 
 @dataclass(frozen=True)

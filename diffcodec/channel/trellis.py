@@ -10,7 +10,7 @@ Tseng et al. 2024), trellis source coding (Viterbi and Omura 1974). docs/channel
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ from diffcodec.channel.base import (
     FloatArray,
     Groups,
     Message,
+    PendingGroups,
     StreamKey,
     SymbolReader,
     SymbolWriter,
@@ -149,9 +150,7 @@ class TrellisChannel(Channel):
         if len(message):
             writer.write_bits(message.astype(np.uint8, copy=False))
 
-    def read(
-        self, dims: int, groups: Callable[[], Groups | None], length: int, key: StreamKey, reader: SymbolReader
-    ) -> Message:
+    def read(self, dims: int, groups: PendingGroups, length: int, key: StreamKey, reader: SymbolReader) -> Message:
         """As many bits as the length says, whatever the lanes."""
         return reader.read_bits(length) if length else _NOTHING
 

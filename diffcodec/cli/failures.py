@@ -27,6 +27,9 @@ FLAGS = {
 }
 """Options for the parameters that errors name, where the option is not --NAME."""
 
+WHEN_FULL = "free some, or use a computer with more"
+"""What to do if there is not enough memory, unless a command knows better."""
+
 Result = TypeVar("Result")
 Arguments = TypeVarTuple("Arguments")
 
@@ -38,10 +41,14 @@ class Failure:
     message: str
 
 
-def explain(error: BaseException) -> str | None:
+def explain(error: BaseException, when_full: str = WHEN_FULL) -> str | None:
     """One line about an error that is not a bug, with the options that may help; None for bugs.
 
     Also None for a broken pipe: click ends the program quietly.
+
+    Args:
+        error: raised.
+        when_full: what to do if there is not enough memory.
     """
     if isinstance(error, DiffCodecError):
         flags = [FLAGS.get(name, f"--{name.replace('_', '-')}") for name in error.parameters]
@@ -50,19 +57,21 @@ def explain(error: BaseException) -> str | None:
     if isinstance(error, MemoryError) or (
         isinstance(error, RuntimeError) and any(words in str(error) for words in ("out of memory", "allocate memory"))
     ):
-        return "not enough memory: cut the picture into smaller ones"
+        return f"not enough memory: {when_full}"
     if isinstance(error, OSError) and error.errno != errno.EPIPE:
         name = f"{error.filename}: " if error.filename else ""
         return f"{name}{error.strerror or error}"
     return None
 
 
-def attempt(source: str, action: Callable[[*Arguments], Result], *arguments: *Arguments) -> Result | Failure:
-    """The result of an action on an input, or the failure to report."""
+def attempt(
+    source: str, action: Callable[[*Arguments], Result], *arguments: *Arguments, when_full: str = WHEN_FULL
+) -> Result | Failure:
+    """The result of an action on an input, or the failure to report; `when_full` as for `explain`."""
     try:
         return action(*arguments)
     except (DiffCodecError, MemoryError, RuntimeError) as error:
-        if (line := explain(error)) is None:
+        if (line := explain(error, when_full)) is None:
             raise
         return Failure(line if isinstance(error, DiffCodecError) else f"{source}: {line}")
 

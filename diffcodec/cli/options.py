@@ -11,7 +11,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from diffcodec.coding.speed import DEFAULT_SPEED, SPEEDS
-from diffcodec.config import DEFAULT_MAX_PIXELS, MAX_EFFORT, MIN_EFFORT, PRECISIONS
+from diffcodec.config import DEFAULT_MAX_PIXEL_EVALUATIONS, DEFAULT_MAX_PIXELS, MAX_EFFORT, MIN_EFFORT, PRECISIONS
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -98,6 +98,13 @@ max_pixels_option = click.option(
     default=DEFAULT_MAX_PIXELS,
     show_default=True,
     help="Refuse larger pictures.",
+)
+max_pixel_evaluations_option = click.option(
+    "--max-pixel-evaluations",
+    type=click.IntRange(1),
+    default=DEFAULT_MAX_PIXEL_EVALUATIONS,
+    show_default=True,
+    help="Refuse files whose steps take more evaluations of the network times pixels; `diffcodec info` shows them.",
 )
 device_option = click.option(
     "--device", default="cpu", show_default=True, help="Where the network runs: cpu, or cuda (experimental)."

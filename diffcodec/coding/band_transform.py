@@ -51,8 +51,11 @@ class BandTransform:
         return bands.reshape(-1)
 
     def counts(self, bands: int) -> NDArray[np.int64]:
-        """Number of coefficients in each band, (bands,)."""
-        return np.bincount(self.band, minlength=bands).astype(np.int64)
+        """Number of coefficients in each band, (bands,); without `band`, which takes memory for every coefficient."""
+        down, across = _class_counts(self.height), _class_counts(self.width)
+        counts = np.zeros(bands, np.int64)
+        counts[: self.channels * BANDS_OF_CHANNEL] = np.tile(np.outer(down, across).ravel(), self.channels)
+        return counts
 
     def forward(self, coordinates: NDArray[np.float32]) -> NDArray[np.float32]:
         """Coefficients (N, dims) of coded coordinates (N, dims)."""
@@ -98,6 +101,15 @@ def _stretches(side: int) -> list[tuple[slice, int]]:
     border = side % blocks * (short + 1)
     stretches = [(slice(0, border), short + 1), (slice(border, side), short)]
     return [(part, length) for part, length in stretches if part.stop > part.start]
+
+
+def _class_counts(side: int) -> NDArray[np.int64]:
+    """Number of coefficients of every class along a side, (CLASSES,)."""
+    counts = np.zeros(CLASSES, np.int64)
+    for part, length in _stretches(side):
+        of_block = [CLASS_OF_FREQUENCY[k * BLOCK // length] for k in range(length)]
+        counts += (part.stop - part.start) // length * np.bincount(of_block, minlength=CLASSES)
+    return counts
 
 
 def _classes(side: int) -> NDArray[np.uint16]:

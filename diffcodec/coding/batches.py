@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 
 from diffcodec.bitstream.container import Header
-from diffcodec.coding.cost import evaluations_to_restore
+from diffcodec.coding.cost import check_work, evaluations_to_restore
 from diffcodec.coding.decoder import Decoder
 from diffcodec.coding.encoder import Encoder
 from diffcodec.coding.options import CompressionSettings, DecompressionSettings
@@ -100,9 +100,11 @@ def restore_streams(
         settings: of decompression.
 
     Raises:
-        StreamError: if a payload is malformed.
+        StreamError: if a payload is malformed, or a stream takes more work than the settings allow.
         ConfigError: if a stream has no such timestep.
     """
+    for stream, context in zip(streams, contexts, strict=True):
+        check_work(stream, context, settings)
     alike: dict[Hashable, list[int]] = {}
     for place, stream in enumerate(streams):
         # Cut streams end at different steps.

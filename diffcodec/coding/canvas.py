@@ -91,6 +91,11 @@ class Canvas:
         return self.kind.channels, rows, columns
 
     @property
+    def area(self) -> int:
+        """H W: pixels on which the network is evaluated."""
+        return math.prod(self.shape[1:])
+
+    @property
     def coded_shape(self) -> tuple[int, int, int]:
         """(coded channels, height, width) of the coordinates that are sent."""
         return self.kind.coded_channels, self.height, self.width

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from diffcodec.coding.matching import check_header
+from diffcodec.coding.context import StreamContext
+from diffcodec.coding.matching import canvas_of, check_header
+from diffcodec.coding.options import DecompressionSettings
 from diffcodec.coding.reconstruction import DEFAULT_STEPS, MIRRORINGS, Reconstruction
 from diffcodec.coding.stream import ParsedStream
+from diffcodec.errors import TooMuchWorkError
 from diffcodec.model.description import ModelDescription
 from diffcodec.model.tables import CodecTables
 
@@ -17,10 +20,12 @@ class DecodingCost(NamedTuple):
     Args:
         steps: noise levels that the stream visits; 0 if it stores its picture as a whole.
         evaluations: of the network. Those at noisy levels cost less if the model computes them at half resolution.
+        pixel_evaluations: their number times that of the pixels, with those that pad the picture to the network's grid.
     """
 
     steps: int
     evaluations: int
+    pixel_evaluations: int
 
 
 def decoding_cost(stream: ParsedStream, model: ModelDescription) -> DecodingCost:
@@ -39,9 +44,35 @@ def decoding_cost(stream: ParsedStream, model: ModelDescription) -> DecodingCost
     """
     check_header(model, stream.header, stream.name)
     if stream.is_stored:
-        return DecodingCost(0, 0)
-    evaluations = evaluations_to_restore(stream, model.tables, Reconstruction(), None)
-    return DecodingCost(len(stream.stops(model.tables)), evaluations)
+        return DecodingCost(0, 0, 0)
+    header, evaluations = stream.header, evaluations_to_restore(stream, model.tables, Reconstruction(), None)
+    canvas = canvas_of(model, header.colour, header.width, header.height)
+    return DecodingCost(len(stream.stops(model.tables)), evaluations, evaluations * canvas.area)
+
+
+def check_work(stream: ParsedStream, context: StreamContext, settings: DecompressionSettings) -> None:
+    """Refuse a stream whose steps take more than the caller allows: few bytes may claim many pixels and steps.
+
+    Evaluations of another reconstruction than `mean` do not count: they are the caller's choice, not the stream's.
+
+    Args:
+        stream: may be cut; it counts as if it were complete.
+        context: of its steps.
+        settings: with the limit, and the timestep at which to stop.
+
+    Raises:
+        TooMuchWorkError: if it does.
+        StreamError: if it is malformed.
+        ConfigError: if it has no such timestep.
+    """
+    evaluations = evaluations_to_restore(stream, context.tables, Reconstruction(), settings.timestep)
+    area, most = context.canvas.area, settings.max_pixel_evaluations
+    if evaluations * area > most:
+        raise TooMuchWorkError(
+            f"{stream.name} takes {evaluations} evaluations of the network for {area} pixels, together "
+            f"{evaluations * area}, more than the limit of {most}: raise the limit if you trust the file",
+            parameters=["max_pixel_evaluations"],
+        )
 
 
 def evaluations_to_restore(

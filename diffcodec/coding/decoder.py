@@ -17,6 +17,7 @@ from diffcodec.coding.stream import ParsedStream
 from diffcodec.coding.trajectory import CodecContext, Trajectory
 from diffcodec.errors import CorruptStreamError, TruncatedStreamError, naming_stream
 from diffcodec.images import Picture
+from diffcodec.images.metadata import Metadata
 from diffcodec.lossless.payload import pixel_checksum
 from diffcodec.lossless.stored import restore as restore_stored
 
@@ -65,7 +66,7 @@ class Decoder:
             return
         stops = first.stops(tables)
         payloads = [stream.open_payload(tables) for stream in self.streams]
-        packets = [(stream.alpha, stream.metadata) for stream in self.streams]
+        packets: list[tuple[NDArray[np.uint8] | None, Metadata]] = []
         trajectory = Trajectory(self.context, stops[-1], len(self.streams), self.watch)
         steps = len(stops) + (first.lossless is not None)
 
@@ -103,18 +104,25 @@ class Decoder:
             except TruncatedStreamError:
                 break
             received = _information(payloads)
+            # Not before the first step has been read: a few bytes may stand for as many as the picture has pixels.
+            packets = packets or self._packets()
             trajectory.estimate()
             with self.watch.coding():
                 trajectory.advance(step, stop, displacement)
             done = step + 1
             if every:
                 yield restorations(done)
+        packets = packets or self._packets()
         if first.lossless is not None and stop_after is None and done == len(stops) and first.is_complete:
             exact = self._exact(trajectory, payloads)
             received = _information(payloads)
             yield restorations(steps, exact)
         elif not every or not done:
             yield restorations(done)
+
+    def _packets(self) -> list[tuple[NDArray[np.uint8] | None, Metadata]]:
+        """Alpha plane and metadata of each stream."""
+        return [(stream.alpha, stream.metadata) for stream in self.streams]
 
     def _pixels(self, trajectory: Trajectory) -> list[NDArray[np.uint8]]:
         """The pictures that the reconstruction makes from the current state."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from diffcodec.bitstream.container import ColourMode, Header
@@ -42,7 +41,7 @@ def stream_context(model: ModelDescription, stream: ParsedStream, own: Channel |
     header, name = stream.header, stream.name
     check_header(model, header, name)
     canvas = canvas_of(model, header.colour, header.width, header.height)
-    area = math.prod(canvas.shape[1:])
+    area = canvas.area
     if area - header.pixels > max(stream.max_pixels // 4, FREE_PADDING):
         raise ImageTooLargeError(
             f"{name}: the picture of {header.width} x {header.height} pixels is so thin that the network must pad it "

@@ -12,7 +12,7 @@ from diffcodec.coding.progress import ProgressCallback
 from diffcodec.coding.reconstruction import Reconstruction, ReconstructionKind
 from diffcodec.coding.speed import DEFAULT_SPEED, SPEEDS, steps_at
 from diffcodec.coding.targets import DEFAULT_TIMESTEP, Target
-from diffcodec.config import DEFAULT_MAX_PIXELS, MAX_EFFORT, MIN_EFFORT
+from diffcodec.config import DEFAULT_MAX_PIXEL_EVALUATIONS, DEFAULT_MAX_PIXELS, MAX_EFFORT, MIN_EFFORT
 from diffcodec.errors import ConfigError, WrongTypeError, kind_of
 from diffcodec.model.tables import CodecTables
 
@@ -45,6 +45,7 @@ class DecompressOptions(TypedDict, total=False):
     reconstruction: Reconstruction | ReconstructionKind
     partial: bool
     max_pixels: int
+    max_pixel_evaluations: int
     channel: Channel | None
     progress: ProgressCallback | bool
 
@@ -149,6 +150,8 @@ class DecompressionSettings:
         partial: if the stream is cut or damaged, restore its last complete step instead of raising. Damaged streams
             need more than a few KiB for this: only those have a checksum for every block.
         max_pixels: refuse to decode larger pictures.
+        max_pixel_evaluations: refuse streams whose steps take more evaluations of the network times pixels. The default
+            is what a photograph of 40 megapixels takes at the default number of steps.
         channel: that of the streams, if it is not part of diffcodec.
         progress: is called during the work with a `Progress`; True shows a bar, on a terminal or in a notebook.
 
@@ -160,13 +163,15 @@ class DecompressionSettings:
     reconstruction: Reconstruction | ReconstructionKind = "mean"
     partial: bool = False
     max_pixels: int = DEFAULT_MAX_PIXELS
+    max_pixel_evaluations: int = DEFAULT_MAX_PIXEL_EVALUATIONS
     channel: Channel | None = None
     progress: ProgressCallback | bool = False
 
     def __post_init__(self) -> None:
         if self.timestep is not None:
             object.__setattr__(self, "timestep", as_integer("timestep", self.timestep))
-        object.__setattr__(self, "max_pixels", as_integer("max_pixels", self.max_pixels, least=1))
+        for name in ("max_pixels", "max_pixel_evaluations"):
+            object.__setattr__(self, name, as_integer(name, getattr(self, name), least=1))
         object.__setattr__(self, "reconstruction", Reconstruction.of(self.reconstruction))
         if not isinstance(self.channel, Channel | None):
             raise WrongTypeError(f"channel: expected a Channel or None, found {kind_of(self.channel)}")

@@ -109,10 +109,11 @@ class StepCoder:
         Raises:
             StreamError: if a payload is malformed, or ends early.
         """
-        displacements = np.empty((len(payloads), *self.context.canvas.coded_shape), np.float32)
         coders = [payload.lengths for payload in payloads]
         parts = self._follow(step, end, coders, partial(self._receive_lengths, payloads))
         read = [(*part, self._read(payloads, *part)) for part in parts]
+        # Nothing as large as the picture is made before all of the step's symbols have been read.
+        displacements = np.empty((len(payloads), *self.context.canvas.coded_shape), np.float32)
         at_once(lambda part: self._place(displacements, *part), read)
         return displacements
 
@@ -230,7 +231,7 @@ class StepCoder:
         channel, prior, messages = self.context.channel, part.prior, []
         sources = [(payload, key) for payload in payloads for key in part.keys]
         for (payload, key), length in zip(sources, lengths, strict=True):
-            groups = partial(prior.groups, [channel.information_in(length)])
+            groups = prior.pending(channel.information_in(length))
             with naming_stream(payload.name):
                 messages.append(channel.read(part.sent_dims, groups, length, key, payload.reader))
         return messages

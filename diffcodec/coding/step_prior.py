@@ -11,13 +11,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from diffcodec.channel import Groups, StreamKey, shared_rough_normals
+from diffcodec.channel import Groups, PendingGroups, StreamKey, shared_rough_normals
 from diffcodec.channel.information import LOG_2
 from diffcodec.coding.band_transform import BandTransform
 from diffcodec.model.tables import (
@@ -63,6 +63,9 @@ class StepPrior(Protocol):
             None if q and p have equal variances.
         """
 
+    def pending(self, information: int) -> PendingGroups:
+        """As `groups`, for one picture; nothing is made for every coefficient yet."""
+
     def coefficients(self, coordinates: Coordinates) -> Coordinates:
         """Coded coordinates in the transform of p."""
 
@@ -107,6 +110,10 @@ class EqualVariances:
 
     def groups(self, information: Sequence[int]) -> None:
         """None: q and p have equal variances."""
+
+    def pending(self, information: int) -> PendingGroups:
+        """None, when called."""
+        return PendingGroups(lambda: None)
 
     def coefficients(self, coordinates: Coordinates) -> Coordinates:
         """The coordinates themselves."""
@@ -213,9 +220,18 @@ class BandVariances:
 
     def groups(self, information: Sequence[int]) -> Groups:
         """At the least shift of the variances with which that much is expected, or else the largest."""
-        wanted = np.array(information, np.int64) * (INFORMATION_SCALE // BITS_SCALE)
-        places = np.searchsorted(self._expected[:-1], wanted)
+        places = self._places(information)
         return Groups(self._of, 1 / np.sqrt(self._variance_ratio(places - MAX_SHIFT)), self._weights[places])
+
+    def pending(self, information: int) -> PendingGroups:
+        """As `groups`, from the number of coefficients in every band."""
+        (place,) = self._places([information])
+        return PendingGroups(partial(self.groups, [information]), self._weights[place], self._counts)
+
+    def _places(self, information: Sequence[int]) -> NDArray[np.int64]:
+        """Rows of `_weights` with which that much is expected."""
+        wanted = np.array(information, np.int64) * (INFORMATION_SCALE // BITS_SCALE)
+        return np.searchsorted(self._expected[:-1], wanted).astype(np.int64)
 
     def _variance_ratio(self, shifts: NDArray[np.int64]) -> NDArray[np.float64]:
         """1 + g v of every group at some shifts, the ratio of p's variance to q's; (shifts, groups).

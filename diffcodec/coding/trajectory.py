@@ -77,13 +77,29 @@ class Trajectory:
         self.stops = context.levels.steps_to(end)
         self.device = device_of(context.denoiser)
         self.level = NoiseLevel(-math.inf)
-        self.x_t = torch.from_numpy(self._shared_noise(START_NOISE_STEP)).repeat(count, 1, 1, 1).to(self.device)
+        self._count = count
+        self._x_t: Tensor | None = None
         self._estimate: Tensor | None = None  # at the current state, once computed
-        if context.tables.start is not None:
-            levels = torch.tensor(context.tables.start, dtype=torch.float32, device=self.device)
-            colour = levels if self.x_t.shape[1] == len(levels) else levels.mean(dim=0, keepdim=True)
-            start = colour / (UNIT * GREY_LEVELS_PER_UNIT) - 1
-            self._estimate = context.signal.restrict(start[None, :, None, None].expand_as(self.x_t))
+
+    @property
+    def x_t(self) -> Tensor:
+        """The current state, (N, C, H, W). The noise at the start is drawn when it is first needed.
+
+        So a decoder that finds the first step damaged has drawn none. Never modified: the pictures of a batch, and
+        forks, may share its memory.
+        """
+        if self._x_t is None:
+            noise = torch.from_numpy(self._shared_noise(START_NOISE_STEP))
+            self._x_t = noise.to(self.device).expand(self._count, -1, -1, -1)
+        return self._x_t
+
+    def _start_estimate(self, colour: Sequence[int]) -> Tensor:
+        """The constant that stands for the first estimate: `start` of the model's tables."""
+        levels = torch.tensor(colour, dtype=torch.float32, device=self.device)
+        channels = self.context.canvas.shape[0]
+        levels = levels if channels == len(levels) else levels.mean(dim=0, keepdim=True)
+        start = self.context.signal.restrict((levels / (UNIT * GREY_LEVELS_PER_UNIT) - 1)[None, :, None, None])
+        return start.expand(self._count, *self.context.canvas.shape)
 
     @property
     def timestep(self) -> float:
@@ -110,7 +126,11 @@ class Trajectory:
         """
         if self._estimate is not None:
             return self._estimate
-        self._estimate = self._evaluate(self.x_t)
+        start = self.context.tables.start
+        if start is not None and math.isinf(self.level.log_snr):
+            self._estimate = self._start_estimate(start)
+        else:
+            self._estimate = self._evaluate(self.x_t)
         return self._estimate
 
     @torch.no_grad()
@@ -140,17 +160,19 @@ class Trajectory:
         Args:
             step: running number.
             end: the level that it leads to.
-            displacement: (N, *canvas.coded_shape).
+            displacement: (N, *canvas.coded_shape). It is overwritten.
         """
         estimate, level = self.estimate(), NoiseLevel(end.log_snr / LOG_SNR_SCALE)
         coefficients = posterior(self.level, level)
         canvas = self.context.canvas
         rest = None if canvas.is_all_coded else self._shared_noise(REST_NOISE_STEP + step)
         y = self.context.signal.with_coded(rest, displacement, canvas).to(self.device)
+        y *= coefficients.std
         x_s = coefficients.of_x_0 * estimate  # a new tensor: forks may share x_t
-        x_s += coefficients.of_x_t * self.x_t
-        x_s += coefficients.std * y
-        self.x_t, self.level, self._estimate = x_s, level, None
+        for channel, other in zip(x_s.unbind(1), self.x_t.unbind(1), strict=True):  # products of one channel at a time
+            channel += coefficients.of_x_t * other
+        x_s += y
+        self._x_t, self.level, self._estimate = x_s, level, None
 
     def _shared_noise(self, step: int) -> NDArray[np.float32]:
         """Standard normals for a whole canvas, (C, H, W)."""

@@ -11,6 +11,7 @@ from diffcodec.config.networks import ExternalNetworkConfig, NetworkConfig, Plai
 __all__ = [
     "DEFAULT_EFFORT",
     "DEFAULT_MAX_PIXELS",
+    "DEFAULT_MAX_PIXEL_EVALUATIONS",
     "GREY_LEVELS_PER_UNIT",
     "LEAST_BETA",
     "MAX_EFFORT",
@@ -39,6 +40,9 @@ GREY_LEVELS_PER_UNIT = 127.5
 
 DEFAULT_MAX_PIXELS = 89_478_485
 """Default limit of a picture's pixels: the number above which Pillow warns."""
+
+DEFAULT_MAX_PIXEL_EVALUATIONS = 1_000_000_000
+"""Default limit of pixels times evaluations: a photograph of 41 megapixels at the default 24 steps of its model."""
 
 MIN_EFFORT, DEFAULT_EFFORT, MAX_EFFORT = 8, 12, 16
 """Search effort of channels: log2 of the number of trellis states."""

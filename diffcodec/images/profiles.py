@@ -45,10 +45,9 @@ class ColourProfile:
         except (OSError, TypeError, ValueError, ImageCms.PyCMSError) as error:
             raise ProfileError("its colour profile is damaged") from error
         if space not in SPACES:
-            raise ProfileError(f"its colour profile is for {space}")
+            raise ProfileError(f"its colour profile is for {_printable(space) or 'no known colour space'}")
         self.mode = SPACES[space]
-        # It comes from a file and may be printed on a terminal, so keep only printable characters.
-        self.name = "".join(character for character in name if character.isprintable())[:60].strip()
+        self.name = _printable(name)[:60].strip()
 
     @property
     def is_srgb(self) -> bool:
@@ -79,3 +78,8 @@ class ColourProfile:
             raise ProfileError(f"its colour profile '{self.name}' cannot be used") from error
         assert converted is not None  # it is None for a conversion in place
         return converted.getchannel("G") if self.mode == "L" else converted
+
+
+def _printable(text: str) -> str:
+    """The printable characters of a text from a file, which may be shown on a terminal."""
+    return "".join(character for character in text if character.isprintable())

@@ -7,10 +7,11 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
-from PIL import Image, ImageOps
+from PIL import Image, ImageFile, ImageOps
 
 from diffcodec.config import DEFAULT_MAX_PIXELS
 from diffcodec.errors import ImageError, WrongTypeError, kind_of
@@ -18,8 +19,10 @@ from diffcodec.images import plugins
 from diffcodec.images.colours import Keep, check_keep, picture_from_pil
 from diffcodec.images.depth import bits_per_sample
 from diffcodec.images.exif import exif_of, of_upright_picture
+from diffcodec.images.native_messages import tiff_messages
 from diffcodec.images.picture import Picture
 from diffcodec.images.pillow_errors import translated
+from diffcodec.images.png_profiles import without_long_profile
 
 # Raster formats. Not EPS and the like, for which Pillow would start another program.
 _READABLE = (
@@ -94,9 +97,13 @@ def read_picture(
         Image.init()
         plugins.prepare(head, name)
         with translated(name):
-            image = Image.open(file, formats=[format for format in _READABLE if format in Image.OPEN])
+            readable = without_long_profile(file)
+            image = Image.open(readable.file, formats=[format for format in _READABLE if format in Image.OPEN])
         with image:
-            return _to_picture(image, head, name, max_pixels, first_frame, keep)
+            if readable.icc_profile is not None:
+                image.info["icc_profile"] = readable.icc_profile
+            picture = _to_picture(image, head, name, max_pixels, first_frame, keep)
+            return replace(picture, notes=(readable.problem, *picture.notes)) if readable.problem else picture
 
 
 def _check_source(source: object) -> None:
@@ -146,9 +153,11 @@ def _to_picture(image: Image.Image, head: bytes, name: str, max_pixels: int, fir
             f"{name}: expected at most 8 bits per sample, found {bits}: reduce it first, for example with "
             "`magick IN -depth 8 OUT.png`"
         )
-    with translated(name):
-        image.load()
     notes: list[str] = []
+    if damage := _load(image, name):
+        if not ImageFile.LOAD_TRUNCATED_IMAGES:
+            raise ImageError(f"{name} is damaged: {damage}")
+        notes.append(f"it is damaged: {damage}")
     exif = _kept_exif(image, notes) if keep == "metadata" else None
     if keep == "metadata" and (others := _others_than_exif(image)):
         notes.append(f"its {' and '.join(others)} data are not kept")
@@ -156,6 +165,25 @@ def _to_picture(image: Image.Image, head: bytes, name: str, max_pixels: int, fir
     with translated(name):
         picture = picture_from_pil(image, keep=keep, exif=exif)
     return Picture(picture.pixels, picture.alpha, picture.metadata, (*notes, *picture.notes))
+
+
+def _load(image: Image.Image, name: str) -> str:
+    """Decodes the pixels; returns the first sign of damage that Pillow does not raise, or nothing.
+
+    Raises:
+        ImageError: if they cannot be decoded.
+    """
+    if image.format != "TIFF":
+        with translated(name):
+            image.load()
+        return ""
+    messages: list[str] = []
+    try:
+        with translated(name), tiff_messages() as messages:
+            image.load()
+    except ImageError as error:
+        raise ImageError(f"{error}{f' ({messages[0]})' if messages else ''}") from error
+    return messages[0] if messages else ""
 
 
 def _kept_exif(image: Image.Image, notes: list[str]) -> bytes | None:

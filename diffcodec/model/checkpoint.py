@@ -201,6 +201,7 @@ def load_checkpoint(source: str | Path, *, allow_pickle: bool = False) -> Checkp
 
     Raises:
         CheckpointError: if there is no such model, or it is damaged or of an unsupported kind.
+        WrongTypeError: if the source is neither a name nor a path.
     """
     path = find_model(source, allow_pickle=allow_pickle)
     if path.is_dir():
@@ -222,9 +223,12 @@ def half_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Weights rounded to float16.
 
     Raises:
-        CheckpointError: if a value does not fit.
+        CheckpointError: if a value does not fit, or is not finite.
     """
     rounded = {name: value.detach().cpu().half() for name, value in weights.items()}
-    if any(not np.isfinite(value.numpy()).all() for value in rounded.values()):
-        raise CheckpointError("a weight is too large for float16, or NaN")
+    for name, value in rounded.items():
+        if not torch.isfinite(weights[name]).all():
+            raise CheckpointError(f"{name} has infinite or NaN weights")
+        if not torch.isfinite(value).all():
+            raise CheckpointError(f"{name} has weights that are too large for float16")
     return rounded

@@ -104,6 +104,8 @@ def read_model_file(path: Path) -> ModelFile:
         data = json.loads(metadata)
         written = {"config": data["config"], "tables": data["tables"]}
         config, tables = understood(written)
+        if tables is not None and len(tables.timesteps) != config.schedule.steps:
+            raise ConfigError(f"{config.schedule.steps} timesteps, but tables of {len(tables.timesteps)}")
         card = ModelCard.from_dict(data["card"])
         profile = EvaluationProfile.from_dict(data.get("evaluation", {}))
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError, ConfigError) as error:

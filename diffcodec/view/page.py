@@ -18,6 +18,7 @@ from string import Template
 from diffcodec.bitstream.container import StreamInfo
 from diffcodec.codec import DiffusionCodec
 from diffcodec.coding.stream import ParsedStream
+from diffcodec.config import DEFAULT_MAX_PIXEL_EVALUATIONS
 from diffcodec.images import Picture
 from diffcodec.view.frames import LOSSY_QUALITY, Progress, Views, check_original, collect_views
 
@@ -32,6 +33,7 @@ def make_page(
     original: Picture | None = None,
     original_name: str = "the original",
     progress: Progress = lambda done, steps: None,
+    max_pixel_evaluations: int = DEFAULT_MAX_PIXEL_EVALUATIONS,
 ) -> str:
     """An HTML page that shows the restorations of every prefix of a stream; it loads nothing from the internet.
 
@@ -41,15 +43,17 @@ def make_page(
         original: the original picture, for comparison.
         original_name: name of its file, for messages.
         progress: called after every step with the number of steps done and of all steps.
+        max_pixel_evaluations: see `DecompressionSettings`.
 
     Raises:
-        StreamError: if the stream is damaged, or made by another model.
+        StreamError: if the stream is damaged, made by another model, or takes too much work.
         ImageError: if the original has another size, or is in colour although the stream is grey.
     """
     info, name = stream.reading.info, stream.name
     if original is not None:
         check_original(original, info, name=name, original_name=original_name)
-    views = collect_views(codec.progressive(stream), info, original, progress)
+    restorations = codec.progressive(stream, max_pixel_evaluations=max_pixel_evaluations)
+    views = collect_views(restorations, info, original, progress)
     return fill_template(
         title=escape(base_name(name)),
         summary=" · ".join(f"<span>{escape(part)}</span>" for part in summary(info, views, codec.model.card.name)),

@@ -8,7 +8,16 @@ import numpy as np
 import pytest
 
 from diffcodec.bitstream.entropy import SymbolReader, SymbolWriter
-from diffcodec.channel import ChannelId, Groups, StreamKey, delivered_bits, kl_bits, make_channel, measure_information
+from diffcodec.channel import (
+    ChannelId,
+    Groups,
+    PendingGroups,
+    StreamKey,
+    delivered_bits,
+    kl_bits,
+    make_channel,
+    measure_information,
+)
 from diffcodec.channel.threads import in_threads
 
 DIMS = 600
@@ -32,7 +41,7 @@ def test_messages_are_written_and_read_one_by_one(channel_id: ChannelId, groups:
     reader = SymbolReader(writer.getvalue())
     for i, message in enumerate(messages):
         own = Groups(groups.of, groups.std[i : i + 1], groups.weights[i : i + 1])
-        read = channel.read(DIMS, lambda own=own: own, lengths[i], keys[i], reader)  # type: ignore[misc]
+        read = channel.read(DIMS, PendingGroups.of_image(groups, i), lengths[i], keys[i], reader)
         np.testing.assert_array_equal(read, message)
         alone = channel.samples(DIMS, own, [lengths[i]], [keys[i]], [read])
         np.testing.assert_array_equal(alone[0], sample[i])

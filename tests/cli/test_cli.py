@@ -265,7 +265,7 @@ def test_a_full_memory_is_explained(
         raise error
 
     monkeypatch.setattr("diffcodec.codec.DiffusionCodec.compress_batch", full)
-    fails(run("compress", photo, "-t", 500, "--model", tiny_model), "photo.png", "not enough memory")
+    fails(run("compress", photo, "-t", 500, "--model", tiny_model), "photo.png", "not enough memory: cut the picture")
 
 
 def test_a_defect_of_the_program_is_not_hidden(photo: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:

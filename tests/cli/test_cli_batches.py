@@ -216,7 +216,7 @@ class Clerk:
         standings: what there is of results, by source; else they are missing.
     """
 
-    warning = ""
+    warning = when_full = ""
 
     def __init__(self, standings: dict[str, ExistingOutput] | None = None) -> None:
         self.standings = standings or {}

@@ -60,7 +60,8 @@ def test_the_cost_of_decoding_is_what_decoding_costs(
     stream = ParsedStream.parse(codec.compress(picture, timestep=timestep, measure=False).data)
     network.batch_sizes()
     steps = codec.decompress(stream).steps
-    assert decoding_cost(stream, codec.model) == (steps, len(network.batch_sizes()))
+    evaluations = len(network.batch_sizes())
+    assert decoding_cost(stream, codec.model) == (steps, evaluations, evaluations * 12 * 12)  # padded to stride 4
 
 
 def test_the_cost_of_lossless_files(picture: Picture, tiny_checkpoint: Checkpoint) -> None:
@@ -69,14 +70,15 @@ def test_the_cost_of_lossless_files(picture: Picture, tiny_checkpoint: Checkpoin
     network.batch_sizes()
     codec.decompress(stream)
     assert stream.lossless is not None
-    assert decoding_cost(stream, codec.model) == (stream.lossless.steps, len(network.batch_sizes()))
+    evaluations = len(network.batch_sizes())
+    assert decoding_cost(stream, codec.model) == (stream.lossless.steps, evaluations, evaluations * 12 * 12)
 
 
 def test_stored_pictures_need_no_network(codec: DiffusionCodec) -> None:
     data = codec.compress(Picture(smooth_pixels(40, 40)[..., 0] // 128), timestep=0).data
     stream = ParsedStream.parse(data)
     assert stream.is_stored
-    assert decoding_cost(stream, codec.model) == DecodingCost(0, 0)
+    assert decoding_cost(stream, codec.model) == DecodingCost(0, 0, 0)
 
 
 def test_info_shows_steps_and_evaluations_of_bundled_models() -> None:
@@ -85,7 +87,9 @@ def test_info_shows_steps_and_evaluations_of_bundled_models() -> None:
     assert 1 <= values["steps"] <= 8
     assert values["evaluations"] == values["steps"]  # the bundled models have a constant for pure noise
     shown = succeeds(run("info", path)).stdout
+    assert values["pixel_evaluations"] == values["evaluations"] * values["width"] * values["height"]
     assert re.search(rf"^ +steps  {values['steps']}\n +evaluations  {values['steps']} to decode$", shown, re.MULTILINE)
+    assert f"pixel evaluations  {values['pixel_evaluations']} to decode" in shown
     assert "level list" not in shown
 
 

@@ -30,6 +30,7 @@ def test_every_coefficient_has_a_band(width: int, height: int, kind: SignalKind)
     transform, channels = kind.transform(width, height), kind.coded_channels
     assert transform.band.shape == (channels * width * height,)
     counts = transform.counts(kind.bands)
+    assert np.array_equal(counts, np.bincount(transform.band, minlength=kind.bands))
     assert len(counts) == kind.bands == 300
     assert counts.sum() == channels * width * height
     assert transform.band.max() < channels * CLASSES * CLASSES

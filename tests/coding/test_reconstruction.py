@@ -328,7 +328,7 @@ def test_a_drawn_picture_is_one_that_its_state_could_come_from(picture: Picture)
     trajectory = trajectory_of(codec, Picture(pixels))
     trajectory.level = level
     noise = torch.randn(x_0.shape, generator=torch.Generator().manual_seed(1))
-    trajectory.x_t = level.alpha * x_0 + level.sigma * noise
+    trajectory._x_t = level.alpha * x_0 + level.sigma * noise
 
     def rest(kind: ReconstructionKind) -> float:
         """Standard deviation of what is left of x_t, in units of sigma."""

@@ -21,37 +21,40 @@ CONFIGS = {
 }
 
 
-def evaluated_heights(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Collects the heights that residual blocks are evaluated at."""
-    heights: list[int] = []
+def evaluated_areas(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Collects the numbers of pixels that residual blocks are evaluated at."""
+    areas: list[int] = []
     original = ResidualBlock.evaluate
 
     def counted(self: ResidualBlock, embedding: Tensor, *inputs: Tensor) -> Tensor:
-        heights.append(inputs[0].shape[2])
+        areas.append(inputs[0].shape[2] * inputs[0].shape[3])
         return original(self, embedding, *inputs)
 
     monkeypatch.setattr(ResidualBlock, "evaluate", counted)
-    return heights
+    return areas
 
 
 @pytest.mark.parametrize("elements", [0, 1 << 22], ids=["in strips", "as a whole"])
+@pytest.mark.parametrize("sides", [(24, 5), (2, 30)], ids=["high", "wide"])
 @pytest.mark.parametrize("name", CONFIGS)
-def test_inference_gives_what_training_would(name: str, elements: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_inference_gives_what_training_would(
+    name: str, sides: tuple[int, int], elements: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     config = CONFIGS[name]
     network = randomised(config)
-    x = torch.randn(2, 3, 24 * config.stride, 5 * config.stride)
+    x = torch.randn(2, 3, *(side * config.stride for side in sides))
     level = torch.tensor([0.7])
-    heights = evaluated_heights(monkeypatch)
+    areas = evaluated_areas(monkeypatch)
     plain = network(x, level.expand(2))  # with gradients
     assert plain.requires_grad
-    whole = max(heights)
-    heights.clear()
+    whole = max(areas)
+    areas.clear()
     monkeypatch.setattr(strips, "STRIP_ELEMENTS", elements)
     with torch.no_grad():
         fast = network(x, level)
     assert (fast - plain).abs().max() <= 1e-5 * plain.abs().max()
     if config.norm == "channel" and not elements:
-        assert max(heights) < whole
+        assert max(areas) < whole
 
 
 @pytest.mark.parametrize("count", [1, 2])
@@ -105,8 +108,11 @@ def pair_of_scales(coarse: Tensor, fine: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("rows", [9, 10, 23, 24, 100])
-def test_strips_of_inputs_at_two_scales(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    inputs = torch.randn(2, 1, rows, 6), torch.randn(2, 1, 2 * rows, 12)
+@pytest.mark.parametrize("wide", [False, True])
+def test_strips_of_inputs_at_two_scales(rows: int, wide: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    inputs = torch.randn(2, 1, rows, 2), torch.randn(2, 1, 2 * rows, 4)
+    if wide:
+        inputs = inputs[0].mT, inputs[1].mT
     whole = pair_of_scales(*inputs)
     monkeypatch.setattr(strips, "STRIP_ELEMENTS", 0)
     with torch.no_grad():

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import struct
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,9 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save
 
-from diffcodec.config import ModelConfig, UNetConfig
+from diffcodec.config import ModelConfig, ScheduleConfig, UNetConfig
 from diffcodec.diffusion.denoiser import Denoiser
-from diffcodec.errors import CheckpointError
+from diffcodec.errors import CheckpointError, WrongTypeError
 from diffcodec.model.checkpoint import Checkpoint, half_weights, load_checkpoint
 from diffcodec.model.locations import bundled_models, find_model
 from diffcodec.model.model_file import METADATA_KEY, ModelCard
@@ -24,7 +27,7 @@ from diffcodec.model.tables import CodecTables, Level, LevelList
 NETWORK = UNetConfig(
     channels=8, multipliers=(1, 2), patch=2, full_resolution_channels=4, blocks=1, embedding_channels=16
 )
-CONFIG = ModelConfig(network=NETWORK, prediction="v", data_std=0.5)
+CONFIG = ModelConfig(network=NETWORK, schedule=ScheduleConfig(steps=2), prediction="v", data_std=0.5)
 TABLES = CodecTables(
     timesteps=(Level(5, 6), Level(-5, 2)),
     lists=(LevelList(0, (Level(-7, 1), Level(8, 9)), (4, 3)),),
@@ -296,9 +299,37 @@ def test_half_weights_round_and_reject_what_does_not_fit() -> None:
     rounded = half_weights({"a": torch.tensor([1.0, 1 + 2**-12, -65504.0])})["a"]
     assert rounded.dtype == torch.float16
     assert rounded.tolist() == [1.0, 1.0, -65504.0]
-    for wrong in (1e5, float("nan"), float("-inf")):
-        with pytest.raises(CheckpointError, match="too large for float16, or NaN"):
+    for wrong, message in (
+        (1e5, "too large for float16"),
+        (float("nan"), "infinite or NaN"),
+        (-math.inf, "infinite or"),
+    ):
+        with pytest.raises(CheckpointError, match=f"a has .*{message}"):
             half_weights({"a": torch.tensor([wrong])})
+
+
+@pytest.mark.parametrize(
+    ("name", "message"), [("x" * 5000, "x{300}\\.\\.\\.: expected a model file"), ("a\0b", "expected a")]
+)
+def test_names_that_no_file_can_have(name: str, message: str) -> None:
+    with pytest.raises(CheckpointError, match=message):
+        load_checkpoint(name)
+
+
+@pytest.mark.parametrize("source", [5, None, b"cifar10-small-v3"])
+def test_models_are_names_or_paths(source: Any) -> None:
+    with pytest.raises(WrongTypeError, match="model: expected a name or a path, found "):
+        load_checkpoint(source)
+
+
+def test_tables_of_another_schedule(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    assert checkpoint.tables is not None
+    steps = len(checkpoint.tables.timesteps)
+    config = replace(checkpoint.config, schedule=replace(checkpoint.config.schedule, steps=steps + 1))
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(replace(checkpoint, config=config).to_bytes())
+    with pytest.raises(CheckpointError, match=f"{steps + 1} timesteps, but tables of {steps}"):
+        load_checkpoint(path)
 
 
 def test_fingerprint_outlives_fields_that_a_later_release_adds(checkpoint: Checkpoint, tmp_path: Path) -> None:

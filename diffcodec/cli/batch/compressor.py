@@ -9,7 +9,7 @@ import os
 import warnings
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from diffcodec.cli.batch.inputs import STANDARD, label, length_of, read_input
 from diffcodec.cli.batch.outputs import write_output
@@ -127,6 +127,7 @@ class Compressor:
 
     job: CompressJob
     codecs: dict[str, DiffusionCodec] = field(default_factory=dict)
+    when_full: ClassVar[str] = "cut the picture into smaller ones, or use fewer --jobs"
 
     @property
     def warning(self) -> str:

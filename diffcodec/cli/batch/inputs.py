@@ -180,12 +180,15 @@ def read_input(name: str) -> bytes:
     """All bytes of a file or of standard input.
 
     Raises:
-        ConfigError: if it cannot be read.
+        ConfigError: if it cannot be read, or is a pipe or a device: reading these might never end.
     """
     if name == STANDARD:
         if sys.stdin is None:
             raise ConfigError("standard input is closed: name a file")
         return sys.stdin.buffer.read()
+    # A folder is reported by reading it.
+    if os.path.exists(name) and not os.path.isfile(name) and not os.path.isdir(name):
+        raise ConfigError(f"{name} is a pipe or a device, not a file: read it through standard input (-)")
     try:
         return Path(name).read_bytes()
     except OSError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from diffcodec.bitstream.container import read_header
 from diffcodec.bitstream.layout import MAGIC, MAX_HEADER_BYTES
@@ -39,6 +39,7 @@ class DecompressJob:
     model: str | None
     allow_pickle: bool
     max_pixels: int
+    max_pixel_evaluations: int
     device: str
     precision: Precision
     force: bool
@@ -80,6 +81,7 @@ class Restorer:
     job: DecompressJob
     codecs: dict[bytes, DiffusionCodec] = field(default_factory=dict)
     warning: str = ""
+    when_full: ClassVar[str] = "a picture takes about 70 bytes a pixel; use fewer --jobs, or a computer with more"
 
     def existing_output(self, task: Task) -> ExistingOutput:
         """Whether the picture already exists, and may be replaced.
@@ -124,7 +126,11 @@ class Restorer:
         streams = [item.content for item in items]
         codec = self.codec_for(streams[0])
         return codec.decompress_batch(
-            streams, timestep=job.timestep, reconstruction=job.reconstruction, progress=progress
+            streams,
+            timestep=job.timestep,
+            reconstruction=job.reconstruction,
+            max_pixel_evaluations=job.max_pixel_evaluations,
+            progress=progress,
         )
 
     def codec_for(self, stream: ParsedStream) -> DiffusionCodec:

@@ -115,6 +115,10 @@ class Worker(Protocol[Content, Result]):
     def warning(self) -> str:
         """Warning to print before the work begins; empty if there is none."""
 
+    @property
+    def when_full(self) -> str:
+        """What to do if there is not enough memory."""
+
     def existing_output(self, task: Task) -> ExistingOutput:
         """State of the result; raises DiffCodecError if a different file is in its place."""
 
@@ -228,7 +232,13 @@ def finish(
         if not any(wanted):
             return
         places = [item.task.place for item in batch]
-        results = attempt(batch[0].task.source, worker.work, batch, lambda progress: moved(places, progress.fraction))
+        results = attempt(
+            batch[0].task.source,
+            worker.work,
+            batch,
+            lambda progress: moved(places, progress.fraction),
+            when_full=worker.when_full,
+        )
         if not isinstance(results, Failure):
             for item, result in zip(batch, results, strict=True):
                 if item.task in overwrite:

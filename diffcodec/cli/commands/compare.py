@@ -17,6 +17,7 @@ from diffcodec.cli.options import (
     allow_pickle_option,
     complete_file,
     device_option,
+    max_pixel_evaluations_option,
     max_pixels_option,
     model_option,
     precision_option,
@@ -92,6 +93,7 @@ class Side:
 @model_option("the bundled one that made the file")
 @allow_pickle_option
 @max_pixels_option
+@max_pixel_evaluations_option
 @device_option
 @precision_option
 @click.option("--force", is_flag=True, help="Overwrite an existing picture.")
@@ -105,6 +107,7 @@ def command(
     model: str | None,
     allow_pickle: bool,
     max_pixels: int,
+    max_pixel_evaluations: int,
     device: str,
     precision: Precision,
     force: bool,
@@ -133,7 +136,7 @@ def command(
             return Side(label(source), decoded(data, label(source), max_pixels, first_frame), len(data))
         stream = ParsedStream.parse(data, max_pixels=max_pixels, name=label(source))
         codec = codec_for(stream, model, allow_pickle=allow_pickle, device=device, precision=precision)
-        restored = codec.decompress(stream)
+        restored = codec.decompress(stream, max_pixel_evaluations=max_pixel_evaluations)
         return Side(label(source), in_srgb(restored.picture), len(data), restored.timestep)
 
     a, b = side(original), side(other)

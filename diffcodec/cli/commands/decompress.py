@@ -18,6 +18,7 @@ from diffcodec.cli.options import (
     complete_file,
     device_option,
     folder_options,
+    max_pixel_evaluations_option,
     max_pixels_option,
     model_option,
     precision_option,
@@ -31,7 +32,7 @@ from diffcodec.config import Precision
     "decompress",
     cls=SectionedCommand,
     sections={
-        FILES: ("out", "force", "partial", "max_pixels"),
+        FILES: ("out", "force", "partial", "max_pixels", "max_pixel_evaluations"),
         QUALITY: ("timestep", "decoder", "decoder_steps", "decoder_seed"),
         MODEL: ("model", "allow_pickle"),
         SPEED: ("device", "precision"),
@@ -74,6 +75,7 @@ from diffcodec.config import Precision
 @model_option("the bundled one that made the file")
 @allow_pickle_option
 @max_pixels_option
+@max_pixel_evaluations_option
 @device_option
 @precision_option
 @click.option("--force", is_flag=True, help="Overwrite existing files.")
@@ -90,6 +92,7 @@ def command(
     model: str | None,
     allow_pickle: bool,
     max_pixels: int,
+    max_pixel_evaluations: int,
     device: str,
     precision: Precision,
     force: bool,
@@ -112,6 +115,7 @@ def command(
         model=model,
         allow_pickle=allow_pickle,
         max_pixels=max_pixels,
+        max_pixel_evaluations=max_pixel_evaluations,
         device=device,
         precision=precision,
         force=force,

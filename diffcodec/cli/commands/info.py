@@ -60,6 +60,7 @@ def command(files: tuple[str, ...], recursive: bool, as_json: bool) -> None:
             "level_list": header.level_list,
             "steps": None if cost is None else cost.steps,
             "evaluations": None if cost is None else cost.evaluations,
+            "pixel_evaluations": None if cost is None else cost.pixel_evaluations,
             "seed": header.seed,
             "file_bytes": len(data),
             "declared_bytes": info.total_bytes,
@@ -79,7 +80,7 @@ def command(files: tuple[str, ...], recursive: bool, as_json: bool) -> None:
             del values["level_list"]  # its number means something to the model only
         for key, value in values.items():
             if value is not None:
-                shown = f"{value:.4f}" if key == "bpp" else f"{value} to decode" if key == "evaluations" else value
+                shown = f"{value:.4f}" if key == "bpp" else f"{value} to decode" if "evaluations" in key else value
                 click.echo(printable(f"{key.replace('_', ' '):>23}  {shown}"))
 
     inputs = expand(files, [".dfc"], recursive=recursive)

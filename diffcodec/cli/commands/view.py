@@ -16,6 +16,7 @@ from diffcodec.cli.options import (
     allow_pickle_option,
     complete_file,
     device_option,
+    max_pixel_evaluations_option,
     max_pixels_option,
     model_option,
     precision_option,
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 @model_option("the bundled one that made the file")
 @allow_pickle_option
 @max_pixels_option
+@max_pixel_evaluations_option
 @device_option
 @precision_option
 @click.option("--force", is_flag=True, help="Overwrite an existing page.")
@@ -53,6 +55,7 @@ def command(
     model: str | None,
     allow_pickle: bool,
     max_pixels: int,
+    max_pixel_evaluations: int,
     device: str,
     precision: Precision,
     force: bool,
@@ -91,7 +94,14 @@ def command(
             bar.total = steps
             bar.update(done - bar.n)
 
-        page = make_page(codec, stream, original=picture, original_name=original or "", progress=progress)
+        page = make_page(
+            codec,
+            stream,
+            original=picture,
+            original_name=original or "",
+            progress=progress,
+            max_pixel_evaluations=max_pixel_evaluations,
+        )
     write_output(target, force, lambda opened: opened.write(page.encode()))
     if (problem := stream.reading.problem) is not None:
         made = "the page" if target == STANDARD else target
