@@ -241,6 +241,22 @@ def test_eight_threads(model: str, codec: DiffusionCodec) -> None:
         assert np.array_equal(restored, codec.decompress(stream).pixels)
 
 
+def test_the_work_of_a_file_is_limited(model: str) -> None:
+    file = dfc(RGB, model, timestep=40)
+    image = opened(file, model)
+    image.max_pixel_evaluations = 100
+    with pytest.raises(OSError, match=r"the limit of 100: .* \(the image's attribute `max_pixel_evaluations`\)"):
+        image.load()
+    image.max_pixel_evaluations = 10**6
+    assert image.load() is not None
+
+
+@pytest.mark.parametrize(("wrong", "error"), [(5, ValueError), ("x" * 5000, OSError)])
+def test_models_that_are_none(wrong: Any, error: type[Exception]) -> None:
+    with pytest.raises(error, match=r"expected a (name or a path|model file)"):
+        RGB.save(io.BytesIO(), "DFC", model=wrong)
+
+
 def test_few_codecs_are_kept(tmp_path: Path, tiny_checkpoint: Checkpoint) -> None:
     """Those used last, and none whose file has changed."""
     codecs, paths = pillow_plugin._Codecs(), [tmp_path / f"{number}.safetensors" for number in range(5)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import constriction
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +25,11 @@ from diffcodec.bitstream.ones_padded import OnesPadded, words_of
 from diffcodec.errors import CorruptStreamError, StreamError, TruncatedStreamError
 
 _SLACK_BITS = 1024
-"""By how much the information may exceed the bits of a payload, because writers omit trailing zeros."""
+"""By how much the information may exceed the bits of a payload, because writers omit trailing zeros. Pixels do not
+count: there are as many as the picture has, and those of a black picture may all be zeros."""
+
+_ROUNDING_BITS = 8
+"""What the sums of writer and reader may differ by, and more."""
 
 _STATE_BITS = 64
 
@@ -37,6 +43,7 @@ class SymbolWriter:
     def __init__(self) -> None:
         self._encoder = constriction.stream.queue.RangeEncoder()
         self._information_bits = 0.0
+        self._counted_bits = 0.0  # without pixels
 
     @property
     def information_bits(self) -> float:
@@ -108,7 +115,7 @@ class SymbolWriter:
         """An independent writer with the same content."""
         copied = SymbolWriter()
         copied._encoder = self._encoder.clone()
-        copied._information_bits = self._information_bits
+        copied._information_bits, copied._counted_bits = self._information_bits, self._counted_bits
         return copied
 
     def write_uniform(self, symbol: int, size: int) -> None:
@@ -128,7 +135,7 @@ class SymbolWriter:
         """The payload of everything written so far; writing may continue afterwards.
 
         Of all values in the coder's final interval it takes one with the fewest bytes before trailing zeros, and
-        drops these zeros, because the reader supplies them.
+        drops these zeros, because the reader supplies them: as many as it accepts.
         """
         words: NDArray[np.uint32] = self._encoder.get_compressed()
         position, (low, width) = self._encoder.pos()
@@ -142,13 +149,16 @@ class SymbolWriter:
             value: int = -(-bottom >> unit) << unit  # rounded up to a multiple of 2**unit
             if value < bottom + int(width):
                 break
-        return value.to_bytes(WORD_BYTES * int(position) + _STATE_BITS // 8, "big").rstrip(b"\0")
+        payload = value.to_bytes(WORD_BYTES * int(position) + _STATE_BITS // 8, "big").rstrip(b"\0")
+        return payload.ljust(math.ceil((self._counted_bits - _SLACK_BITS + _ROUNDING_BITS) / 8), b"\0")
 
     def _write(self, symbols: NDArray[np.int64], model: Model) -> None:
         if model.coder is None or not symbols.size:
             return
         self._encoder.encode(symbols.astype(np.int32), model.coder)
-        self._information_bits += model.information_bits(symbols)
+        bits = model.information_bits(symbols)
+        self._information_bits += bits
+        self._counted_bits += bits
 
 
 class SymbolReader:
@@ -165,6 +175,7 @@ class SymbolReader:
         self._zeros = constriction.stream.queue.RangeDecoder(words_of(payload, b"\0", 0))
         self._length = len(payload)
         self._information_bits = 0.0
+        self._counted_bits = 0.0  # without pixels
 
     @property
     def information_bits(self) -> float:
@@ -201,13 +212,13 @@ class SymbolReader:
 
         Raises:
             ValueError: if the shares are invalid.
-            CorruptStreamError: if the payload holds no valid symbol, or is too short.
+            CorruptStreamError: if the payload holds no valid symbol.
         """
         check_shares(shares)
         if not len(shares):
             return np.zeros(0, np.int64)
         symbols = self._decode_shares(shares)
-        self._count(share_bits(symbols, shares))
+        self._information_bits += share_bits(symbols, shares)
         return symbols
 
     def read_uniform(self, size: int) -> int:
@@ -231,11 +242,12 @@ class SymbolReader:
     def _count(self, bits: float) -> None:
         """Add the information of symbols that were read, and refuse those behind the payload."""
         self._information_bits += bits
+        self._counted_bits += bits
         self._check_room(0)
 
     def _check_room(self, bits: int) -> None:
         """Refuse a damaged length, which would make the reader read endless zeros behind the payload."""
-        if self._information_bits + bits > 8 * self._length + _SLACK_BITS:
+        if self._counted_bits + bits > 8 * self._length + _SLACK_BITS:
             raise self._too_short(bits)
 
     def _too_short(self, bits: int) -> StreamError:

@@ -427,6 +427,19 @@ def test_a_copy_of_a_writer_goes_its_own_way() -> None:
         assert SymbolReader(copied.getvalue()).read_bits(100).tolist() == bits[0].tolist()
 
 
+def test_zeros_are_left_out_as_far_as_readers_accept_it() -> None:
+    """The lowest symbols are zeros, and any number of them would fit into no byte at all."""
+    for count in (0, 100, 1024, 1025, 40_000):
+        writer = SymbolWriter()
+        writer.write_bits(np.zeros(count, np.uint8))
+        payload = writer.getvalue()
+        assert len(payload) <= max(0, -(-(count - 1000) // 8))
+        reader = SymbolReader(payload)
+        assert not reader.read_bits(count).any()
+        with pytest.raises(CorruptStreamError, match="too short for"):
+            reader.read_symbols(2000, np.array([1, 1]))
+
+
 def test_shares_of_a_cut_payload_are_truncated_even_if_they_are_there() -> None:
     out = SymbolWriter()
     out.write_bits(np.ones(64, np.uint8))
