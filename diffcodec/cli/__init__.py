@@ -15,6 +15,9 @@ from diffcodec.cli.failures import drop_unwritable_output, errors_painted, expla
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
+HELP_NAMES = {"help_option_names": ["-h", "--help"]}
+
+
 class LazyGroup(click.Group):
     """Imports a command's module only when the command is called, so that --help is fast."""
 
@@ -46,6 +49,8 @@ class LazyGroup(click.Group):
             return None
         module = "import_model" if cmd_name == "import" else cmd_name  # a module cannot be called import
         command: click.Command = import_module(f"diffcodec.cli.commands.{module}").command
+        # Not inherited: click remembers a command's help option from the first context that asks for it.
+        command.context_settings = {**HELP_NAMES, **command.context_settings}
         return command
 
     def make_context(
@@ -67,7 +72,7 @@ class LazyGroup(click.Group):
                 raise click.ClickException(printable(line)) from error
 
 
-@click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(cls=LazyGroup, context_settings=HELP_NAMES)
 @click.version_option(diffcodec.__version__, prog_name="diffcodec")
 def main() -> None:
     """A trained diffusion model as a progressive lossy image codec."""
