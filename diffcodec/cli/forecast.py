@@ -14,7 +14,7 @@ import numpy as np
 from diffcodec.cli.batch.compressor import CompressJob
 from diffcodec.cli.batch.inputs import Inputs
 from diffcodec.cli.batch.work import Task
-from diffcodec.cli.failures import Failure, attempt, printable, report
+from diffcodec.cli.failures import printable
 from diffcodec.images import Picture
 
 if TYPE_CHECKING:
@@ -61,22 +61,13 @@ def show_forecasts(job: CompressJob, inputs: Inputs, *, as_json: bool) -> None:
         click.exceptions.Exit: with code 1 if any input failed.
     """
     worker = job.load()
-    failed = list(inputs.failures)
-    for failure in failed:
-        report(failure)
 
     def show(source: str) -> None:
         picture = worker.read(Task(0, source, "")).content
         found = forecast(worker.codec_for(picture.width, picture.height), picture, job)
         click.echo(json.dumps({"input": source, **asdict(found)}) if as_json else printable(f"{source}: {found.line}"))
 
-    for source in inputs.paths:
-        outcome = attempt(source, show, source)
-        if isinstance(outcome, Failure):
-            report(outcome)
-            failed.append(outcome)
-    if failed:
-        raise click.exceptions.Exit(1)
+    inputs.show_each(show)
 
 
 def forecast(codec: DiffusionCodec, picture: Picture, job: CompressJob) -> Forecast:

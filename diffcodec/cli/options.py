@@ -172,3 +172,14 @@ def model_option(default: str) -> Callable[[Function], Function]:
         help="Bundled model, model file, diffusers pipeline folder, or hf:NAME of one on the Hugging Face Hub.  "
         f"[default: {default}]",
     )
+
+
+restoring_options = together(
+    model_option("the bundled one that made the file"),
+    allow_pickle_option,
+    max_pixels_option,
+    max_pixel_evaluations_option,
+    device_option,
+    precision_option,
+)
+"""The options of all commands that restore .dfc files."""

@@ -7,8 +7,9 @@ from functools import cached_property
 
 import torch
 
+from diffcodec.bitstream.container import ColourMode
 from diffcodec.channel import Channel
-from diffcodec.coding.canvas import Canvas
+from diffcodec.coding.canvas import Canvas, kinds_of
 from diffcodec.coding.context import StreamContext
 from diffcodec.coding.latent_signals import LatentPictures
 from diffcodec.coding.matching import canvas_of, check_channels, check_colour, colour_of, stream_context
@@ -133,7 +134,9 @@ class ModelInUse:
         half = FLOAT32 if exact else levels_in_bf16(self.precision, self.checkpoint.profile, self.device)
         signal: Signal
         if isinstance(self.checkpoint, LatentModel):
-            signal = LatentPictures(known.canvas.kind, self.checkpoint.autoencoder)
+            kind = known.canvas.kind
+            is_grey = kind == kinds_of(self.checkpoint.config)[ColourMode.L]
+            signal = LatentPictures(kind, self.checkpoint.autoencoder, is_grey=is_grey)
         else:
             signal = PICTURES[known.canvas.kind]
         return CodecContext(

@@ -83,7 +83,12 @@ class ColourPictures:
 
     def with_coded(self, noise: NDArray[Any] | None, coded: NDArray[np.float32], canvas: Canvas) -> Tensor:
         """Noise with the coded values in the top left corner."""
-        return with_corner(noise, coded, canvas)
+        values = _float_tensor(coded)
+        if noise is None:
+            return values
+        states = _float_tensor(noise).repeat(len(values), 1, 1, 1)
+        _corner(states, canvas).copy_(values)
+        return states
 
     def _picture(self, x_0: Tensor, canvas: Canvas) -> Tensor:
         """(C, height, width), on the CPU."""
@@ -126,16 +131,6 @@ class PlanePictures(ColourPictures):
 
 PICTURES: dict[SignalKind, Signal] = {each.kind: each for each in (ColourPictures(), GreyPictures(), PlanePictures())}
 """The signal of every kind."""
-
-
-def with_corner(noise: NDArray[Any] | None, coded: NDArray[np.float32], canvas: Canvas) -> Tensor:
-    """States of noise (C, H, W) with all channels' coded values in the top left corner; see `Signal.with_coded`."""
-    values = _float_tensor(coded)
-    if noise is None:
-        return values
-    states = _float_tensor(noise).repeat(len(values), 1, 1, 1)
-    _corner(states, canvas).copy_(values)
-    return states
 
 
 def _corner(state: Tensor, canvas: Canvas) -> Tensor:

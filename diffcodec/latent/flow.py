@@ -34,6 +34,16 @@ class FlowNetwork(nn.Module):
         for name, value in condition.items():
             self.register_buffer(name, value)
 
+    @property
+    def channels(self) -> int:
+        """Of the latents."""
+        return int(self.transformer.config["in_channels"])  # type: ignore[index]
+
+    @property
+    def stride(self) -> int:
+        """Sides of the latents are multiples of this."""
+        return int(self.transformer.config["patch_size"])  # type: ignore[index]
+
     def forward(self, x_t: Tensor, log_snr: Tensor) -> Tensor:
         """(B, C, h, w) and (B,) -> (B, C, h, w)."""
         level = log_snr.float()[:, None, None, None]
@@ -64,6 +74,13 @@ class StableDiffusion3(FlowNetwork):
 
 class Flux(FlowNetwork):
     """A `FluxTransformer2DModel`, which works on tokens of 2 x 2 latents."""
+
+    stride = 2
+
+    @property
+    def channels(self) -> int:
+        """A quarter of a token's."""
+        return super().channels // 4
 
     def velocity(self, x: Tensor, s: Tensor) -> Tensor:
         """Packs the latents, and unpacks the answer."""

@@ -47,7 +47,9 @@ class LatentModel(ExternalModel):
             network: nn.Module = conditioned(pipeline, autoencoder.config.downscale)
             config = _unet_config(pipeline.unet, pipeline.scheduler)
         else:
-            network, config = flow_network(pipeline), _flow_config(pipeline.transformer, pipeline.scheduler)
+            network = flow = flow_network(pipeline)
+            shape = ExternalNetworkConfig(image_channels=flow.channels, stride=flow.stride, conditioning="log_snr")
+            config = full_range_model(shape, flow_schedule(settings_of(pipeline.scheduler, {})), "x0")
         channels = config.network.image_channels
         if channels != autoencoder.config.channels:
             raise CheckpointError(
@@ -72,15 +74,3 @@ def _unet_config(unet: Any, scheduler: Any) -> ModelConfig:
     network = ExternalNetworkConfig(image_channels=shape.get("in_channels", int), stride=stride_of(shape.values))
     settings = settings_of(scheduler, SCHEDULER_DEFAULTS)
     return with_process(network, process_of(settings), settings)
-
-
-def _flow_config(transformer: Any, scheduler: Any) -> ModelConfig:
-    """The model of a flow transformer, whose adapter returns x_0."""
-    shape = settings_of(transformer, {})
-    packs = type(transformer).__name__ == "FluxTransformer2DModel"
-    network = ExternalNetworkConfig(
-        image_channels=shape.get("in_channels", int) // (4 if packs else 1),
-        stride=2 if packs else shape.get("patch_size", int),
-        conditioning="log_snr",
-    )
-    return full_range_model(network, flow_schedule(settings_of(scheduler, {})), "x0")

@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 
 from diffcodec.channel import viterbi
 from diffcodec.channel.layout import Lane, lanes_of
-from diffcodec.channel.threads import thread_count
+from diffcodec.channel.threads import cores, thread_count
 from diffcodec.channel.viterbi import Task, replay, search
-from diffcodec.cli.batch.sharing import cores
 
 
 def task_for(lane: Lane, rng: np.random.Generator, flat: bool) -> Task:

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from diffcodec.channel.threads import cores
 from diffcodec.cli.batch.processes import finish_in_processes
-from diffcodec.cli.batch.sharing import cores
 from diffcodec.cli.batch.work import Done, Outcome, Task, UpToDate, batches
 from diffcodec.cli.failures import Failure
 from tests.fake_worker import CopyJob

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from diffcodec.channel.threads import cores
 from diffcodec.cli.batch import run as run_module
 from diffcodec.cli.batch.run import THREADS, outcomes, threads
-from diffcodec.cli.batch.sharing import BASE_BYTES, BYTES_PER_PIXEL, LEAST_PIXELS, CoreWatch, cores, processes_for
+from diffcodec.cli.batch.sharing import BASE_BYTES, BYTES_PER_PIXEL, LEAST_PIXELS, CoreWatch, processes_for
 from diffcodec.cli.batch.work import Task
 from tests.fake_worker import Copier, CopyJob
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import glob
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from diffcodec.cli.failures import Failure
+import click
+
+from diffcodec.cli.failures import Failure, attempt, report
 from diffcodec.errors import ConfigError
 
 STANDARD = "-"
@@ -76,6 +78,23 @@ class Inputs:
     def paths(self) -> list[str]:
         """Paths of all files."""
         return [file.path for file in self.files]
+
+    def show_each(self, show: Callable[[str], None]) -> None:
+        """Call a function with the path of every file; inputs that fail are reported, and the others continue.
+
+        Raises:
+            click.exceptions.Exit: with code 1 if any failed.
+        """
+        failures = list(self.failures)
+        for failure in failures:
+            report(failure)
+        for path in self.paths:
+            outcome = attempt(path, show, path)
+            if isinstance(outcome, Failure):
+                report(outcome)
+                failures.append(outcome)
+        if failures:
+            raise click.exceptions.Exit(1)
 
     def take(self, root: str, found: Iterable[str], suffixes: tuple[str, ...]) -> bool:
         """Add the paths below a root that have one of the suffixes; returns whether there are any."""

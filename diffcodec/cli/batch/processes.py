@@ -18,7 +18,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from diffcodec.cli.batch.sharing import cores
+from diffcodec.channel.threads import cores
 from diffcodec.cli.batch.work import Moved, Outcome, Task, Worker, finish
 from diffcodec.cli.failures import Failure
 from diffcodec.files import remove_unfinished

@@ -14,10 +14,11 @@ from typing import Any, Protocol
 
 import click
 
+from diffcodec.channel.threads import cores
 from diffcodec.cli.batch.inputs import STANDARD, Inputs
 from diffcodec.cli.batch.outputs import check_folder
 from diffcodec.cli.batch.report import RunReport
-from diffcodec.cli.batch.sharing import CoreWatch, cores, processes_for
+from diffcodec.cli.batch.sharing import CoreWatch, processes_for
 from diffcodec.cli.batch.work import Moved, Outcome, Task, Worker, batches, finish
 from diffcodec.cli.failures import warn
 from diffcodec.errors import ConfigError

@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from diffcodec.channel.threads import cores
 from diffcodec.cli.batch.work import Task
 
 BASE_BYTES = 900 << 20
@@ -17,11 +18,6 @@ BYTES_PER_PIXEL = 200
 
 LEAST_PIXELS = 1 << 18
 """Pixels a process should have to do: it takes seconds to start."""
-
-
-def cores() -> int:
-    """Number of processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def processes_for(batches: Sequence[Sequence[Task]], most: int, free_bytes: int | None) -> int:

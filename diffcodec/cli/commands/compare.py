@@ -13,15 +13,7 @@ from diffcodec.bitstream.layout import MAGIC
 from diffcodec.cli.batch.inputs import STANDARD, label, read_input
 from diffcodec.cli.batch.outputs import check_writable
 from diffcodec.cli.failures import note, printable
-from diffcodec.cli.options import (
-    allow_pickle_option,
-    complete_file,
-    device_option,
-    max_pixel_evaluations_option,
-    max_pixels_option,
-    model_option,
-    precision_option,
-)
+from diffcodec.cli.options import complete_file, restoring_options
 from diffcodec.cli.pictures import check_target, write_sheet
 from diffcodec.cli.streams import codec_for
 from diffcodec.config import Precision
@@ -90,12 +82,7 @@ class Side:
     help="Amplification of --difference; products beyond 255 are clipped.",
 )
 @click.option("--first-frame", is_flag=True, help="Use the first frame of animations, and the first page of documents.")
-@model_option("the bundled one that made the file")
-@allow_pickle_option
-@max_pixels_option
-@max_pixel_evaluations_option
-@device_option
-@precision_option
+@restoring_options
 @click.option("--force", is_flag=True, help="Overwrite an existing picture.")
 def command(
     original: str,

@@ -14,14 +14,9 @@ from diffcodec.cli.help import FILES, FOLDERS, MODEL, QUALITY, SPEED, SectionedC
 from diffcodec.cli.options import (
     FOLDER_PARAMETERS,
     Timestep,
-    allow_pickle_option,
     complete_file,
-    device_option,
     folder_options,
-    max_pixel_evaluations_option,
-    max_pixels_option,
-    model_option,
-    precision_option,
+    restoring_options,
     results_recursive_option,
 )
 from diffcodec.coding.reconstruction import RECONSTRUCTIONS, Reconstruction, ReconstructionKind
@@ -72,12 +67,7 @@ from diffcodec.config import Precision
     "--decoder-seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the decoder ancestral."
 )
 @click.option("--partial", is_flag=True, help="Restore cut or damaged files up to the last intact step.")
-@model_option("the bundled one that made the file")
-@allow_pickle_option
-@max_pixels_option
-@max_pixel_evaluations_option
-@device_option
-@precision_option
+@restoring_options
 @click.option("--force", is_flag=True, help="Overwrite existing files.")
 @results_recursive_option
 @folder_options

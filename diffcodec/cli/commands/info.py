@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from diffcodec.cli.batch.inputs import expand, label, read_input
-from diffcodec.cli.failures import Failure, attempt, printable, report
+from diffcodec.cli.failures import printable
 from diffcodec.cli.options import complete_file
 from diffcodec.errors import StreamError
 
@@ -83,14 +83,4 @@ def command(files: tuple[str, ...], recursive: bool, as_json: bool) -> None:
                 shown = f"{value:.4f}" if key == "bpp" else f"{value} to decode" if "evaluations" in key else value
                 click.echo(printable(f"{key.replace('_', ' '):>23}  {shown}"))
 
-    inputs = expand(files, [".dfc"], recursive=recursive)
-    failures = list(inputs.failures)
-    for failure in failures:
-        report(failure)
-    for source in inputs.paths:
-        outcome = attempt(source, show, source)
-        if isinstance(outcome, Failure):
-            report(outcome)
-            failures.append(outcome)
-    if failures:
-        raise click.exceptions.Exit(1)
+    expand(files, [".dfc"], recursive=recursive).show_each(show)

@@ -12,15 +12,7 @@ import click
 from diffcodec.cli.batch.inputs import STANDARD, Input
 from diffcodec.cli.batch.outputs import check_folder, check_suffix, check_writable, outputs, write_output
 from diffcodec.cli.failures import printable, warn
-from diffcodec.cli.options import (
-    allow_pickle_option,
-    complete_file,
-    device_option,
-    max_pixel_evaluations_option,
-    max_pixels_option,
-    model_option,
-    precision_option,
-)
+from diffcodec.cli.options import complete_file, restoring_options
 from diffcodec.cli.streams import codec_for, parse_input
 from diffcodec.config import Precision
 
@@ -39,12 +31,7 @@ if TYPE_CHECKING:
 @click.option("--original", metavar="IMAGE", shell_complete=complete_file, help="The original picture, for comparison.")
 @click.option("--open", "open_page", is_flag=True, help="Open the page in the web browser.")
 @click.option("--partial", is_flag=True, help="Accept a cut or damaged file, and show its intact steps.")
-@model_option("the bundled one that made the file")
-@allow_pickle_option
-@max_pixels_option
-@max_pixel_evaluations_option
-@device_option
-@precision_option
+@restoring_options
 @click.option("--force", is_flag=True, help="Overwrite an existing page.")
 def command(
     file: str,
