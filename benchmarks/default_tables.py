@@ -22,9 +22,10 @@ from diffcodec.codec import DiffusionCodec
 from diffcodec.config import ScheduleConfig
 from diffcodec.diffusion.schedule import NoiseSchedule
 from diffcodec.images import Picture
-from diffcodec.model.checkpoint import load_checkpoint
 from diffcodec.model.default_tables import GeneralList, GeneralTables
-from diffcodec.model.tables import Level, Variances
+from diffcodec.model.levels import Level
+from diffcodec.model.loading import load_checkpoint
+from diffcodec.model.tables import Variances
 from diffcodec.training.data import load_images
 
 MODEL = "cifar10-small-v3"

@@ -35,7 +35,7 @@ from diffcodec.diffusion.units import to_grey_levels, to_unit
 from diffcodec.diffusion.windows import predict_x_0
 from diffcodec.evaluation.reference import measure_reference
 from diffcodec.images.error import psnr_db
-from diffcodec.model.checkpoint import load_checkpoint
+from diffcodec.model.loading import load_checkpoint
 from diffcodec.training.averages import Snapshot, combine
 from diffcodec.training.data import load_images
 

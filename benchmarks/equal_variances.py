@@ -12,7 +12,8 @@ from diffcodec.calibration.level_lists import LevelPlanner, candidate_levels, en
 from diffcodec.codec import DiffusionCodec
 from diffcodec.coding.canvas import RGB
 from diffcodec.diffusion.schedule import NoiseSchedule
-from diffcodec.model.tables import MAX_MSE, MSE_SCALE, OCTAVE_STEPS, SNR_SCALE, Level, LevelList, Variances
+from diffcodec.model.levels import MAX_MSE, MSE_SCALE, SNR_SCALE, Level, LevelList
+from diffcodec.model.tables import OCTAVE_STEPS, Variances
 
 
 def band_counts(side: int) -> NDArray[np.int64]:

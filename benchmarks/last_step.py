@@ -26,7 +26,7 @@ from diffcodec.diffusion.units import to_unit
 from diffcodec.images import Picture
 from diffcodec.lossless.residuals import ResidualModel
 from diffcodec.lossless.rounding import UNIT, round_values
-from diffcodec.model.tables import LOG_SNR_SCALE
+from diffcodec.model.levels import LOG_SNR_SCALE
 from diffcodec.training.data import load_images
 
 HERE = Path(__file__).parent

@@ -34,7 +34,7 @@ from diffcodec.devices import evaluation_precision
 from diffcodec.diffusion.denoiser import Denoiser, alpha_sigma
 from diffcodec.diffusion.windows import predict_x_0
 from diffcodec.evaluation.summary_table import aligned
-from diffcodec.model.tables import LOG_SNR_SCALE
+from diffcodec.model.levels import LOG_SNR_SCALE
 
 Floats = NDArray[np.float32]
 FACTORS = np.exp2(np.arange(-6, 6.01, 0.5))

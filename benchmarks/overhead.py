@@ -32,7 +32,7 @@ from diffcodec.evaluation.summary_table import aligned
 from diffcodec.evaluation.true_sampling import TrueSampling
 from diffcodec.images import Picture
 from diffcodec.images.error import squared_error
-from diffcodec.model.tables import LOG_SNR_SCALE
+from diffcodec.model.levels import LOG_SNR_SCALE
 from diffcodec.training.data import load_images
 
 HERE = Path(__file__).parent

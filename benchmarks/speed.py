@@ -35,8 +35,8 @@ from diffcodec.evaluation.provenance import machine, versions
 from diffcodec.evaluation.summary_table import aligned
 from diffcodec.evaluation.true_sampling import TrueSampling
 from diffcodec.images import Picture, read_picture
+from diffcodec.model.levels import LOG_SNR_SCALE
 from diffcodec.model.locations import default_model
-from diffcodec.model.tables import LOG_SNR_SCALE
 
 HERE = Path(__file__).parent
 Row = dict[str, Any]

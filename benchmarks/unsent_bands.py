@@ -22,7 +22,8 @@ from diffcodec.errors import ConfigError
 from diffcodec.evaluation.metrics import measure_distortion
 from diffcodec.evaluation.summary_table import aligned
 from diffcodec.images import Picture
-from diffcodec.model.checkpoint import Checkpoint, load_checkpoint
+from diffcodec.model.checkpoint import Checkpoint
+from diffcodec.model.loading import load_checkpoint
 from diffcodec.model.tables import UNSENT_SCALE
 
 

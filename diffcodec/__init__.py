@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from diffcodec.coding.targets import Target
     from diffcodec.config import ScheduleConfig
     from diffcodec.images import Picture, read_picture, write_picture
-    from diffcodec.model.checkpoint import Checkpoint, load_checkpoint
+    from diffcodec.model.checkpoint import Checkpoint
+    from diffcodec.model.loading import load_checkpoint
     from diffcodec.model.tables import CodecTables
 
 __version__ = "0.6.0.dev0"
@@ -53,7 +54,8 @@ def __getattr__(name: str) -> Any:
         "config": ("ScheduleConfig",),
         "coding.reconstruction": ("Reconstruction",),
         "coding.report": ("Bitstream", "Report", "Restoration"),
-        "model.checkpoint": ("Checkpoint", "load_checkpoint"),
+        "model.checkpoint": ("Checkpoint",),
+        "model.loading": ("load_checkpoint",),
         "model.tables": ("CodecTables",),
         "images": ("Picture", "read_picture", "write_picture"),
         "coding.stream": ("ParsedStream",),

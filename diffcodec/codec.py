@@ -37,10 +37,11 @@ from diffcodec.devices import device_of
 from diffcodec.diffusion.external import Function
 from diffcodec.errors import ConfigError
 from diffcodec.images import PictureLike, as_picture, is_single
-from diffcodec.model.checkpoint import load_checkpoint
 from diffcodec.model.description import find_bundled
 from diffcodec.model.external import ExternalModel, PredictorOptions, PredictorSettings, Schedule
 from diffcodec.model.latent import LatentModel
+from diffcodec.model.latent_parts import PipelineParts
+from diffcodec.model.loading import load_checkpoint
 from diffcodec.model.locations import DEFAULT_MODEL, default_model
 from diffcodec.model.precision import EvaluationOptions
 
@@ -65,20 +66,25 @@ class DiffusionCodec(ModelInUse):
 
     @classmethod
     def from_pretrained(
-        cls, model: str | Path | None = None, *, allow_pickle: bool = False, **evaluation: Unpack[EvaluationOptions]
+        cls,
+        model: str | Path | None = None,
+        *,
+        allow_pickle: bool = False,
+        tables: str | Path | None = None,
+        **evaluation: Unpack[EvaluationOptions],
     ) -> DiffusionCodec:
         """Load a model, bundled or not.
 
         Args:
             model: as for `load_checkpoint`; None: the bundled model for pictures of up to 64 x 64, see `for_size`.
-            allow_pickle: see `load_checkpoint`.
+            allow_pickle, tables: see `load_checkpoint`.
             evaluation: `device` and `precision`, see `DiffusionCodec`.
 
         Raises:
             CheckpointError: if there is no such model, or it is damaged.
             ConfigError: as `DiffusionCodec`.
         """
-        return cls(load_checkpoint(model or DEFAULT_MODEL, allow_pickle=allow_pickle), **evaluation)
+        return cls(load_checkpoint(model or DEFAULT_MODEL, allow_pickle=allow_pickle, tables=tables), **evaluation)
 
     @classmethod
     def for_size(cls, width: int, height: int, **evaluation: Unpack[EvaluationOptions]) -> DiffusionCodec:
@@ -154,7 +160,7 @@ class DiffusionCodec(ModelInUse):
             CheckpointError: if the model is not supported, for example because it needs a class or a text.
         """
         if getattr(model, "vae", None) is not None:
-            latent = LatentModel.of_latents(model)
+            latent = LatentModel.of_parts(PipelineParts(model))
             return cls(latent, device=latent.device if device is None else device, precision=precision)
         checkpoint = ExternalModel.of_diffusers(model, scheduler)
         where = device_of(getattr(model, "unet", model)) if device is None else device
@@ -261,8 +267,8 @@ class DiffusionCodec(ModelInUse):
         if settings.timestep is not None:
             raise ConfigError("timestep: progressive restores every step and takes no timestep")
         known = parsed(stream, settings)
-        how = Reconstruction.of(settings.reconstruction)
         (context,) = self.contexts_of([known], settings.channel)
+        how = Reconstruction.of(settings.reconstruction).resolved(context.signal.usual_reconstruction)
         check_work(known, context, settings)
         return (each[0] for each in Decoder(context, [known], how, Stopwatch()).progressive())
 

@@ -82,3 +82,15 @@ def evaluation_precision(device: torch.device, dtype: torch.dtype) -> Iterator[N
     else:
         with torch.autocast(device.type, dtype):
             yield
+
+
+def free_bytes(device: torch.device) -> int | None:
+    """Free memory in bytes; None if the system does not report it."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    try:
+        with open("/proc/meminfo", encoding="ascii") as file:
+            fields = dict(line.split(":", 1) for line in file)
+        return int(fields["MemAvailable"].split()[0]) * 1024
+    except (OSError, KeyError, ValueError):
+        return None

@@ -65,8 +65,8 @@ class DfcImageFile(ImageFile.ImageFile):
 
     Attributes:
         timestep: restore a coarser version: the last level that is not finer.
-        decoder: how to make a picture from the noisy state at the file's end: `mean`, `mirrored`, `flow` or
-            `ancestral`.
+        decoder: how to make a picture from the noisy state at the file's end: `auto`, `mean`, `mirrored`,
+            `flow` or `ancestral`.
         model: the model that made the file, if it is not a bundled one.
         max_pixel_evaluations: refuse files whose steps take more evaluations of the network times pixels.
     """
@@ -74,7 +74,7 @@ class DfcImageFile(ImageFile.ImageFile):
     format = FORMAT
     format_description = "diffcodec"
     timestep: int | None = None
-    decoder: ReconstructionKind = "mean"
+    decoder: ReconstructionKind = "auto"
     model: str | None = None
     max_pixel_evaluations: int = DEFAULT_MAX_PIXEL_EVALUATIONS
     _is_restored = True  # for images that have been unpickled

@@ -20,8 +20,8 @@ from diffcodec.config import ModelConfig, UNetConfig
 from diffcodec.diffusion.denoiser import Denoiser
 from diffcodec.images import Picture
 from diffcodec.model.checkpoint import Checkpoint, half_weights
+from diffcodec.model.levels import LevelList
 from diffcodec.model.model_file import ModelCard
-from diffcodec.model.tables import LevelList
 
 # Shared machines are slow at times, so no test has a deadline. Every run draws other examples.
 settings.register_profile("fast", deadline=None, max_examples=40)

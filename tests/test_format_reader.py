@@ -42,17 +42,9 @@ from diffcodec.lossless.rounding import round_alike, round_values
 from diffcodec.lossless.stored import StoredKind
 from diffcodec.lossless.tables import ResidualFit
 from diffcodec.model.checkpoint import Checkpoint
+from diffcodec.model.levels import LOG_SNR_SCALE, MSE_SCALE, Level, LevelList
 from diffcodec.model.locations import bundled_models
-from diffcodec.model.tables import (
-    INFORMATION_FROM,
-    INFORMATION_TO,
-    LOG_SNR_SCALE,
-    MSE_SCALE,
-    OCTAVE_STEPS,
-    Level,
-    LevelList,
-    Variances,
-)
+from diffcodec.model.tables import INFORMATION_FROM, INFORMATION_TO, OCTAVE_STEPS, Variances
 from tests.bitstream.containers import HEADER, containers
 from tests.coding.parsed import parsed_samples
 from tests.conftest import make_tiny_checkpoint, smooth_pixels

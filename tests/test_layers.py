@@ -143,7 +143,15 @@ def test_only_the_command_line_imports_click() -> None:
 def test_training_knows_diffusion_and_nothing_else() -> None:
     for path in FILES:
         if unit_of(path) == "training":
-            assert imported_units(path) <= {"training", "diffusion", "config", "json_config", "errors", "files"}
+            assert imported_units(path) <= {
+                "training",
+                "diffusion",
+                "config",
+                "json_config",
+                "errors",
+                "files",
+                "devices",
+            }
 
 
 def test_no_module_is_called_utils() -> None:

@@ -17,8 +17,9 @@ from diffcodec.devices import has_fast_bf16
 from diffcodec.errors import ConfigError
 from diffcodec.images import Picture
 from diffcodec.images.error import psnr_db, squared_error
-from diffcodec.model.checkpoint import Checkpoint, load_checkpoint
+from diffcodec.model.checkpoint import Checkpoint
 from diffcodec.model.evaluation_profile import BFLOAT16, FLOAT32, EvaluationProfile
+from diffcodec.model.loading import load_checkpoint
 from tests.conftest import smooth_pixels
 
 PICTURE = Picture(smooth_pixels(40, 32))

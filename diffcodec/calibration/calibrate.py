@@ -5,26 +5,32 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from diffcodec.bitstream.lengths import DEFAULT_WEIGHTS, fit_weights
-from diffcodec.calibration.error_curve import make_variances, mean_colour, measure_error_curve
+from diffcodec.calibration.error_curve import make_variances, measure_error_curve
 from diffcodec.calibration.evaluation_profile import measure_profile
 from diffcodec.calibration.level_lists import END_WEIGHTS, STEPS, list_lengths, make_level, make_level_lists
 from diffcodec.calibration.lossless_fit import FIT_TIMESTEPS, fit_lossless
+from diffcodec.calibration.samples import Samples
 from diffcodec.channel import TrellisChannel
 from diffcodec.codec import DiffusionCodec
 from diffcodec.coding.encoder import Encoder, last
 from diffcodec.coding.matching import check_channels
 from diffcodec.coding.report import Stopwatch
 from diffcodec.coding.step_coding import OutgoingPayload
+from diffcodec.devices import device_of
 from diffcodec.errors import ConfigError
 from diffcodec.images import Picture, as_picture
 from diffcodec.model.checkpoint import Checkpoint
+from diffcodec.model.latent import LatentModel
 from diffcodec.model.tables import CodecTables
+
+Model = TypeVar("Model", bound=Checkpoint)
 
 PHOTO_END_WEIGHTS = {1: 0.3, 5: 0.3, 20: 1.0, 50: 1.0, 100: 1.0, 200: 0.6, 400: 0.3}
 """END_WEIGHTS for photographs, which are rarely stored losslessly."""
@@ -61,11 +67,12 @@ class Plan:
 
 
 PLAN = Plan(16, END_WEIGHTS)
+LATENT_PLAN = Plan(24, PHOTO_END_WEIGHTS)
 PHOTO_PLAN = Plan(24, PHOTO_END_WEIGHTS, longest_step=1.5, tile_side=512, unsent_share=26)
 
 
 def calibrate(
-    checkpoint: Checkpoint,
+    checkpoint: Model,
     images: Tensor,
     *,
     default_steps: int | None = None,
@@ -74,15 +81,15 @@ def calibrate(
     effort: int = 12,
     device: str | torch.device = "cpu",
     progress: Callable[[str], None] = lambda stage: None,
-) -> Checkpoint:
-    """The checkpoint with tables measured on images.
+) -> Model:
+    """The model with tables measured on images.
 
     Args:
         checkpoint: the model; existing tables are replaced.
         images: (N, 3, H, W), or (N, 1, H, W) for a network with one channel, uint8: pictures like those to be
-            compressed, but not those of a benchmark.
+            compressed, but not those of a benchmark. Sides are multiples of the model's stride in pixels.
         default_steps: number of levels of the default list, one of STEPS; by default that of `PLAN`, or of
-            `PHOTO_PLAN` for a model with lower resolutions.
+            `PHOTO_PLAN` for a model with lower resolutions, or of `LATENT_PLAN`.
         points: number of points of the error curve, see `measure_error_curve`.
         length_pictures: number of pictures to compress for fitting the code of step lengths.
         effort: of the trellis for which the lists are planned.
@@ -96,13 +103,15 @@ def calibrate(
     check_channels(checkpoint.config, checkpoint.card.name)
     if len(images) == 0:
         raise ConfigError("calibration needs pictures")
-    channels = checkpoint.config.network.image_channels
+    config = checkpoint.config
+    channels = 3 if config.latent else config.network.image_channels
     if images.ndim != 4 or images.shape[1] != channels or images.dtype != torch.uint8:
         found = f"{images.dtype} {tuple(images.shape)}"
         raise ConfigError(f"images: expected torch.uint8 (N, {channels}, H, W), found {found}")
-    if any(side % (stride := checkpoint.config.network.stride) for side in images.shape[2:]):
+    stride = config.network.stride * (config.latent.downscale if config.latent else 1)
+    if any(side % stride for side in images.shape[2:]):
         raise ConfigError(f"size: expected a multiple of {stride}, found {' x '.join(map(str, images.shape[2:]))}")
-    plan = PLAN if checkpoint.config.half_resolution_below is None else PHOTO_PLAN
+    plan = LATENT_PLAN if config.latent else PLAN if config.half_resolution_below is None else PHOTO_PLAN
     default_steps = plan.steps if default_steps is None else default_steps
     if default_steps not in STEPS:
         raise ConfigError(f"steps: expected one of {', '.join(map(str, STEPS))}, found {default_steps}")
@@ -114,33 +123,46 @@ def calibrate(
         known = ", ".join(map(str, lengths_of_lists))
         raise ConfigError(f"steps: the model's schedule allows lists of {known} levels, found {default_steps}")
     progress("error curve")
-    curve = measure_error_curve(denoiser, images, points=points)
+    if isinstance(checkpoint, LatentModel):
+        samples = Samples.of_latents(images, checkpoint.autoencoder(device_of(denoiser)), config)
+    else:
+        samples = Samples.of_pixels(images)
+    curve = measure_error_curve(denoiser, samples, points=points)
     progress("level lists")
     lists = make_level_lists(
-        curve, schedule, between=between, effort=effort, weights=plan.weights, longest_step=plan.longest_step
+        curve,
+        schedule,
+        between=between,
+        effort=effort,
+        weights=plan.weights,
+        longest_step=plan.longest_step,
+        pixels_per_point=config.latent.downscale if config.latent else 1,
     )
     if default_steps not in {len(levels.levels) for levels in lists}:
         known = ", ".join(str(len(levels.levels)) for levels in lists if levels.max_pixels == 0)
         raise ConfigError(f"steps: the model allows lists of {known} levels, found {default_steps}")
     timesteps = tuple(make_level(float(value)) for value in schedule.log_snr[1:])
-    progress("lossless model")
-    fit_timesteps = [t for t in FIT_TIMESTEPS if t <= schedule.steps]
-    lossless = fit_lossless(denoiser, images[:FIT_PICTURES], timesteps=fit_timesteps)
+    lossless = None
+    if config.latent is None:
+        progress("lossless model")
+        fit_timesteps = [t for t in FIT_TIMESTEPS if t <= schedule.steps]
+        lossless = fit_lossless(denoiser, images[:FIT_PICTURES], timesteps=fit_timesteps)
     tables = CodecTables(
         timesteps,
         lists,
         DEFAULT_WEIGHTS,
-        mean_colour(images),
+        None if config.latent else samples.start,
         lossless,
         replace(make_variances(curve), unsent_share=plan.unsent_share),
         default_steps,
         plan.tile_side,
+        samples.start if config.latent else (),
     )
     progress("evaluation profile")
-    pictures_needed = max(1, PROFILE_PIXELS // math.prod(images.shape[2:]))
-    checkpoint = replace(checkpoint, profile=measure_profile(denoiser, images[:pictures_needed]))
+    pictures_needed = max(1, PROFILE_PIXELS // math.prod(samples.x_0.shape[2:]))
+    measured = replace(checkpoint, profile=measure_profile(denoiser, samples.x_0[:pictures_needed]))
     progress("step lengths")
-    codec = DiffusionCodec(checkpoint.with_tables(tables), denoiser=denoiser, precision="fp32")
+    codec = DiffusionCodec(measured.with_tables(tables), denoiser=denoiser, precision="fp32")
     pictures = [as_picture(image) for image in images[:length_pictures]]
     channel = TrellisChannel(effort)
     # With few steps and with many, because lengths vary more with few.
@@ -152,7 +174,7 @@ def calibrate(
         if timestep <= schedule.steps
         for payload in _sent(codec, pictures, timestep, channel, steps)
     ]
-    return checkpoint.with_tables(replace(tables, length_weights=fit_weights(np.sum(counts, axis=0))))
+    return measured.with_tables(replace(tables, length_weights=fit_weights(np.sum(counts, axis=0))))
 
 
 def _sent(

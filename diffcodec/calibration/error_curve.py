@@ -12,21 +12,13 @@ from numpy.typing import NDArray
 from scipy.optimize import isotonic_regression
 from torch import Tensor
 
-from diffcodec.coding.canvas import PLANE, RGB, SignalKind
-from diffcodec.config import GREY_LEVELS_PER_UNIT
+from diffcodec.calibration.samples import Samples
+from diffcodec.coding.canvas import RGB, SignalKind
 from diffcodec.devices import device_of
 from diffcodec.diffusion.denoiser import Denoiser
 from diffcodec.diffusion.schedule import NoiseLevel
-from diffcodec.diffusion.units import to_unit
-from diffcodec.lossless.rounding import UNIT
-from diffcodec.model.tables import (
-    INFORMATION_FROM,
-    INFORMATION_SCALE,
-    INFORMATION_TO,
-    LOG_SNR_SCALE,
-    OCTAVE_STEPS,
-    Variances,
-)
+from diffcodec.model.levels import LOG_SNR_SCALE
+from diffcodec.model.tables import INFORMATION_FROM, INFORMATION_SCALE, INFORMATION_TO, OCTAVE_STEPS, Variances
 
 BANDS = RGB.bands
 """Number of bands of a colour picture."""
@@ -38,18 +30,15 @@ class ErrorCurve:
 
     Args:
         log_snr: rising, (n,).
-        variances: [-1, 1] units, (n, bands), falling; BANDS of them, or fewer for networks with one channel.
+        variances: [-1, 1] units, (n, bands), falling; BANDS of them for colour pictures.
         start: of the constant estimate for pure noise, log SNR -inf; (bands,).
+        kind: of the signals whose bands these are.
     """
 
     log_snr: NDArray[np.float64]
     variances: NDArray[np.float64]
     start: NDArray[np.float64]
-
-    @property
-    def kind(self) -> SignalKind:
-        """The kind of signal whose bands these are."""
-        return RGB if len(self.start) == RGB.bands else PLANE
+    kind: SignalKind = RGB
 
     def at(self, log_snr: float) -> NDArray[np.float64]:
         """Variances at a log SNR, (bands,), interpolated geometrically; constant beyond the ends."""
@@ -63,26 +52,25 @@ class ErrorCurve:
 @torch.no_grad()
 def measure_error_curve(
     denoiser: Denoiser,
-    images: Tensor,
+    samples: Samples,
     *,
     points: int = 96,
     seed: int = 0,
     progress: Callable[[int], None] = lambda done: None,
 ) -> ErrorCurve:
-    """Measure the error curve on images.
+    """Measure the error curve.
 
     Args:
         denoiser: the model.
-        images: (N, C, H, W), uint8; not those of a benchmark.
+        samples: signals; not those of a benchmark.
         points: number of log SNRs to measure, evenly spaced over the model's range; the nearest timesteps if the
             network supports only these.
         seed: of the noise.
         progress: called with the number of points done.
     """
     generator, device = torch.Generator().manual_seed(seed), device_of(denoiser)
-    x_0 = to_unit(images)
-    height, width = images.shape[2:]
-    kind = RGB if images.shape[1] == RGB.channels else PLANE
+    x_0, kind = samples.x_0, samples.kind
+    height, width = x_0.shape[2:]
     transform, bands = kind.transform(width, height), kind.bands
     counts = transform.counts(bands)
 
@@ -94,12 +82,11 @@ def measure_error_curve(
         found: NDArray[np.float64] = np.where(counts > 0, means, squares.mean())
         return found
 
-    constant = torch.tensor(mean_colour(images))[: images.shape[1], None, None] / (UNIT * GREY_LEVELS_PER_UNIT) - 1
     log_snr = np.linspace(denoiser.config.log_snr_min, denoiser.config.log_snr_max, points)
     if denoiser.config.network.conditioning == "timestep":
         grid = denoiser.schedule.log_snr[:0:-1]
         log_snr = grid[np.unique(np.abs(grid - log_snr[:, None]).argmin(axis=1))]
-    curve = [by_band(x_0 - constant)]
+    curve = [by_band(x_0 - samples.constant)]
     for index, value in enumerate(log_snr):
         level = NoiseLevel(float(value))
         errors = []
@@ -111,7 +98,7 @@ def measure_error_curve(
     logs = np.log(np.maximum(curve, 2.0**-40))
     # The true curve falls; rises are measurement noise.
     falling = [isotonic_regression(logs[1:, band], increasing=False).x for band in range(bands)]
-    return ErrorCurve(log_snr, np.exp(np.stack(falling, axis=1)), np.exp(logs[0]))
+    return ErrorCurve(log_snr, np.exp(np.stack(falling, axis=1)), np.exp(logs[0]), kind)
 
 
 def noisy(x_0: Tensor, level: NoiseLevel, generator: torch.Generator) -> Tensor:
@@ -122,12 +109,6 @@ def noisy(x_0: Tensor, level: NoiseLevel, generator: torch.Generator) -> Tensor:
 def at_once(height: int, width: int) -> int:
     """Batch size for pictures of a size: 64 small ones, at the same number of pixels."""
     return max(1, min(64, (64 * 32 * 32) // (height * width)))
-
-
-def mean_colour(images: Tensor) -> tuple[int, ...]:
-    """Mean of images (N, 3, H, W) or (N, 1, H, W), uint8, in 1 / UNIT grey level: red, green and blue."""
-    mean = (images.double().mean(dim=(0, 2, 3)) * UNIT).expand(RGB.channels)
-    return tuple(round(value) for value in mean.tolist())
 
 
 def make_variances(curve: ErrorCurve) -> Variances:

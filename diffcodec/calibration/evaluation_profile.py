@@ -12,7 +12,6 @@ from diffcodec.calibration.error_curve import at_once, noisy
 from diffcodec.devices import device_of, evaluation_precision
 from diffcodec.diffusion.denoiser import Denoiser
 from diffcodec.diffusion.schedule import NoiseLevel
-from diffcodec.diffusion.units import to_unit
 from diffcodec.model.evaluation_profile import EvaluationProfile
 
 LARGEST_SEAM = 0.01
@@ -20,12 +19,12 @@ LARGEST_SEAM = 0.01
 
 
 @torch.no_grad()
-def measure_profile(denoiser: Denoiser, images: Tensor, *, points: int = 16, seed: int = 0) -> EvaluationProfile:
+def measure_profile(denoiser: Denoiser, x_0: Tensor, *, points: int = 16, seed: int = 0) -> EvaluationProfile:
     """The rounding error of a network in bfloat16, in units of the estimate's own error, and the margin of windows.
 
     Args:
         denoiser: the model.
-        images: (N, 3, H, W), uint8; a few suffice, since every pixel is a sample.
+        x_0: signals, (N, C, H, W); a few suffice, since every pixel is a sample.
         points: number of levels, evenly spaced over the range of the network's log SNR.
         seed: of the noise.
     """
@@ -34,36 +33,36 @@ def measure_profile(denoiser: Denoiser, images: Tensor, *, points: int = 16, see
     ratios = []
     for log_snr in log_snrs:
         level, rounding, error = NoiseLevel(log_snr), 0.0, 0.0
-        for x_0 in torch.split(to_unit(images), at_once(*images.shape[2:])):
-            x_t = noisy(x_0, level, generator).to(device)
+        for batch in torch.split(x_0, at_once(*x_0.shape[2:])):
+            x_t = noisy(batch, level, generator).to(device)
             full, half = (_estimate(denoiser, x_t, level, dtype) for dtype in (torch.float32, torch.bfloat16))
             rounding += float((half - full).square().sum())
-            error += float((full - x_0).square().sum())
+            error += float((full - batch).square().sum())
         # An error of less than a thousandth of a grey level does not count in a ratio.
-        ratios.append((rounding / max(error, 1e-10 * images.numel())) ** 0.5)
-    return EvaluationProfile(tuple(log_snrs), tuple(ratios), measure_margin(denoiser, images, seed=seed))
+        ratios.append((rounding / max(error, 1e-10 * x_0.numel())) ** 0.5)
+    return EvaluationProfile(tuple(log_snrs), tuple(ratios), measure_margin(denoiser, x_0, seed=seed))
 
 
 @torch.no_grad()
-def measure_margin(denoiser: Denoiser, images: Tensor, *, points: int = 4, seed: int = 0) -> int | None:
+def measure_margin(denoiser: Denoiser, x_0: Tensor, *, points: int = 4, seed: int = 0) -> int | None:
     """The least margin of windows that changes pixels beside a window's edge by at most 1 % of the estimate's error.
 
     Args:
         denoiser: the model.
-        images: (N, 3, H, W), uint8; only what is beside their middle column is compared.
+        x_0: signals, (N, C, H, W); only what is beside their middle column is compared.
         points: number of levels, evenly spaced over the range of the network's log SNR.
         seed: of the noise.
 
     Returns:
-        None if the network sees everything, or images are not twice as wide as its receptive field.
+        None if the network sees everything, or signals are not twice as wide as its receptive field.
     """
     generator, device, network = torch.Generator().manual_seed(seed), device_of(denoiser), denoiser.config.network
-    middle = images.shape[3] // 2 // network.stride * network.stride
+    middle = x_0.shape[3] // 2 // network.stride * network.stride
     if not network.is_local or middle < network.receptive_radius:
         return None
     # Halved levels are evaluated in windows of the halved picture, at a higher log SNR.
     least = max(denoiser.config.log_snr_min, denoiser.config.half_resolution_below or -math.inf)
-    x_0, beside, margin = to_unit(images), slice(middle, middle + network.stride), 0
+    beside, margin = slice(middle, middle + network.stride), 0
     for log_snr in np.linspace(least, denoiser.config.log_snr_max, points).tolist():
         level, condition = NoiseLevel(log_snr), torch.tensor([log_snr])
         x_t = noisy(x_0, level, generator).to(device)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from diffcodec.calibration.error_curve import ErrorCurve
 from diffcodec.channel import TrellisChannel
 from diffcodec.diffusion.schedule import NoiseSchedule
-from diffcodec.model.tables import LOG_SNR_SCALE, SNR_SCALE, Level, LevelList
+from diffcodec.model.levels import LOG_SNR_SCALE, SNR_SCALE, Level, LevelList
 
 SIZE_CLASSES = (128 * 128, 0)
 """Largest number of pixels of each size class; 0 means no bound."""
@@ -174,6 +174,7 @@ def make_level_lists(
     effort: int = 12,
     weights: Mapping[int, float] = END_WEIGHTS,
     longest_step: float = math.inf,
+    pixels_per_point: int = 1,
 ) -> tuple[LevelList, ...]:
     """Lists of all `list_lengths` for every size class.
 
@@ -184,11 +185,13 @@ def make_level_lists(
         weights: of end timesteps, as END_WEIGHTS.
         effort: as for `LevelPlanner`.
         longest_step: as for `LevelPlanner`; short lists take longer ones, see RELAXED.
+        pixels_per_point: along a side, for signals that are no pixels.
     """
     log_snr = np.array([-math.inf, *candidate_levels(schedule, between=between)])
     lists = []
     for max_pixels, side in zip(SIZE_CLASSES, CLASS_SIDES, strict=True):
-        counts = curve.kind.transform(side, side).counts(curve.kind.bands)
+        points = side // pixels_per_point
+        counts = curve.kind.transform(points, points).counts(curve.kind.bands)
         divergence = expected_divergence(curve, log_snr, counts)
         ends = end_weights(schedule, log_snr, weights)
         for steps in list_lengths(schedule, between=between):

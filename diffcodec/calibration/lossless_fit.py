@@ -23,7 +23,7 @@ from diffcodec.lossless.context import Contexts, Pass, passes_for
 from diffcodec.lossless.residuals import SHAPE_STEPS, corrected_means, spreads
 from diffcodec.lossless.rounding import GUARD, UNIT
 from diffcodec.lossless.tables import COEFFICIENT_SCALE, SHAPE_TOTAL, LosslessTables, PassFit, ResidualFit
-from diffcodec.model.tables import LOG_SNR_SCALE
+from diffcodec.model.levels import LOG_SNR_SCALE
 
 FIT_TIMESTEPS = (1, 2, 4, 10, 40)
 """Timesteps from which the last step may start."""

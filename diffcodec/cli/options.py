@@ -73,6 +73,12 @@ def nearest_integers(text: str) -> list[int]:
 allow_pickle_option = click.option(
     "--allow-pickle", is_flag=True, help="Allow pipeline folders whose weights exist only as a Python pickle (.bin)."
 )
+tables_option = click.option(
+    "--tables",
+    type=click.Path(exists=True, dir_okay=False),
+    shell_complete=complete_file,
+    help="Tables of a latent model, from `diffcodec calibrate`.  [default: those in the model's folder]",
+)
 channel_option = click.option(
     "--channel",
     type=click.Choice(["trellis", "poisson"]),
@@ -177,6 +183,7 @@ def model_option(default: str) -> Callable[[Function], Function]:
 restoring_options = together(
     model_option("the bundled one that made the file"),
     allow_pickle_option,
+    tables_option,
     max_pixels_option,
     max_pixel_evaluations_option,
     device_option,

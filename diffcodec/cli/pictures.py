@@ -67,7 +67,7 @@ class SamplingOptions:
             CheckpointError: if there is no such model, or it is not for grey or colour pictures.
             ConfigError: if there is no such device.
         """
-        from diffcodec.model.checkpoint import load_checkpoint
+        from diffcodec.model.loading import load_checkpoint
         from diffcodec.model.locations import DEFAULT_MODEL
 
         checkpoint = load_checkpoint(self.model or DEFAULT_MODEL, allow_pickle=self.allow_pickle)

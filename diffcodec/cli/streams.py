@@ -34,6 +34,7 @@ def codec_for(
     model: str | None,
     *,
     allow_pickle: bool = False,
+    tables: str | None = None,
     device: str = "cpu",
     precision: Precision = "auto",
 ) -> DiffusionCodec:
@@ -42,7 +43,7 @@ def codec_for(
     Args:
         stream: the file.
         model: name of the model; None: the one that made the file.
-        allow_pickle: see `load_checkpoint`.
+        allow_pickle, tables: see `load_checkpoint`.
         device, precision: see `DiffusionCodec`.
 
     Raises:
@@ -57,11 +58,15 @@ def codec_for(
     from diffcodec.codec import DiffusionCodec
 
     if model:
-        return DiffusionCodec.from_pretrained(model, allow_pickle=allow_pickle, device=device, precision=precision)
+        return DiffusionCodec.from_pretrained(
+            model, allow_pickle=allow_pickle, tables=tables, device=device, precision=precision
+        )
     return DiffusionCodec.for_stream(stream, device=device, precision=precision)
 
 
-def model_for(stream: ParsedStream, model: str | None, *, allow_pickle: bool = False) -> ModelDescription:
+def model_for(
+    stream: ParsedStream, model: str | None, *, allow_pickle: bool = False, tables: str | None = None
+) -> ModelDescription:
     """The description of the named model, or else of the bundled one that made a file.
 
     Raises:
@@ -72,9 +77,9 @@ def model_for(stream: ParsedStream, model: str | None, *, allow_pickle: bool = F
 
     if model is None:
         return describe_file(find_bundled(stream.header.fingerprint, stream.name))
-    path = find_model(model, allow_pickle=allow_pickle)
-    if path.is_file():
+    path = find_model(model, allow_pickle=allow_pickle, with_text=tables is None)
+    if path.is_file() and tables is None:
         return describe_file(path)
-    from diffcodec.model.checkpoint import load_checkpoint
+    from diffcodec.model.loading import load_checkpoint
 
-    return load_checkpoint(model, allow_pickle=allow_pickle).description
+    return load_checkpoint(model, allow_pickle=allow_pickle, tables=tables).description

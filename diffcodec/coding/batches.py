@@ -56,7 +56,7 @@ def _evaluations_of(context: CodecContext, timestep: int, settings: CompressionS
         steps = len(levels.levels)
     else:
         steps = len(levels.steps_to(context.tables.level(timestep)))
-    return steps - (context.tables.start is not None) + settings.measure
+    return steps - context.tables.has_start + settings.measure
 
 
 def _compress_to(
@@ -109,10 +109,11 @@ def restore_streams(
     for place, stream in enumerate(streams):
         # Cut streams end at different steps.
         alike.setdefault((stream.batch_key, None if stream.is_complete else place), []).append(place)
-    how = Reconstruction.of(settings.reconstruction)
+    chosen = Reconstruction.of(settings.reconstruction)
+    methods = [chosen.resolved(context.signal.usual_reconstruction) for context in contexts]
     evaluations = [
         evaluations_to_restore(stream, context.tables, how, settings.timestep)
-        for stream, context in zip(streams, contexts, strict=True)
+        for stream, context, how in zip(streams, contexts, methods, strict=True)
     ]
     counter = ProgressCounter(settings.progress, sum(evaluations))
     found: dict[int, Restoration] = {}
@@ -120,7 +121,7 @@ def restore_streams(
         group = [streams[place] for place in places]
         expected, done = evaluations[places[0]], counter.done
         watch = Stopwatch(evaluated=counter.part(expected, len(group)))
-        decoder = Decoder(contexts[places[0]], group, how, watch)
+        decoder = Decoder(contexts[places[0]], group, methods[places[0]], watch)
         found.update(zip(places, decoder.restore(settings.timestep), strict=True))
         counter.reach(done + expected * len(group))
     return [found[place] for place in range(len(streams))]

@@ -8,7 +8,8 @@ from functools import cached_property
 from diffcodec.channel import Channel
 from diffcodec.coding.canvas import Canvas
 from diffcodec.coding.step_plan import StepPlan
-from diffcodec.model.tables import CodecTables, LevelList
+from diffcodec.model.levels import LevelList
+from diffcodec.model.tables import CodecTables
 
 
 @dataclass(frozen=True)

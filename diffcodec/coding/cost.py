@@ -45,7 +45,7 @@ def decoding_cost(stream: ParsedStream, model: ModelDescription) -> DecodingCost
     check_header(model, stream.header, stream.name)
     if stream.is_stored:
         return DecodingCost(0, 0, 0)
-    header, evaluations = stream.header, evaluations_to_restore(stream, model.tables, Reconstruction(), None)
+    header, evaluations = stream.header, evaluations_to_restore(stream, model.tables, Reconstruction("mean"), None)
     canvas = canvas_of(model, header.colour, header.width, header.height)
     return DecodingCost(len(stream.stops(model.tables)), evaluations, evaluations * canvas.area)
 
@@ -65,7 +65,7 @@ def check_work(stream: ParsedStream, context: StreamContext, settings: Decompres
         StreamError: if it is malformed.
         ConfigError: if it has no such timestep.
     """
-    evaluations = evaluations_to_restore(stream, context.tables, Reconstruction(), settings.timestep)
+    evaluations = evaluations_to_restore(stream, context.tables, Reconstruction("mean"), settings.timestep)
     area, most = context.canvas.area, settings.max_pixel_evaluations
     if evaluations * area > most:
         raise TooMuchWorkError(
@@ -93,7 +93,7 @@ def evaluations_to_restore(
     if stream.is_stored:
         return 0
     stops = stream.stops(tables)[: stream.steps_until(timestep, tables)]
-    before = len(stops) - (tables.start is not None)
+    before = len(stops) - tables.has_start
     if reconstruction.kind == "mean" or (stream.lossless is not None and timestep is None):
         return before + 1
     if reconstruction.kind == "mirrored":

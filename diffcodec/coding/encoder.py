@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,17 +15,18 @@ from torch import Tensor
 from diffcodec.bitstream.container import Container, Header, write_container
 from diffcodec.bitstream.lengths import LengthCoder
 from diffcodec.channel import ChannelId
+from diffcodec.coding.packets import Packets, encoded_packets
 from diffcodec.coding.report import Bitstream, Report, StepReport, Stopwatch
 from diffcodec.coding.step_coding import OutgoingPayload
 from diffcodec.coding.trajectory import CodecContext, Trajectory
 from diffcodec.diffusion.schedule import NoiseLevel
 from diffcodec.diffusion.windows import check_numbers
-from diffcodec.images import Picture, encode_alpha
+from diffcodec.images import Picture
 from diffcodec.images.error import psnr_db, squared_error
 from diffcodec.lossless.coder import LosslessCoder
 from diffcodec.lossless.payload import LosslessPayload, pixel_checksum
 from diffcodec.lossless.stored import store
-from diffcodec.model.tables import Level
+from diffcodec.model.levels import Level
 
 
 @dataclass(frozen=True)
@@ -36,13 +36,15 @@ class EncodedPicture:
     Args:
         container: content of the file.
         payload: with its costs; None for a stored picture.
-        restored: what the decoder will restore, (H, W, 3) or (H, W); None if it was not asked for.
+        restored: what the decoder's `mean` will restore, (H, W, 3) or (H, W); None if it was not asked for.
+        ceiling: the best that any file of the model can restore, likewise; None if that is the original.
         residual_bits: information of the last step to t = 0.
     """
 
     container: Container
     payload: OutgoingPayload | None
     restored: NDArray[np.uint8] | None
+    ceiling: NDArray[np.uint8] | None = None
     residual_bits: float = 0.0
 
     @cached_property
@@ -83,6 +85,7 @@ class EncodedPicture:
             bpp=8 * len(data) / header.pixels,
             psnr_db=psnr_db(error),
             rmse=math.sqrt(error),
+            ceiling_psnr_db=None if self.ceiling is None else psnr_db(squared_error(picture.pixels, self.ceiling)),
             network_s=watch.network_s,
             coding_s=watch.coding_s,
         )
@@ -97,11 +100,13 @@ class Sent:
         payloads: one per picture.
         trajectory: advanced in place by the next step, so that states of large pictures are in memory only once.
         steps: number of steps taken.
+        x_0: of the pictures, (N, C, H, W).
     """
 
     payloads: list[OutgoingPayload]
     trajectory: Trajectory
     steps: int
+    x_0: Tensor
 
     @property
     def x_t(self) -> Tensor:
@@ -138,6 +143,11 @@ class Encoder:
         x_0 = torch.stack([signal.from_pixels(picture.pixels, canvas) for picture in pictures])
         return trajectory, x_0.to(trajectory.device)
 
+    def ceiling(self, x_0: Tensor) -> NDArray[np.uint8] | None:
+        """The best that any file of one picture, x_0 (1, C, H, W), can restore; None if that is the original."""
+        with self.watch.coding():
+            return self.context.signal.ceiling(x_0[0], self.context.canvas)
+
     def new_payload(self) -> OutgoingPayload:
         """A payload of no steps."""
         return OutgoingPayload(LengthCoder(self.context.tables.length_weights))
@@ -148,7 +158,7 @@ class Encoder:
         payloads = [self.new_payload() for _ in pictures]
         for step, stop in trajectory.steps():
             self.send_step(trajectory, step, stop, x_0, payloads)
-            yield Sent(payloads, trajectory, step + 1)
+            yield Sent(payloads, trajectory, step + 1, x_0)
 
     def send_step(
         self, trajectory: Trajectory, step: int, stop: Level, x_0: Tensor, payloads: Sequence[OutgoingPayload]
@@ -186,14 +196,18 @@ class Encoder:
         """
         sent = last(self.send(pictures, self.context.tables.level(header.timestep)))
         restored: list[NDArray[np.uint8] | None] = [None] * len(pictures)
+        ceilings = restored
         if restore:
             estimate = sent.estimate
             with self.watch.coding():
                 restored = [self.context.signal.to_pixels(x_0, self.context.canvas) for x_0 in estimate]
+            ceilings = [self.ceiling(x_0[None]) for x_0 in sent.x_0]
         with self.watch.coding():
             return [
-                EncodedPicture(Container(header, payload.writer.getvalue(), *encoded_packets(picture)), payload, own)
-                for picture, own, payload in zip(pictures, restored, sent.payloads, strict=True)
+                EncodedPicture(
+                    Container(header, payload.writer.getvalue(), *encoded_packets(picture)), payload, own, ceiling
+                )
+                for picture, own, ceiling, payload in zip(pictures, restored, ceilings, sent.payloads, strict=True)
             ]
 
     def encode_exactly(
@@ -245,7 +259,9 @@ class Encoder:
         coder.write(picture.pixels, levels, steps, payload.writer)
         content = LosslessPayload(steps, None, pixel_checksum(picture.pixels), payload.writer.getvalue())
         bits = payload.writer.information_bits - before
-        return EncodedPicture(Container(header, content.to_bytes(), *packets), payload, picture.pixels, bits)
+        return EncodedPicture(
+            Container(header, content.to_bytes(), *packets), payload, picture.pixels, residual_bits=bits
+        )
 
 
 def last(sent: Iterator[Sent]) -> Sent:
@@ -253,23 +269,6 @@ def last(sent: Iterator[Sent]) -> Sent:
     for each in sent:
         reached = each
     return reached
-
-
-class Packets(NamedTuple):
-    """A file's content besides the payload: encoded alpha plane and metadata; None where there is none."""
-
-    alpha: bytes | None
-    metadata: bytes | None
-
-
-def encoded_packets(picture: Picture) -> Packets:
-    """The alpha and metadata packets of a picture.
-
-    Raises:
-        ImageError: if its metadata is too long.
-    """
-    alpha = None if picture.alpha is None else encode_alpha(picture.alpha)
-    return Packets(alpha, picture.metadata.to_bytes() if picture.metadata else None)
 
 
 def _shorter(coded: EncodedPicture, best: EncodedPicture | None) -> EncodedPicture:
@@ -283,4 +282,4 @@ def _stored(picture: Picture, header: Header, metadata: bytes | None) -> Encoded
     container = Container(
         header, LosslessPayload(0, kind, 0, body).to_bytes(), None if picture.alpha is None else b"", metadata
     )
-    return EncodedPicture(container, None, picture.pixels, 8.0 * len(body))
+    return EncodedPicture(container, None, picture.pixels, residual_bits=8.0 * len(body))

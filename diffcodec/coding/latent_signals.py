@@ -8,9 +8,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from diffcodec.coding.canvas import Canvas, SignalKind
+from diffcodec.coding.reconstruction import ReconstructionKind
 from diffcodec.coding.signals import ColourPictures
 from diffcodec.images import to_unit
 from diffcodec.latent.autoencoder import Autoencoder
+from diffcodec.model.tables import LATENT_UNIT, CodecTables
 
 
 class LatentPictures(ColourPictures):
@@ -22,8 +24,14 @@ class LatentPictures(ColourPictures):
         is_grey: whether the pictures are grey.
     """
 
+    usual_reconstruction: ReconstructionKind = "flow"
+
     def __init__(self, kind: SignalKind, autoencoder: Autoencoder, *, is_grey: bool) -> None:
         self.kind, self.autoencoder, self.is_grey = kind, autoencoder, is_grey
+
+    def ceiling(self, x_0: Tensor, canvas: Canvas) -> NDArray[np.uint8]:
+        """What the autoencoder makes of its own latents."""
+        return self.to_pixels(x_0, canvas)
 
     def from_pixels(self, pixels: NDArray[np.uint8], canvas: Canvas) -> Tensor:
         """The latents of a picture that is mirrored at its ends up to whole latents."""
@@ -34,6 +42,11 @@ class LatentPictures(ColourPictures):
         x_0 = torch.zeros(canvas.shape)
         x_0[:, : canvas.height, : canvas.width] = self.autoencoder.encode(torch.from_numpy(padded)[None])[0]
         return x_0
+
+    def start(self, tables: CodecTables) -> Tensor:
+        """The mean latent; zero without a calibration."""
+        mean = tables.latent_start or (0,) * self.kind.channels
+        return torch.tensor(mean, dtype=torch.float32) / LATENT_UNIT
 
     def restrict(self, x_0: Tensor) -> Tensor:
         """All numbers are valid latents."""

@@ -21,6 +21,7 @@ from diffcodec.devices import device_of
 from diffcodec.diffusion.denoiser import Denoiser
 from diffcodec.errors import ConfigError
 from diffcodec.images import Picture
+from diffcodec.latent.autoencoder import Autoencoder
 from diffcodec.model.checkpoint import Checkpoint
 from diffcodec.model.description import ModelDescription
 from diffcodec.model.evaluation_profile import FLOAT32
@@ -44,7 +45,7 @@ class ModelInUse:
         check_channels(checkpoint.config, checkpoint.card.name)
         check_precision(precision)
         self._loaded, self._is_given = checkpoint, denoiser is not None
-        self.denoiser = checkpoint.denoiser(device) if denoiser is None else checkpoint.fitting(denoiser)
+        self.denoiser = checkpoint.denoiser(device, precision) if denoiser is None else checkpoint.fitting(denoiser)
         self.precision: Precision = precision
         self._versions = WeightVersions(self.denoiser.weights())
 
@@ -57,6 +58,12 @@ class ModelInUse:
     def model(self) -> ModelDescription:
         """The model without its weights."""
         return self.checkpoint.description
+
+    @cached_property
+    def _autoencoder(self) -> Autoencoder:
+        """Of a latent model."""
+        assert isinstance(self.checkpoint, LatentModel)
+        return self.checkpoint.autoencoder(self.device)
 
     @property
     def tables(self) -> CodecTables:
@@ -136,7 +143,7 @@ class ModelInUse:
         if isinstance(self.checkpoint, LatentModel):
             kind = known.canvas.kind
             is_grey = kind == kinds_of(self.checkpoint.config)[ColourMode.L]
-            signal = LatentPictures(kind, self.checkpoint.autoencoder, is_grey=is_grey)
+            signal = LatentPictures(kind, self._autoencoder, is_grey=is_grey)
         else:
             signal = PICTURES[known.canvas.kind]
         return CodecContext(

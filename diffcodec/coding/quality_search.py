@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from diffcodec.bitstream.container import Container, Header
-from diffcodec.coding.encoder import EncodedPicture, Encoder, encoded_packets
+from diffcodec.coding.encoder import EncodedPicture, Encoder
+from diffcodec.coding.packets import encoded_packets
 from diffcodec.coding.targets import Target
 from diffcodec.coding.waypoint import Waypoint
 from diffcodec.images import Picture
 from diffcodec.images.visibility import SampledSsimulacra2
-from diffcodec.model.tables import Level
+from diffcodec.model.levels import Level
 
 MOST_PER_LEVEL = 14.0
 """How far SSIMULACRA 2 rises from one level of a list of 24 to the next, at most, once it is above FLOOR."""
@@ -153,4 +154,5 @@ def encode_with(
     with encoder.watch.coding():
         packets = encoded_packets(picture)
         container = Container(replace(header, timestep=timestep), point.payload.writer.getvalue(), *packets)
-    return EncodedPicture(container, point.payload, restored)
+    ceiling = None if restored is None else encoder.ceiling(x_0)
+    return EncodedPicture(container, point.payload, restored, ceiling)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import index
 from typing import Literal, cast, get_args
 
 from diffcodec.errors import ConfigError
 
-ReconstructionKind = Literal["mean", "mirrored", "flow", "ancestral"]
+ReconstructionKind = Literal["auto", "mean", "mirrored", "flow", "ancestral"]
 
 RECONSTRUCTIONS: tuple[ReconstructionKind, ...] = get_args(ReconstructionKind)
 """All kinds; docs/sampling.md compares them. `coding.restoring` implements each."""
@@ -25,9 +25,10 @@ class Reconstruction:
     """How the decoder makes pictures from x_t.
 
     Args:
-        kind: `mean` is the network's x_0 estimate, which has the least error of one evaluation; `mirrored` averages the
-            estimates of four mirror images, which errs a little less; `flow` follows the probability flow down
-            to the image; `ancestral` draws a sample of p(x_0 | x_t).
+        kind: `auto` is what suits the model: `mean` for models of pixels, `flow` for latent models, whose mean looks
+            washed out. `mean` is the network's x_0 estimate, which has the least error of one evaluation; `mirrored`
+            averages the estimates of four mirror images, which errs a little less; `flow` follows the probability flow
+            down to the image; `ancestral` draws a sample of p(x_0 | x_t).
         steps: noise levels from pure noise to t = 1, of which those below x_t's are visited; by default 100 for flow
             and 250 for ancestral.
         seed: of `ancestral`, at least 0.
@@ -36,16 +37,16 @@ class Reconstruction:
         ConfigError: if a value is invalid.
     """
 
-    kind: ReconstructionKind = "mean"
+    kind: ReconstructionKind = "auto"
     steps: int | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
         if self.kind not in RECONSTRUCTIONS:
             raise ConfigError(f"reconstruction: expected one of {', '.join(RECONSTRUCTIONS)}, found {self.kind!r}")
-        if self.kind in ("mean", "mirrored") and self.steps is not None:
+        if self.kind in ("auto", "mean", "mirrored") and self.steps is not None:
             raise ConfigError(
-                f"the reconstruction `{self.kind}` has no steps: choose flow or ancestral, or leave them out",
+                f"the reconstruction `{self.kind}` takes no steps: choose flow or ancestral, or leave them out",
                 parameters=["reconstruction", "reconstruction_steps"],
             )
         for name, value in (("steps", self.steps or 0), ("seed", self.seed)):
@@ -60,6 +61,10 @@ class Reconstruction:
             raise ConfigError(
                 f"reconstruction seed: expected at least 0, found {self.seed}", parameters=["reconstruction_seed"]
             )
+
+    def resolved(self, usual: ReconstructionKind) -> Reconstruction:
+        """The reconstruction, with a kind of its own in the place of `auto`."""
+        return replace(self, kind=usual) if self.kind == "auto" else self
 
     @classmethod
     def of(cls, reconstruction: Reconstruction | ReconstructionKind) -> Reconstruction:

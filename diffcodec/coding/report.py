@@ -85,7 +85,9 @@ class Report:
     the states visited, `delivered_bits` the information that arrived (log2 q/p at the samples sent), `path_bits` and
     `side_bits` the cost of samples and of step lengths, `residual_bits` the cost of the exact pixels at t = 0 (for a
     stored picture, which has no steps, of everything). `header_bytes` includes the checksums, so that header, payload,
-    alpha plane and metadata add up to the file. `psnr_db` and `rmse` are NaN if they were not measured. Times are the
+    alpha plane and metadata add up to the file. `psnr_db` and `rmse` are of the `mean`
+    reconstruction, and NaN if they were not measured; `ceiling_psnr_db` is what a latent model's autoencoder alone
+    reaches, None for models of pixels. Times are the
     picture's share of its batch's.
     """
 
@@ -111,6 +113,7 @@ class Report:
     network_s: float
     coding_s: float
     metadata_bytes: int = 0
+    ceiling_psnr_db: float | None = None
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,8 @@ def reconstruct(reconstruction: Reconstruction, trajectory: Trajectory, names: S
             return _mirrored(trajectory)
         case "flow" | "ancestral":
             return _sample(reconstruction, trajectory, names)
+        case "auto":
+            raise AssertionError("resolved before")
 
 
 def _mirrored(trajectory: Trajectory) -> Tensor:

@@ -14,14 +14,22 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from diffcodec.coding.canvas import GREY, PLANE, RGB, Canvas, SignalKind
+from diffcodec.coding.reconstruction import ReconstructionKind
 from diffcodec.config import GREY_LEVELS_PER_UNIT
 from diffcodec.images import from_unit, to_unit
+from diffcodec.lossless.rounding import UNIT
+from diffcodec.model.tables import CodecTables
 
 
 class Signal(Protocol):
     """A kind of signal. States and estimates are float32 tensors of shape (N, *canvas.shape)."""
 
     kind: SignalKind
+    usual_reconstruction: ReconstructionKind
+    """What `auto` stands for."""
+
+    def ceiling(self, x_0: Tensor, canvas: Canvas) -> NDArray[np.uint8] | None:
+        """The picture of x_0 itself, where that is not the original: the best that any file can restore."""
 
     def from_pixels(self, pixels: NDArray[np.uint8], canvas: Canvas) -> Tensor:
         """x_0 of a picture, (C, H, W); zero, and never read, where the canvas is larger."""
@@ -31,6 +39,9 @@ class Signal(Protocol):
 
     def grey_levels(self, x_0: Tensor, canvas: Canvas) -> NDArray[np.float64]:
         """The picture of an estimate (C, H, W) in unrounded grey levels: (3, height, width), or (1, height, width)."""
+
+    def start(self, tables: CodecTables) -> Tensor | None:
+        """The estimate of x_0 from pure noise that tables hold, by channel, (C,); None if they hold none."""
 
     def restrict(self, x_0: Tensor) -> Tensor:
         """Estimates of x_0 projected onto valid signals."""
@@ -55,6 +66,11 @@ class ColourPictures:
     """Pixels in [-1, 1]; all channels are coded."""
 
     kind = RGB
+    usual_reconstruction: ReconstructionKind = "mean"
+
+    def ceiling(self, x_0: Tensor, canvas: Canvas) -> NDArray[np.uint8] | None:
+        """None: x_0 is the original."""
+        return None
 
     def from_pixels(self, pixels: NDArray[np.uint8], canvas: Canvas) -> Tensor:
         """Pixels scaled to [-1, 1]; grey ones are repeated for all channels."""
@@ -72,6 +88,14 @@ class ColourPictures:
         picture = self._picture(x_0.to("cpu", torch.float64, copy=True), canvas)
         levels: NDArray[np.float64] = picture.add_(1).mul_(GREY_LEVELS_PER_UNIT).numpy()
         return levels
+
+    def start(self, tables: CodecTables) -> Tensor | None:
+        """The mean colour; its mean for grey planes."""
+        if tables.start is None:
+            return None
+        levels = torch.tensor(tables.start, dtype=torch.float32)
+        levels = levels if self.kind.channels == len(levels) else levels.mean(dim=0, keepdim=True)
+        return levels / (UNIT * GREY_LEVELS_PER_UNIT) - 1
 
     def restrict(self, x_0: Tensor) -> Tensor:
         """Clips to [-1, 1]."""

@@ -23,7 +23,7 @@ from diffcodec.coding.context import StreamContext
 from diffcodec.coding.report import StepReport
 from diffcodec.coding.step_plan import TileMessages
 from diffcodec.errors import naming_stream
-from diffcodec.model.tables import Level
+from diffcodec.model.levels import Level
 
 PARTS_AT_ONCE = 4
 """Parts of a step, of about `step_plan.PIXELS_AT_ONCE` pixels, that are worked on at a time: a bound on memory."""

@@ -22,7 +22,8 @@ from diffcodec.coding.step_prior import BandVariances, EqualVariances, StepPrior
 from diffcodec.coding.tiling import Tile, by_shape
 from diffcodec.diffusion.schedule import NoiseLevel
 from diffcodec.errors import CorruptStreamError
-from diffcodec.model.tables import BITS_SCALE, LOG_SNR_SCALE, CodecTables, Level, LevelList
+from diffcodec.model.levels import BITS_SCALE, LOG_SNR_SCALE, Level, LevelList
+from diffcodec.model.tables import CodecTables
 
 TILE_NUMBER_BITS = 34
 """Step numbers of all kinds of shared noise take the low bits, this many; the tile number takes those above."""

@@ -20,17 +20,8 @@ from numpy.typing import NDArray
 from diffcodec.channel import Groups, PendingGroups, StreamKey, shared_rough_normals
 from diffcodec.channel.information import LOG_2
 from diffcodec.coding.band_transform import BandTransform
-from diffcodec.model.tables import (
-    BITS_SCALE,
-    INFORMATION_SCALE,
-    MAX_SHIFT,
-    OCTAVE_STEPS,
-    SNR_SCALE,
-    UNSENT_SCALE,
-    Level,
-    LevelList,
-    Variances,
-)
+from diffcodec.model.levels import BITS_SCALE, SNR_SCALE, Level, LevelList
+from diffcodec.model.tables import INFORMATION_SCALE, MAX_SHIFT, OCTAVE_STEPS, UNSENT_SCALE, Variances
 
 Number = TypeVar("Number", bound=np.generic)
 

@@ -29,7 +29,8 @@ from diffcodec.errors import (
 from diffcodec.images import decode_alpha
 from diffcodec.images.metadata import Metadata
 from diffcodec.lossless.payload import LosslessPayload
-from diffcodec.model.tables import CodecTables, Level
+from diffcodec.model.levels import Level
+from diffcodec.model.tables import CodecTables
 
 Data = bytes | bytearray | memoryview
 """The bytes of a .dfc file."""

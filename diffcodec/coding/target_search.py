@@ -7,7 +7,8 @@ from functools import cached_property
 from itertools import groupby
 
 from diffcodec.bitstream.container import Container, Header, write_container
-from diffcodec.coding.encoder import EncodedPicture, Encoder, encoded_packets
+from diffcodec.coding.encoder import EncodedPicture, Encoder
+from diffcodec.coding.packets import encoded_packets
 from diffcodec.coding.targets import Target
 from diffcodec.coding.waypoint import Waypoint
 from diffcodec.errors import TargetError
@@ -98,4 +99,5 @@ def encode_to(
     if best is None:
         raise TargetError(target.explain_miss(tried, tried.container.header.timestep))
     restored = best.reached.restored if restore or not target.is_limit else None
-    return EncodedPicture(best.container, best.reached.payload, restored)
+    ceiling = None if restored is None else encoder.ceiling(x_0)
+    return EncodedPicture(best.container, best.reached.payload, restored, ceiling)

@@ -17,15 +17,13 @@ from diffcodec.coding.context import StreamContext
 from diffcodec.coding.report import Stopwatch
 from diffcodec.coding.signals import Signal
 from diffcodec.coding.step_coding import StepCoder
-from diffcodec.config import GREY_LEVELS_PER_UNIT
 from diffcodec.devices import device_of, evaluation_precision
 from diffcodec.diffusion.denoiser import Denoiser
 from diffcodec.diffusion.schedule import NoiseLevel, posterior
 from diffcodec.diffusion.windows import check_numbers, predict_x_0
 from diffcodec.lossless.coder import LosslessCoder
-from diffcodec.lossless.rounding import UNIT
 from diffcodec.model.evaluation_profile import FLOAT32, EvaluationProfile
-from diffcodec.model.tables import LOG_SNR_SCALE, Level
+from diffcodec.model.levels import LOG_SNR_SCALE, Level
 
 # Shared normals outside of the channel use step numbers that no step has.
 START_NOISE_STEP = 1 << 32
@@ -93,12 +91,12 @@ class Trajectory:
             self._x_t = noise.to(self.device).expand(self._count, -1, -1, -1)
         return self._x_t
 
-    def _start_estimate(self, colour: Sequence[int]) -> Tensor:
-        """The constant that stands for the first estimate: `start` of the model's tables."""
-        levels = torch.tensor(colour, dtype=torch.float32, device=self.device)
-        channels = self.context.canvas.shape[0]
-        levels = levels if channels == len(levels) else levels.mean(dim=0, keepdim=True)
-        start = self.context.signal.restrict((levels / (UNIT * GREY_LEVELS_PER_UNIT) - 1)[None, :, None, None])
+    def _start_estimate(self) -> Tensor | None:
+        """The constant that stands for the first estimate, (N, C, H, W); None if the network is to make it."""
+        constant = self.context.signal.start(self.context.tables)
+        if constant is None:
+            return None
+        start = self.context.signal.restrict(constant.to(self.device)[None, :, None, None])
         return start.expand(self._count, *self.context.canvas.shape)
 
     @property
@@ -126,11 +124,8 @@ class Trajectory:
         """
         if self._estimate is not None:
             return self._estimate
-        start = self.context.tables.start
-        if start is not None and math.isinf(self.level.log_snr):
-            self._estimate = self._start_estimate(start)
-        else:
-            self._estimate = self._evaluate(self.x_t)
+        start = self._start_estimate() if math.isinf(self.level.log_snr) else None
+        self._estimate = self._evaluate(self.x_t) if start is None else start
         return self._estimate
 
     @torch.no_grad()

@@ -13,7 +13,7 @@ from diffcodec.coding.step_coding import OutgoingPayload, StepCoder
 from diffcodec.coding.stream import ParsedStream
 from diffcodec.errors import ConfigError, TruncatedStreamError
 from diffcodec.model.description import ModelDescription
-from diffcodec.model.tables import Level
+from diffcodec.model.levels import Level
 
 _SLACK_BYTES = 8
 """How much shorter, at most, a payload may be than one of fewer steps: the length of the coder's last word varies."""

@@ -12,7 +12,7 @@ from torch import Tensor
 from diffcodec.coding.encoder import Encoder
 from diffcodec.coding.step_coding import OutgoingPayload
 from diffcodec.coding.trajectory import Trajectory
-from diffcodec.model.tables import Level
+from diffcodec.model.levels import Level
 
 
 @dataclass(frozen=True)

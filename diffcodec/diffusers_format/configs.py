@@ -20,7 +20,7 @@ from diffcodec.diffusers_format.vocabulary import (
     UP_BLOCKS,
     VARIANCES,
 )
-from diffcodec.diffusion.betas import full_range_model
+from diffcodec.diffusion.betas import full_range_model, without_pure_noise
 from diffcodec.errors import CheckpointError, ConfigError
 
 
@@ -88,14 +88,17 @@ def process_of(scheduler: Settings) -> Process:
         CheckpointError: for anything unsupported.
     """
     scheduler.require("_class_name", *SCHEDULER_CLASSES)
-    # At zero SNR x_T has no information about the image, and an eps prediction gives no x_0 estimate.
-    scheduler.require("rescale_betas_zero_snr", False)
     scheduler.require("use_flow_sigmas", False)
     variance: VarianceKind = "fixedsmall"
     if scheduler.values["variance_type"] is not None:
         variance = scheduler.choose("variance_type", VARIANCES)
     try:
-        return Process(_schedule(scheduler), scheduler.choose("prediction_type", PREDICTIONS), variance)
+        schedule, prediction = _schedule(scheduler), scheduler.choose("prediction_type", PREDICTIONS)
+        if scheduler.get("rescale_betas_zero_snr", bool):
+            # Only v holds x_0 where x_T is pure noise; so networks that predict eps have no use for it.
+            scheduler.require("prediction_type", "v_prediction", "sample")
+            schedule = without_pure_noise(schedule)
+        return Process(schedule, prediction, variance)
     except ConfigError as error:
         raise _in_their_words(error, scheduler.path) from error
 

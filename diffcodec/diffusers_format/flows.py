@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 from diffcodec.config import ScheduleConfig
 from diffcodec.diffusers_format.settings import Settings
 
@@ -22,7 +20,8 @@ def flow_schedule(scheduler: Settings) -> ScheduleConfig:
     betas, kept_before = [], 1.0
     for k in range(1, LEVELS):
         s = shift * k / (LEVELS + (shift - 1) * k)
-        kept = 1 / (1 + math.exp(-2 * math.log((1 - s) / s)))
+        odds = s / (1 - s)
+        kept = 1 / (1 + odds * odds)  # only operations that every machine rounds alike: files depend on the schedule
         betas.append(1 - kept / kept_before)
         kept_before = kept
     return ScheduleConfig(LEVELS - 1, kind="betas", betas=tuple(betas))

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from decimal import ROUND_HALF_EVEN, Context, Decimal, localcontext
 from functools import wraps
+from itertools import pairwise
 from typing import ParamSpec, TypeVar
 
 from diffcodec.config import ModelConfig, NetworkConfig, PredictionKind, ScheduleConfig, VarianceKind
@@ -90,6 +91,23 @@ def log_snrs(config: ScheduleConfig) -> list[Decimal]:
         alphas_cumprod *= 1 - beta
         found.append((alphas_cumprod / (1 - alphas_cumprod)).ln())
     return found
+
+
+@exactly
+def without_pure_noise(config: ScheduleConfig) -> ScheduleConfig:
+    """The schedule whose last timestep is rescaled to pure noise (Lin et al. 2023, algorithm 1), without that timestep.
+
+    Raises:
+        ConfigError: if that leaves fewer than two timesteps.
+    """
+    kept, amplitudes = Decimal(1), []
+    for beta in betas(config):
+        kept *= 1 - beta
+        amplitudes.append(kept.sqrt())
+    first, last = amplitudes[0], amplitudes[-1]
+    rescaled = [((each - last) * first / (first - last)) ** 2 for each in amplitudes[:-1]] if first > last else []
+    new = [1 - after / before for before, after in pairwise([Decimal(1), *rescaled])]
+    return ScheduleConfig(len(new), kind="betas", betas=tuple(map(float, new)))
 
 
 def full_range_model(

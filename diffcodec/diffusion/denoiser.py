@@ -187,7 +187,8 @@ class Denoiser(nn.Module):
 
     def estimate_x_0(self, x_t: Tensor, level: NoiseLevel) -> Tensor:
         """`predict_x_0` of images at one level, clipped to [-1, 1]."""
-        return self.predict_x_0(x_t, torch.full((len(x_t),), level.log_snr, device=x_t.device)).clamp(-1, 1)
+        x_0 = self.predict_x_0(x_t, torch.full((len(x_t),), level.log_snr, device=x_t.device))
+        return x_0 if self.config.latent is not None else x_0.clamp(-1, 1)
 
     def _raw(self, x: Tensor, log_snr: Tensor) -> Tensor:
         condition = log_snr.clamp(self.config.network_log_snr_min, self.config.log_snr_max)

@@ -6,14 +6,10 @@ alpha x_0 + sigma eps of our process is such an x, with s = sigma / (alpha + sig
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
-from diffcodec.errors import CheckpointError
-from diffcodec.latent.conditioned import NO_TEXT
+from diffcodec.latent.prompt import Embedding
 
 GUIDANCE = 1.0
 """What transformers with an embedding of the guidance (Flux dev) are told: none, as for a sample of the data."""
@@ -24,25 +20,17 @@ class FlowNetwork(nn.Module):
 
     Args:
         transformer: of diffusers.
-        condition: tensors that it is given, by argument; (1, ...) each. They are part of the module's state.
+        embedding: of the text, with `pooled`.
     """
 
-    def __init__(self, transformer: nn.Module, condition: dict[str, Tensor]) -> None:
+    text: Tensor
+    pooled: Tensor
+
+    def __init__(self, transformer: nn.Module, embedding: Embedding) -> None:
         super().__init__()
         self.transformer = transformer
-        self.names = tuple(condition)
-        for name, value in condition.items():
-            self.register_buffer(name, value)
-
-    @property
-    def channels(self) -> int:
-        """Of the latents."""
-        return int(self.transformer.config["in_channels"])  # type: ignore[index]
-
-    @property
-    def stride(self) -> int:
-        """Sides of the latents are multiples of this."""
-        return int(self.transformer.config["patch_size"])  # type: ignore[index]
+        self.register_buffer("text", embedding["text"])
+        self.register_buffer("pooled", embedding["pooled"])
 
     def forward(self, x_t: Tensor, log_snr: Tensor) -> Tensor:
         """(B, C, h, w) and (B,) -> (B, C, h, w)."""
@@ -57,8 +45,10 @@ class FlowNetwork(nn.Module):
         raise NotImplementedError
 
     def _condition(self, like: Tensor) -> dict[str, Tensor]:
-        tensors = {name: self.get_buffer(name).to(like.dtype) for name in self.names}
-        return {name: value.expand(len(like), *value.shape[1:]) for name, value in tensors.items()}
+        return {
+            "encoder_hidden_states": self.text.to(like).expand(len(like), -1, -1),
+            "pooled_projections": self.pooled.to(like).expand(len(like), -1),
+        }
 
 
 class StableDiffusion3(FlowNetwork):
@@ -74,13 +64,6 @@ class StableDiffusion3(FlowNetwork):
 
 class Flux(FlowNetwork):
     """A `FluxTransformer2DModel`, which works on tokens of 2 x 2 latents."""
-
-    stride = 2
-
-    @property
-    def channels(self) -> int:
-        """A quarter of a token's."""
-        return super().channels // 4
 
     def velocity(self, x: Tensor, s: Tensor) -> Tensor:
         """Packs the latents, and unpacks the answer."""
@@ -106,26 +89,3 @@ class Flux(FlowNetwork):
         )[0]
         unpacked = answer.reshape(count, rows, columns, channels, 2, 2).permute(0, 3, 1, 4, 2, 5)
         return unpacked.reshape(x.shape)
-
-
-def flow_network(pipeline: Any) -> FlowNetwork:
-    """The network of a pipeline with the embedding of the empty prompt, which its own text encoders compute.
-
-    Raises:
-        CheckpointError: if its transformer is not supported.
-    """
-    transformer = pipeline.transformer
-    kind, device = type(transformer).__name__, next(transformer.parameters()).device
-    make: Callable[[nn.Module, dict[str, Tensor]], FlowNetwork]
-    with torch.no_grad():
-        if kind == "SD3Transformer2DModel":
-            found = pipeline.encode_prompt(NO_TEXT, NO_TEXT, NO_TEXT, device=device, do_classifier_free_guidance=False)
-            make, pooled = StableDiffusion3, found[2]
-        elif kind == "FluxTransformer2DModel":
-            found = pipeline.encode_prompt(NO_TEXT, NO_TEXT, device=device)
-            make, pooled = Flux, found[1]
-        else:
-            raise CheckpointError(
-                f"transformer: expected an SD3Transformer2DModel or a FluxTransformer2DModel, found {kind}"
-            )
-    return make(transformer, {"encoder_hidden_states": found[0], "pooled_projections": pooled})

@@ -18,16 +18,14 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from diffcodec.config import ModelConfig
+from diffcodec.config import ModelConfig, Precision
 from diffcodec.devices import check_device
-from diffcodec.diffusers_format import hub
-from diffcodec.diffusers_format.reading import Pipeline, read_pipeline
+from diffcodec.diffusers_format.reading import Pipeline
 from diffcodec.diffusion.denoiser import Denoiser
 from diffcodec.errors import CheckpointError, ConfigError
 from diffcodec.model.default_tables import default_tables
 from diffcodec.model.description import ModelDescription
 from diffcodec.model.evaluation_profile import FLOAT32, EvaluationProfile
-from diffcodec.model.locations import find_model
 from diffcodec.model.model_file import (
     METADATA_KEY,
     ModelCard,
@@ -85,7 +83,10 @@ class Checkpoint:
 
     def computed_fingerprint(self) -> bytes:
         """`fingerprint`, computed anew."""
-        return fingerprint_of(self._description(), (_stored(*item) for item in self.weights.items()))
+        return fingerprint_of(self._description(), (_stored(*item) for item in self._fingerprinted_weights().items()))
+
+    def _fingerprinted_weights(self) -> Mapping[str, Tensor]:
+        return self.weights
 
     def computed_description(self) -> ModelDescription:
         """`description`, computed anew."""
@@ -104,8 +105,12 @@ class Checkpoint:
             tables = self.written["tables"] if written_tables == self.tables else tables
         return {"config": config, "tables": tables}
 
-    def denoiser(self, device: str | torch.device = "cpu") -> Denoiser:
+    def denoiser(self, device: str | torch.device = "cpu", precision: Precision = "auto") -> Denoiser:
         """The network with these weights, in float32 and evaluation mode.
+
+        Args:
+            device: where it is put.
+            precision: for models that keep their weights elsewhere, see `LatentModel`; ours are float32 in memory.
 
         Raises:
             ConfigError: if there is no such device.
@@ -191,26 +196,12 @@ def _loaded(tensor: StoredTensor) -> Tensor:
     return native.view(TORCH_TYPES[tensor.type]).reshape(tensor.shape)
 
 
-def load_checkpoint(source: str | Path, *, allow_pickle: bool = False) -> Checkpoint:
-    """Load a model.
-
-    Args:
-        source: name of a bundled model, path of a model file or of a diffusers pipeline folder, or `hf:NAME` or
-            `hf:NAME@REVISION` for a pipeline on the Hugging Face Hub.
-        allow_pickle: whether a pipeline's weights may be unpickled if there are no safetensors.
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Read a model file.
 
     Raises:
-        CheckpointError: if there is no such model, or it is damaged or of an unsupported kind.
-        WrongTypeError: if the source is neither a name nor a path.
+        CheckpointError: if it is not one, or damaged.
     """
-    path = find_model(source, allow_pickle=allow_pickle)
-    if path.is_dir():
-        name = str(source).removeprefix(hub.PREFIX) if str(source).startswith(hub.PREFIX) else path.resolve().name
-        return Checkpoint.of_pipeline(read_pipeline(path, allow_pickle=allow_pickle), name)
-    return _from_file(path)
-
-
-def _from_file(path: Path) -> Checkpoint:
     file = read_model_file(path)
     weights = {tensor.name: _loaded(tensor) for tensor in file.tensors}
     for name, value in weights.items():

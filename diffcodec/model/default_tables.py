@@ -17,7 +17,8 @@ from diffcodec.config import ScheduleConfig
 from diffcodec.diffusion.betas import exactly, log_snrs
 from diffcodec.errors import CheckpointError, ConfigError
 from diffcodec.json_config import JsonConfig
-from diffcodec.model.tables import LOG_SNR_SCALE, SNR_SCALE, CodecTables, Level, LevelList
+from diffcodec.model.levels import LOG_SNR_SCALE, SNR_SCALE, Level, LevelList
+from diffcodec.model.tables import CodecTables
 
 
 @dataclass(frozen=True)

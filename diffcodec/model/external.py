@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from diffcodec.config import ExternalNetworkConfig, ModelConfig, PredictionKind, ScheduleConfig
+from diffcodec.config import ExternalNetworkConfig, ModelConfig, Precision, PredictionKind, ScheduleConfig
 from diffcodec.devices import check_device
 from diffcodec.diffusers_format.objects import read_objects
 from diffcodec.diffusers_format.reading import Pipeline
@@ -157,11 +157,12 @@ class ExternalModel(Checkpoint):
         place = self.network.predictor.place
         return torch.device("cpu") if place is None else place.device
 
-    def denoiser(self, device: str | torch.device = "cpu") -> Denoiser:
+    def denoiser(self, device: str | torch.device = "cpu", precision: Precision = "auto") -> Denoiser:
         """The network itself, with its parametrisation.
 
         Args:
             device: of the states; they are moved to the network's device and back where it has one.
+            precision: not used: the network keeps its type of numbers.
 
         Raises:
             ConfigError: if there is no such device.

@@ -2,75 +2,95 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Self
 
-from torch import nn
+import torch
 
-from diffcodec.config import ExternalNetworkConfig, ModelConfig
-from diffcodec.diffusers_format.configs import process_of, with_process
-from diffcodec.diffusers_format.flows import flow_schedule
-from diffcodec.diffusers_format.objects import settings_of, stride_of
-from diffcodec.diffusers_format.vocabulary import SCHEDULER_DEFAULTS
-from diffcodec.diffusion.betas import full_range_model
+from diffcodec.config import ExternalNetworkConfig, ModelConfig, Precision
+from diffcodec.devices import check_device
+from diffcodec.diffusion.denoiser import Denoiser
 from diffcodec.diffusion.external import ExternalNetwork, Predictor
 from diffcodec.errors import CheckpointError
 from diffcodec.latent.autoencoder import Autoencoder
-from diffcodec.latent.conditioned import conditioned
-from diffcodec.latent.flow import flow_network
-from diffcodec.model.external import ExternalModel
+from diffcodec.model.checkpoint import Checkpoint
+from diffcodec.model.description import ModelDescription
+from diffcodec.model.latent_parts import LatentParts
 from diffcodec.model.model_file import ModelCard
 
 
 @dataclass(frozen=True)
-class LatentModel(ExternalModel):
-    """A latent diffusion model in memory.
+class LatentModel(Checkpoint):
+    """A latent diffusion model, in memory or in a folder.
 
     Args:
-        autoencoder: from pictures to latents and back.
+        parts: network, embedding of the empty prompt, and autoencoder.
     """
 
-    autoencoder: Autoencoder = field(kw_only=True, repr=False, compare=False)
+    parts: LatentParts = field(kw_only=True, repr=False, compare=False)
 
     @classmethod
-    def of_latents(cls, pipeline: Any) -> Self:
-        """The model of a latent pipeline of diffusers: with a UNet, or with a flow transformer.
+    def of_parts(cls, parts: LatentParts) -> Self:
+        """The uncalibrated model of some parts.
 
         Raises:
-            CheckpointError: if it is not supported.
+            CheckpointError: if they are not supported.
         """
-        autoencoder = Autoencoder.of(pipeline.vae)
-        for name in ("scheduler", "unet" if hasattr(pipeline, "unet") else "transformer"):
-            if getattr(pipeline, name, None) is None:
-                raise CheckpointError(f"{type(pipeline).__name__} has no {name}")
-        if hasattr(pipeline, "unet"):
-            network: nn.Module = conditioned(pipeline, autoencoder.config.downscale)
-            config = _unet_config(pipeline.unet, pipeline.scheduler)
-        else:
-            network = flow = flow_network(pipeline)
-            shape = ExternalNetworkConfig(image_channels=flow.channels, stride=flow.stride, conditioning="log_snr")
-            config = full_range_model(shape, flow_schedule(settings_of(pipeline.scheduler, {})), "x0")
-        channels = config.network.image_channels
-        if channels != autoencoder.config.channels:
-            raise CheckpointError(
-                f"{type(pipeline).__name__}: the network has {channels} channels, the autoencoder "
-                f"{autoencoder.config.channels}"
-            )
-        assert isinstance(config.network, ExternalNetworkConfig)
-        made = ExternalNetwork(Predictor.of(network), config.network, channels)
-        return cls(
-            replace(config, latent=autoencoder.config),
-            ModelCard(type(pipeline).__name__, licence="its owner's"),
-            made.weights() | autoencoder.weights(),
-            None,
-            network=made,
-            autoencoder=autoencoder,
+        return cls(parts.config, ModelCard(parts.name, licence="its owner's"), {}, parts=parts)
+
+    @property
+    def fingerprint(self) -> bytes:
+        """4 bytes of the SHA-256 of configuration, tables and parts as they are now: a network may be trained."""
+        return self.computed_fingerprint()
+
+    @property
+    def description(self) -> ModelDescription:
+        """The model without its weights, with the fingerprint that they have now."""
+        return self.computed_description()
+
+    def _description(self) -> Mapping[str, Any]:
+        # Without defaults, so that fields added later do not change the fingerprint.
+        config = ModelConfig.from_dict(self.config.to_dict()).essence()
+        tables = None if self.tables is None else self.tables.essence()
+        return {"config": {**config, "components": self.parts.identity().components}, "tables": tables}
+
+    def _fingerprinted_weights(self) -> Mapping[str, torch.Tensor]:
+        return self.parts.identity().weights
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network expects its inputs."""
+        return self.parts.device
+
+    def denoiser(self, device: str | torch.device = "cpu", precision: Precision = "auto") -> Denoiser:
+        """The network, with its parametrisation.
+
+        Args:
+            device: of the states; a network in memory stays on its own.
+            precision: in which weights that are loaded now are kept, see `FolderParts.network`.
+
+        Raises:
+            ConfigError: if there is no such device.
+            CheckpointError: if the weights cannot be loaded.
+        """
+        where = check_device(device)
+        config = self.config.network
+        assert isinstance(config, ExternalNetworkConfig)
+        channels = (2 if self.config.variance == "learned" else 1) * config.image_channels
+        network = ExternalNetwork(Predictor.of(self.parts.network(where, precision)), config, channels)
+        return Denoiser(self.config, network).to(where).eval()
+
+    def autoencoder(self, device: torch.device) -> Autoencoder:
+        """From pictures to latents and back."""
+        return self.parts.autoencoder(device)
+
+    def to_bytes(self) -> bytes:
+        """Not possible.
+
+        Raises:
+            CheckpointError: always.
+        """
+        raise CheckpointError(
+            f"{self.card.name}: a latent model's weights stay where they are: store its tables after a calibration"
         )
-
-
-def _unet_config(unet: Any, scheduler: Any) -> ModelConfig:
-    """The model of a `UNet2DConditionModel` and its scheduler."""
-    shape = settings_of(unet, {})
-    network = ExternalNetworkConfig(image_channels=shape.get("in_channels", int), stride=stride_of(shape.values))
-    settings = settings_of(scheduler, SCHEDULER_DEFAULTS)
-    return with_process(network, process_of(settings), settings)

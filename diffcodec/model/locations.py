@@ -33,11 +33,12 @@ def default_model(width: int, height: int) -> str:
     return DEFAULT_MODEL if max(width, height) <= SMALL_SIDE else PHOTO_MODEL
 
 
-def find_model(source: str | Path, *, allow_pickle: bool = False) -> Path:
+def find_model(source: str | Path, *, allow_pickle: bool = False, with_text: bool = True) -> Path:
     """Path of a model: a bundled file, another file, or a pipeline folder, which is downloaded if necessary.
 
     Args:
         source, allow_pickle: see `load_checkpoint`.
+        with_text: whether to download text encoders, too.
 
     Raises:
         CheckpointError: if it is none of them.
@@ -49,7 +50,7 @@ def find_model(source: str | Path, *, allow_pickle: bool = False) -> Path:
     if str(source) in bundled:
         return bundled[str(source)]
     if str(source).startswith(hub.PREFIX):
-        return hub.download(str(source).removeprefix(hub.PREFIX), allow_pickle=allow_pickle)
+        return hub.download(str(source).removeprefix(hub.PREFIX), allow_pickle=allow_pickle, with_text=with_text)
     path = Path(source)
     # os.path returns False where Path would raise: for names that are too long, or inaccessible.
     if not os.path.isfile(path) and not os.path.isdir(path):

@@ -7,7 +7,7 @@ encoder and decoder. So everything that selects symbols is an integer.
 from __future__ import annotations
 
 import math
-from bisect import bisect_left, bisect_right
+from bisect import bisect_right
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -17,18 +17,7 @@ from numpy.typing import NDArray
 from diffcodec.errors import ConfigError
 from diffcodec.json_config import JsonConfig
 from diffcodec.lossless.tables import LosslessTables
-
-LOG_SNR_SCALE = 1 << 16
-"""Log SNRs are stored in units of 1 / LOG_SNR_SCALE nats."""
-
-SNR_SCALE = 1 << 24
-"""SNRs are stored in units of 1 / SNR_SCALE."""
-
-MSE_SCALE = 1 << 32
-"""Squared errors of the x_0 estimate ([-1, 1] units, mean over subpixels) are stored in units of 1 / MSE_SCALE."""
-
-BITS_SCALE = 256
-"""Expected information is in units of 1 / BITS_SCALE bits."""
+from diffcodec.model.levels import Level, LevelList
 
 MAX_TOTAL = 1 << 24
 """Largest sum of one table of length weights that the entropy coder supports."""
@@ -51,82 +40,10 @@ UNSENT_SCALE = 256
 MAX_SHIFT = 8 * OCTAVE_STEPS
 """Largest shift of a picture's variances from those of the table, in 1 / OCTAVE_STEPS."""
 
-HALF_OVER_LN2 = 47274
-"""1 / (2 ln 2), in units of 1 / 65536."""
+LATENT_UNIT = 1024
+"""Mean latents are stored in units of 1 / LATENT_UNIT."""
 
 MAX_LISTS = 16
-
-MAX_LOG_SNR = 64 * LOG_SNR_SCALE
-"""Largest absolute value of a level's log SNR: far beyond any model, and safe to exponentiate."""
-
-MAX_MSE = 4 * MSE_SCALE
-"""Squared error of pixels at opposite ends of [-1, 1]."""
-
-
-@dataclass(frozen=True)
-class Level(JsonConfig):
-    """A noise level in integers, in the units above."""
-
-    log_snr: int
-    snr: int
-
-    def __post_init__(self) -> None:
-        if abs(self.log_snr) > MAX_LOG_SNR or not 1 <= self.snr < 1 << 128:
-            raise ConfigError("level: the log SNR or the SNR is out of range")
-
-
-@dataclass(frozen=True)
-class LevelList(JsonConfig):
-    """The noise levels that a file visits, from the first after pure noise down to the cleanest.
-
-    Args:
-        max_pixels: the encoder uses the first list whose `max_pixels` is at least the picture's; 0 means no bound.
-        levels: rising log SNR.
-        mse: expected squared error of the x_0 estimate: first from pure noise, then from every level but
-            the last; same length as `levels`. Empty if the tables have variances per band instead.
-    """
-
-    max_pixels: int
-    levels: tuple[Level, ...]
-    mse: tuple[int, ...]
-
-    def __post_init__(self) -> None:
-        if not self.levels or len(self.mse) not in (0, len(self.levels)):
-            raise ConfigError(f"level list: {len(self.levels)} levels with {len(self.mse)} errors")
-        if any(a.log_snr >= b.log_snr or a.snr >= b.snr for a, b in pairwise(self.levels)):
-            raise ConfigError("level list: log SNRs must rise")
-        if self.mse and not 1 <= min(self.mse) <= max(self.mse) <= MAX_MSE:
-            raise ConfigError(f"level list: errors must lie in 1..{MAX_MSE}")
-
-    def start_of(self, step: int) -> Level | None:
-        """The level that a step leaves; None for pure noise."""
-        return self.levels[step - 1] if step else None
-
-    def steps_to(self, end: Level) -> list[Level]:
-        """The levels that a file for `end` visits: those noisier than `end`, then `end` itself."""
-        return [*self.levels[: self.steps_before(end)], end]
-
-    def steps_before(self, end: Level) -> int:
-        """Number of levels of the list that are noisier than `end`."""
-        return bisect_left([level.log_snr for level in self.levels], end.log_snr)
-
-    def expected_bits(self, step: int, end: Level, dims: int) -> int:
-        """Expected KL of the step from the step-th level (0: pure noise) to `end`.
-
-        1/2 (SNR(s) - SNR(t)) mse(t) per subpixel, in fixed point.
-
-        Args:
-            step: running number.
-            end: level that it leads to.
-            dims: number of coded subpixels.
-
-        Returns:
-            Units of 1 / BITS_SCALE bits.
-        """
-        start = self.start_of(step)
-        gained = end.snr - (start.snr if start else 0)
-        product = gained * self.mse[min(step, len(self.mse) - 1)] * dims * HALF_OVER_LN2 * BITS_SCALE
-        return product // (SNR_SCALE * MSE_SCALE * 65536)
 
 
 @dataclass(frozen=True)
@@ -214,6 +131,7 @@ class CodecTables(JsonConfig):
         length_weights: weight tables of the step-length code (`bitstream.lengths`), one per context.
         start: the estimate of x_0 from pure noise, a colour in 1 / 128 grey level. Without it the network is evaluated
             on pure noise, which magnifies its rounding errors a hundred times.
+        latent_start: the same for latent models, by channel, in 1 / LATENT_UNIT; empty: zero.
         lossless: tables for t = 0; None: the model cannot make lossless files.
         variances: of p by band; without them p has the variance of q everywhere.
         default_steps: number of levels of the default list; 0 if each size class has only one list.
@@ -229,8 +147,11 @@ class CodecTables(JsonConfig):
     variances: Variances | None = None
     default_steps: int = 0
     tile_side: int = 0
+    latent_start: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
+        if any(abs(value) > 64 * LATENT_UNIT for value in self.latent_start):
+            raise ConfigError("tables: a mean latent is out of range")
         if self.start is not None and (len(self.start) != 3 or not 0 <= min(self.start) <= max(self.start) <= 32640):
             raise ConfigError("tables: expected a start of three values from 0 to 32640")
         if self.tile_side and not 32 <= self.tile_side <= 1 << 16:
@@ -252,6 +173,11 @@ class CodecTables(JsonConfig):
         in_order = sorted(everything, key=lambda level: (level.log_snr, level.snr))
         if any(a.snr > b.snr for a, b in pairwise(in_order)):
             raise ConfigError("tables: SNRs must rise with log SNRs")
+
+    @property
+    def has_start(self) -> bool:
+        """Whether the first estimate is a constant, and no evaluation of the network."""
+        return self.start is not None or bool(self.latent_start)
 
     def level(self, timestep: int) -> Level:
         """The level of an integer timestep.

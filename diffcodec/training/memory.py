@@ -20,6 +20,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.checkpoint import checkpoint
 
 from diffcodec.config import ModelConfig
+from diffcodec.devices import free_bytes
 from diffcodec.diffusion.denoiser import Denoiser
 from diffcodec.diffusion.plain_unet import PlainBlock
 from diffcodec.diffusion.unet import ResidualBlock, Stage
@@ -141,18 +142,6 @@ def check_memory(needed: int, device: torch.device) -> None:
             f"a training step needs {needed / 1e9:.1f} GB more, but {free / 1e9:.1f} GB are free on {device}: {ADVICE}",
             parameters=ADVISED,
         )
-
-
-def free_bytes(device: torch.device) -> int | None:
-    """Free memory in bytes; None if the system does not report it."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    try:
-        with open("/proc/meminfo", encoding="ascii") as file:
-            fields = dict(line.split(":", 1) for line in file)
-        return int(fields["MemAvailable"].split()[0]) * 1024
-    except (OSError, KeyError, ValueError):
-        return None
 
 
 def peak_bytes(device: torch.device) -> int | None:

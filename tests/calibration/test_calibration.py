@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from diffcodec.calibration.calibrate import calibrate
-from diffcodec.calibration.error_curve import mean_colour
 from diffcodec.calibration.level_lists import STEPS, make_level
+from diffcodec.calibration.samples import mean_colour
 from diffcodec.codec import DiffusionCodec
 from diffcodec.config import ModelConfig, ScheduleConfig, UNetConfig
 from diffcodec.diffusion.denoiser import Denoiser

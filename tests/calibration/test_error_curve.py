@@ -10,11 +10,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from diffcodec.calibration.error_curve import BANDS, make_variances, mean_colour, measure_error_curve
+from diffcodec.calibration.error_curve import BANDS, make_variances, measure_error_curve
+from diffcodec.calibration.samples import Samples, mean_colour
 from diffcodec.coding.canvas import RGB
 from diffcodec.diffusion.denoiser import Denoiser
 from diffcodec.diffusion.schedule import NoiseLevel
-from diffcodec.model.tables import INFORMATION_FROM, INFORMATION_SCALE, LOG_SNR_SCALE, OCTAVE_STEPS
+from diffcodec.model.levels import LOG_SNR_SCALE
+from diffcodec.model.tables import INFORMATION_FROM, INFORMATION_SCALE, OCTAVE_STEPS
 from tests.calibration.measured import images_of, made_up_curve
 from tests.conftest import make_tiny_checkpoint
 
@@ -34,7 +36,7 @@ class Blind(Denoiser):
 @pytest.mark.parametrize("side", [32, 5])
 def test_the_error_curve_is_the_mean_square_of_the_error_in_every_band(side: int) -> None:
     blind, images, done = Blind(), images_of(side, 3), list[int]()
-    curve = measure_error_curve(blind, images, points=4, progress=done.append)
+    curve = measure_error_curve(blind, Samples.of_pixels(images), points=4, progress=done.append)
     assert done == [1, 2, 3, 4]
     assert blind.asked == pytest.approx(np.linspace(-8.5, 9.6, 4))
     transform = RGB.transform(side, side)
@@ -52,7 +54,7 @@ def test_the_error_curve_is_the_mean_square_of_the_error_in_every_band(side: int
 
 
 def test_the_error_curve_falls() -> None:
-    curve = measure_error_curve(make_tiny_checkpoint().denoiser(), images_of(8, 2), points=12)
+    curve = measure_error_curve(make_tiny_checkpoint().denoiser(), Samples.of_pixels(images_of(8, 2)), points=12)
     assert curve.variances.shape == (12, BANDS)
     assert np.all(np.diff(curve.variances, axis=0) <= 1e-15)
     assert curve.variances.min() > 0

@@ -12,6 +12,7 @@ from diffcodec.calibration.evaluation_profile import LARGEST_SEAM, measure_margi
 from diffcodec.config import ModelConfig, PlainUNetConfig, UNetConfig
 from diffcodec.diffusion import windows
 from diffcodec.diffusion.denoiser import Denoiser
+from diffcodec.diffusion.units import to_unit
 from diffcodec.model.evaluation_profile import LARGEST_ERROR
 from tests.conftest import smooth_pixels
 
@@ -35,7 +36,7 @@ def denoiser(config: ModelConfig = CONFIG) -> Denoiser:
 
 
 def test_rounding_is_small_beside_the_error_of_an_untrained_network() -> None:
-    table = measure_profile(denoiser(), images(), points=5)
+    table = measure_profile(denoiser(), to_unit(images()), points=5)
     assert table.log_snrs[0] == pytest.approx(CONFIG.log_snr_min)
     assert table.log_snrs[-1] == pytest.approx(CONFIG.log_snr_max)
     assert all(0 < error < LARGEST_ERROR for error in table.bf16_errors)
@@ -43,7 +44,7 @@ def test_rounding_is_small_beside_the_error_of_an_untrained_network() -> None:
 
 def test_a_network_that_rounds_badly_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
     network = denoiser()
-    expected = measure_profile(network, images(), points=3).bf16_errors
+    expected = measure_profile(network, to_unit(images()), points=3).bf16_errors
     exact = network.predict_x_0
 
     def rounded(x_t: torch.Tensor, log_snr: torch.Tensor) -> torch.Tensor:
@@ -51,13 +52,13 @@ def test_a_network_that_rounds_badly_is_found_out(monkeypatch: pytest.MonkeyPatc
         return x_0 + 0.1 * torch.randn_like(x_0) if torch.is_autocast_enabled("cpu") else x_0
 
     monkeypatch.setattr(network, "predict_x_0", rounded)
-    found = measure_profile(network, images(), points=3)
+    found = measure_profile(network, to_unit(images()), points=3)
     assert all(after > 3 * before for before, after in zip(expected, found.bf16_errors, strict=True))
     assert not found.allows_bf16(0.0)
 
 
 def test_the_levels_of_halved_pictures_are_measured_as_the_codec_evaluates_them() -> None:
-    table = measure_profile(denoiser(replace(CONFIG, half_resolution_below=0.0)), images(), points=3)
+    table = measure_profile(denoiser(replace(CONFIG, half_resolution_below=0.0)), to_unit(images()), points=3)
     assert len(table.bf16_errors) == 3
 
 
@@ -69,7 +70,7 @@ def test_the_margin_is_as_far_as_the_network_sees() -> None:
     """Weights that see no neighbours need no margin; those that see far ones need more."""
     network = denoiser()
     radius = CONFIG.network.receptive_radius
-    found = measure_margin(network, wide_images())
+    found = measure_margin(network, to_unit(wide_images()))
     assert found is not None
     assert 0 < found <= radius
     for weights in network.parameters():
@@ -77,14 +78,14 @@ def test_the_margin_is_as_far_as_the_network_sees() -> None:
             only_centre = torch.zeros(3, 3)
             only_centre[1, 1] = 1
             weights.mul_(only_centre)
-    assert measure_margin(network, wide_images()) == 0
+    assert measure_margin(network, to_unit(wide_images())) == 0
     assert LARGEST_SEAM < 0.02
 
 
 def test_small_pictures_do_not_show_a_margin() -> None:
-    assert measure_margin(denoiser(), images()) is None
+    assert measure_margin(denoiser(), to_unit(images())) is None
     blind = replace(CONFIG, network=UNetConfig(channels=32, multipliers=(1,), blocks=1, norm="group", norm_groups=8))
-    assert measure_margin(denoiser(blind), wide_images()) is None
+    assert measure_margin(denoiser(blind), to_unit(wide_images())) is None
 
 
 def test_windows_are_read_with_the_measured_margin() -> None:

@@ -28,7 +28,8 @@ from diffcodec.channel import TrellisChannel
 from diffcodec.coding.canvas import RGB
 from diffcodec.config import ScheduleConfig
 from diffcodec.diffusion.schedule import NoiseSchedule
-from diffcodec.model.tables import LOG_SNR_SCALE, MAX_LISTS, SNR_SCALE
+from diffcodec.model.levels import LOG_SNR_SCALE, SNR_SCALE
+from diffcodec.model.tables import MAX_LISTS
 from tests.calibration.measured import made_up_curve
 
 SCHEDULE = NoiseSchedule(ScheduleConfig())

@@ -29,7 +29,8 @@ from diffcodec.diffusion.schedule import NoiseLevel
 from diffcodec.diffusion.windows import predict_x_0
 from diffcodec.errors import CheckpointError, ConfigError
 from diffcodec.images import Picture
-from diffcodec.model.checkpoint import Checkpoint, load_checkpoint
+from diffcodec.model.checkpoint import Checkpoint
+from diffcodec.model.loading import load_checkpoint
 from diffcodec.training.data import load_images
 from tests.conftest import assert_same_picture, smooth_pixels
 
@@ -230,10 +231,10 @@ def test_lossless_files_are_exact_with_every_reconstruction(codec: DiffusionCode
 @pytest.mark.parametrize(
     ("values", "words", "parameters"),
     [
-        (("median",), "reconstruction: expected one of mean, mirrored, flow, ancestral, found 'median'", ()),
+        (("median",), "reconstruction: expected one of auto, mean, mirrored, flow, ancestral, found 'median'", ()),
         (
             ("mean", 5),
-            "the reconstruction `mean` has no steps: choose flow or ancestral, or leave them out",
+            "the reconstruction `mean` takes no steps: choose flow or ancestral, or leave them out",
             ("reconstruction", "reconstruction_steps"),
         ),
         (("flow", 2.5), "reconstruction steps: expected an integer, found 2.5", ("reconstruction_steps",)),
@@ -259,7 +260,7 @@ def test_a_reconstruction_has_no_more_steps_than_the_model(codec: DiffusionCodec
     for restore in (codec.decompress, decompress_one):
         with pytest.raises(ConfigError, match=f"^reconstruction steps: expected 1 to the model's 1000, found {steps}"):
             restore(stream, reconstruction=Reconstruction("flow", steps))
-        with pytest.raises(ConfigError, match="expected one of mean, mirrored, flow, ancestral"):
+        with pytest.raises(ConfigError, match="expected one of auto, mean, mirrored, flow, ancestral"):
             restore(stream, reconstruction="median")  # type: ignore[arg-type]
 
 

@@ -25,7 +25,8 @@ from diffcodec.coding.step_coding import IncomingPayload, OutgoingPayload, StepC
 from diffcodec.coding.step_plan import TileMessages
 from diffcodec.errors import CorruptStreamError, TruncatedStreamError
 from diffcodec.model.checkpoint import Checkpoint
-from diffcodec.model.tables import MSE_SCALE, OCTAVE_STEPS, CodecTables, Level, LevelList
+from diffcodec.model.levels import MSE_SCALE, Level, LevelList
+from diffcodec.model.tables import OCTAVE_STEPS, CodecTables
 
 Coordinates = NDArray[np.float32]
 

@@ -17,7 +17,8 @@ from diffcodec.calibration.level_lists import make_level
 from diffcodec.channel import StreamKey, kl_bits
 from diffcodec.coding.canvas import GREY, RGB, SignalKind
 from diffcodec.coding.step_prior import BandVariances, EqualVariances, StepPrior, gap_octaves
-from diffcodec.model.tables import BITS_SCALE, MAX_SHIFT, SNR_SCALE, Level, LevelList
+from diffcodec.model.levels import BITS_SCALE, SNR_SCALE, Level, LevelList
+from diffcodec.model.tables import MAX_SHIFT
 
 LEVELS = tuple(make_level(value) for value in (-4.0, 0.0, 4.0, 9.0))
 

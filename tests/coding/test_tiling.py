@@ -14,7 +14,7 @@ from diffcodec.coding.canvas import RGB, Canvas
 from diffcodec.coding.step_plan import StepPlan
 from diffcodec.coding.tiling import Tiling, by_shape
 from diffcodec.images import Picture
-from diffcodec.model.checkpoint import load_checkpoint
+from diffcodec.model.loading import load_checkpoint
 from diffcodec.model.locations import PHOTO_MODEL
 from tests.conftest import assert_same_picture, smooth_pixels
 

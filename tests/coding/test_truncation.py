@@ -23,7 +23,7 @@ from diffcodec.errors import (
 )
 from diffcodec.images import Picture
 from diffcodec.images.metadata import Metadata
-from diffcodec.model.tables import Level
+from diffcodec.model.levels import Level
 from tests.conftest import assert_same_picture, smooth_pixels
 
 PICTURE = Picture(smooth_pixels(13, 11), smooth_pixels(13, 11, 3)[..., 0], Metadata(b"profile", b"Exif"))

@@ -15,11 +15,13 @@ from PIL import Image
 
 from diffcodec.calibration.calibrate import calibrate
 from diffcodec.calibration.error_curve import measure_error_curve
+from diffcodec.calibration.samples import Samples
 from diffcodec.cli import main
 from diffcodec.codec import DiffusionCodec
 from diffcodec.errors import ConfigError
 from diffcodec.images import Picture
-from diffcodec.model.checkpoint import Checkpoint, load_checkpoint
+from diffcodec.model.checkpoint import Checkpoint
+from diffcodec.model.loading import load_checkpoint
 from tests.conftest import smooth_pixels
 from tests.diffusers_format.pipelines import NETWORKS, TINY, randomised, save_pipeline
 
@@ -98,7 +100,7 @@ def test_levels_of_imports_are_timesteps(calibrated: Checkpoint) -> None:
     for levels in calibrated.tables.lists:
         assert {level.log_snr for level in levels.levels} <= timesteps
     denoiser = calibrated.denoiser()
-    curve = measure_error_curve(denoiser, IMAGES[:1], points=30)
+    curve = measure_error_curve(denoiser, Samples.of_pixels(IMAGES[:1]), points=30)
     assert len(curve.log_snr) == 30
     assert set(curve.log_snr) <= set(denoiser.schedule.log_snr)
     asked = []

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from diffcodec.errors import CheckpointError
-from diffcodec.model.checkpoint import load_checkpoint
+from diffcodec.model.loading import load_checkpoint
 from tests.diffusers_format.pipelines import edit, pickled
 
 huggingface_hub = pytest.importorskip("huggingface_hub")

@@ -16,7 +16,8 @@ from safetensors.torch import load_file, save_file
 from diffcodec.config import ModelConfig, UNetConfig
 from diffcodec.diffusers_format.names import OLD_ATTENTION_NAMES, to_theirs
 from diffcodec.errors import CheckpointError
-from diffcodec.model.checkpoint import Checkpoint, load_checkpoint
+from diffcodec.model.checkpoint import Checkpoint
+from diffcodec.model.loading import load_checkpoint
 from tests.diffusers_format.pipelines import NETWORKS, WEIGHTS, edit, pickled, randomised
 
 Save = Callable[..., Path]

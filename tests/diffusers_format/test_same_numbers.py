@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from diffcodec.model.checkpoint import load_checkpoint
+from diffcodec.model.loading import load_checkpoint
 from tests.diffusers_format.pipelines import NETWORKS, SMALL, TINY, diffusers, randomised
 
 Save = Callable[..., Path]

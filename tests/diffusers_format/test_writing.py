@@ -18,7 +18,8 @@ from diffcodec.diffusers_format.configs import what_differs
 from diffcodec.diffusers_format.writing import write_pipeline
 from diffcodec.diffusion.denoiser import Denoiser
 from diffcodec.errors import ConfigError
-from diffcodec.model.checkpoint import Checkpoint, half_weights, load_checkpoint
+from diffcodec.model.checkpoint import Checkpoint, half_weights
+from diffcodec.model.loading import load_checkpoint
 from diffcodec.model.model_file import ModelCard
 from diffcodec.training.recipes import named_model
 from tests.conftest import make_tiny_checkpoint

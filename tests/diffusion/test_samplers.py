@@ -18,7 +18,7 @@ from diffcodec.diffusion.gaussian import GaussianDiffusion
 from diffcodec.diffusion.samplers import IMAGE, Noise, Sampler, Spacing, State, ancestral, flow, langevin, levels_below
 from diffcodec.diffusion.schedule import NoiseLevel, NoiseSchedule
 from diffcodec.errors import ConfigError
-from diffcodec.model.tables import LOG_SNR_SCALE
+from diffcodec.model.levels import LOG_SNR_SCALE
 from tests.diffusion.closed_forms import GaussianData, MixtureData, as_samples
 
 SCHEDULE = NoiseSchedule(ScheduleConfig())

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from diffcodec.diffusion import strips, windows
 from diffcodec.diffusion.unet import ResidualBlock
-from diffcodec.model.checkpoint import load_checkpoint
+from diffcodec.model.loading import load_checkpoint
 from diffcodec.model.locations import bundled_models
 from tests.diffusion.networks import GROUPED, LOCAL, TINY, randomised
 from tests.other_machines import threads

@@ -18,7 +18,7 @@ from diffcodec.evaluation.reference import measure_reference
 from diffcodec.evaluation.true_sampling import TrueSampling
 from diffcodec.images import Picture
 from diffcodec.model.checkpoint import Checkpoint
-from diffcodec.model.tables import LOG_SNR_SCALE, MSE_SCALE, LevelList
+from diffcodec.model.levels import LOG_SNR_SCALE, MSE_SCALE, LevelList
 from tests.conftest import smooth_pixels
 
 

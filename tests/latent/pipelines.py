@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +13,23 @@ from diffusers import (
     AutoencoderKL,
     DDIMScheduler,
     FlowMatchEulerDiscreteScheduler,
+    FluxPipeline,
     FluxTransformer2DModel,
     SD3Transformer2DModel,
+    StableDiffusion3Pipeline,
     StableDiffusionPipeline,
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
 )
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+from transformers import (
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTextModelWithProjection,
+    CLIPTokenizer,
+    T5Config,
+    T5EncoderModel,
+    T5Tokenizer,
+)
 
 WIDTH = 32
 """Of text embeddings."""
@@ -114,53 +126,76 @@ def stable_diffusion_xl(folder: Path) -> StableDiffusionXLPipeline:
     )
 
 
-class Flow:
-    """The components of a pipeline with a flow transformer, and random embeddings in the place of T5's."""
-
-    def __init__(self, transformer: Any, vae: AutoencoderKL, scheduler: FlowMatchEulerDiscreteScheduler) -> None:
-        self.transformer, self.vae, self.scheduler = transformer, vae, scheduler
-        torch.manual_seed(9)
-        self.text, self.pooled = torch.randn(1, 6, WIDTH), torch.randn(1, WIDTH)
-
-    def encode_prompt(self, *prompts: str, **options: Any) -> tuple[Any, ...]:
-        assert set(prompts) == {""}
-        if isinstance(self.transformer, SD3Transformer2DModel):
-            return self.text, None, self.pooled, None
-        return self.text, self.pooled, torch.zeros(6, 3)
-
-
-def stable_diffusion_3(folder: Path) -> Flow:
+def stable_diffusion_3(folder: Path) -> StableDiffusion3Pipeline:
+    """Three text encoders, and a flow transformer with patches."""
     torch.manual_seed(10)
-    transformer = SD3Transformer2DModel(
-        sample_size=16,
-        patch_size=2,
-        in_channels=4,
-        num_layers=1,
-        attention_head_dim=8,
-        num_attention_heads=4,
-        caption_projection_dim=32,
-        joint_attention_dim=WIDTH,
-        pooled_projection_dim=WIDTH,
-        out_channels=4,
-        pos_embed_max_size=64,
+    text, second = CLIPTextModelWithProjection(text_config()), CLIPTextModelWithProjection(text_config())
+    return StableDiffusion3Pipeline(
+        transformer=SD3Transformer2DModel(
+            sample_size=16,
+            patch_size=2,
+            in_channels=4,
+            num_layers=1,
+            attention_head_dim=8,
+            num_attention_heads=4,
+            caption_projection_dim=32,
+            joint_attention_dim=2 * WIDTH,
+            pooled_projection_dim=2 * WIDTH,
+            out_channels=4,
+            pos_embed_max_size=64,
+        ).eval(),
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
+        vae=autoencoder(scaling_factor=1.5305, shift_factor=0.0609),
+        text_encoder=text.eval(),
+        tokenizer=tokenizer(folder),
+        text_encoder_2=second.eval(),
+        tokenizer_2=tokenizer(folder),
+        text_encoder_3=t5(2 * WIDTH),
+        tokenizer_3=t5_tokenizer(),
     )
-    vae = autoencoder(scaling_factor=1.5305, shift_factor=0.0609)
-    return Flow(transformer.eval(), vae, FlowMatchEulerDiscreteScheduler(shift=3.0))
 
 
-def flux(folder: Path) -> Flow:
+def flux(folder: Path) -> FluxPipeline:
+    """Two text encoders, a flow transformer with packed latents, and an embedding of the guidance."""
     torch.manual_seed(11)
-    transformer = FluxTransformer2DModel(
-        patch_size=1,
-        in_channels=16,
-        num_layers=1,
-        num_single_layers=1,
-        attention_head_dim=16,
-        num_attention_heads=2,
-        joint_attention_dim=WIDTH,
-        pooled_projection_dim=WIDTH,
-        axes_dims_rope=(4, 4, 8),
-        guidance_embeds=True,
+    return FluxPipeline(
+        transformer=FluxTransformer2DModel(
+            patch_size=1,
+            in_channels=16,
+            num_layers=1,
+            num_single_layers=1,
+            attention_head_dim=16,
+            num_attention_heads=2,
+            joint_attention_dim=WIDTH,
+            pooled_projection_dim=WIDTH,
+            axes_dims_rope=(4, 4, 8),
+            guidance_embeds=True,
+        ).eval(),
+        scheduler=FlowMatchEulerDiscreteScheduler(),
+        vae=autoencoder(scaling_factor=0.3611, shift_factor=0.1159),
+        text_encoder=CLIPTextModel(text_config()).eval(),
+        tokenizer=tokenizer(folder),
+        text_encoder_2=t5(WIDTH),
+        tokenizer_2=t5_tokenizer(),
     )
-    vae = autoencoder(scaling_factor=0.3611, shift_factor=0.1159)
-    return Flow(transformer.eval(), vae, FlowMatchEulerDiscreteScheduler())
+
+
+def t5(width: int) -> T5EncoderModel:
+    config = T5Config(vocab_size=5, d_model=width, d_kv=8, d_ff=width, num_layers=1, num_heads=2)
+    return T5EncoderModel(config).eval()
+
+
+def t5_tokenizer() -> T5Tokenizer:
+    """A tokenizer of one letter."""
+    scores = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("\u2581", -1.0), ("a", -2.0)]
+    return T5Tokenizer(vocab=scores, extra_ids=0, model_max_length=512)
+
+
+MAKERS: dict[str, Callable[[Path], Any]] = {
+    "sd1": stable_diffusion,
+    "sd2": partial(stable_diffusion, prediction="v_prediction"),
+    "sdxl": stable_diffusion_xl,
+    "sd3": stable_diffusion_3,
+    "flux": flux,
+}
+"""Of every kind of pipeline, by name."""

@@ -13,7 +13,7 @@ import torch
 pytest.importorskip("diffusers")
 pytest.importorskip("transformers")
 
-from diffusers import FluxPipeline, FluxTransformer2DModel
+from diffusers import FluxPipeline
 
 from diffcodec.codec import DiffusionCodec
 from diffcodec.diffusion.denoiser import alpha_sigma
@@ -21,20 +21,7 @@ from diffcodec.errors import CheckpointError, ConfigError
 from diffcodec.images import Picture
 from tests.conftest import smooth_pixels
 from tests.latent import pipelines
-
-MAKERS = {
-    "sd1": pipelines.stable_diffusion,
-    "sd2": lambda folder: pipelines.stable_diffusion(folder, "v_prediction"),
-    "sdxl": pipelines.stable_diffusion_xl,
-    "sd3": pipelines.stable_diffusion_3,
-    "flux": pipelines.flux,
-}
-
-
-@pytest.fixture(scope="module", params=MAKERS)
-def pipeline(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    with warnings.catch_warnings(action="ignore"):
-        return MAKERS[request.param](tmp_path_factory.mktemp(request.param))
+from tests.latent.pipelines import MAKERS
 
 
 @pytest.fixture(scope="module")
@@ -86,17 +73,21 @@ def test_the_estimate_of_a_flow_is_x_minus_s_v(timestep: int, pipeline: Any, lat
     assert log_snr.item() == pytest.approx(2 * np.log((1 - s) / s), abs=1e-4)
     x, (alpha, sigma) = torch.randn(1, 4, 8, 12), alpha_sigma(log_snr)
     with torch.no_grad():
+        if isinstance(pipeline, FluxPipeline):
+            text, pooled, _ = pipeline.encode_prompt("", "", device="cpu")
+        else:
+            text, _, pooled, _ = pipeline.encode_prompt("", "", "", device="cpu", do_classifier_free_guidance=False)
         ours = latent.denoiser.predict_x_0((alpha + sigma) * x, log_snr)
-        if isinstance(pipeline.transformer, FluxTransformer2DModel):
+        if isinstance(pipeline, FluxPipeline):
             tokens = FluxPipeline._pack_latents(x, 1, 4, 8, 12)
             places = FluxPipeline._prepare_latent_image_ids(1, 4, 6, torch.device("cpu"), torch.float32)
             answer = pipeline.transformer(
                 hidden_states=tokens,
                 timestep=torch.tensor([s]),
                 guidance=torch.ones(1),
-                pooled_projections=pipeline.pooled,
-                encoder_hidden_states=pipeline.text,
-                txt_ids=torch.zeros(6, 3),
+                pooled_projections=pooled,
+                encoder_hidden_states=text,
+                txt_ids=torch.zeros(text.shape[1], 3),
                 img_ids=places,
             ).sample
             velocity = FluxPipeline._unpack_latents(answer, 64, 96, 8)
@@ -104,8 +95,8 @@ def test_the_estimate_of_a_flow_is_x_minus_s_v(timestep: int, pipeline: Any, lat
             velocity = pipeline.transformer(
                 hidden_states=x,
                 timestep=torch.tensor([1000 * s]),
-                encoder_hidden_states=pipeline.text,
-                pooled_projections=pipeline.pooled,
+                encoder_hidden_states=text,
+                pooled_projections=pooled,
             ).sample
     assert velocity.shape == x.shape
     assert torch.allclose(ours, x - s * velocity, atol=1e-4)

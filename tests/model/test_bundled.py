@@ -20,9 +20,9 @@ from diffcodec.coding.report import Stopwatch
 from diffcodec.evaluation.reference import measure_reference
 from diffcodec.evaluation.true_sampling import TrueSampling
 from diffcodec.images import Picture
-from diffcodec.model.checkpoint import load_checkpoint
+from diffcodec.model.levels import LOG_SNR_SCALE
+from diffcodec.model.loading import load_checkpoint
 from diffcodec.model.locations import bundled_models
-from diffcodec.model.tables import LOG_SNR_SCALE
 from diffcodec.training.data import load_images
 from tests.conftest import largest_difference
 from tests.other_machines import perturbed, threads

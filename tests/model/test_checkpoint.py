@@ -19,10 +19,12 @@ from safetensors.torch import save
 from diffcodec.config import ModelConfig, ScheduleConfig, UNetConfig
 from diffcodec.diffusion.denoiser import Denoiser
 from diffcodec.errors import CheckpointError, WrongTypeError
-from diffcodec.model.checkpoint import Checkpoint, half_weights, load_checkpoint
+from diffcodec.model.checkpoint import Checkpoint, half_weights
+from diffcodec.model.levels import Level, LevelList
+from diffcodec.model.loading import load_checkpoint
 from diffcodec.model.locations import bundled_models, find_model
 from diffcodec.model.model_file import METADATA_KEY, ModelCard
-from diffcodec.model.tables import CodecTables, Level, LevelList
+from diffcodec.model.tables import CodecTables
 
 NETWORK = UNetConfig(
     channels=8, multipliers=(1, 2), patch=2, full_resolution_channels=4, blocks=1, embedding_channels=16

@@ -21,9 +21,9 @@ from diffcodec.config import ScheduleConfig
 from diffcodec.diffusion.schedule import NoiseSchedule
 from diffcodec.errors import CheckpointError, ModelMismatchError
 from diffcodec.images import Picture
-from diffcodec.model.checkpoint import load_checkpoint
 from diffcodec.model.default_tables import GeneralTables, choose_levels, default_tables, exact_levels
-from diffcodec.model.tables import LOG_SNR_SCALE, MSE_SCALE, Level
+from diffcodec.model.levels import LOG_SNR_SCALE, MSE_SCALE, Level
+from diffcodec.model.loading import load_checkpoint
 from tests.conftest import make_tiny_checkpoint, smooth_pixels
 
 PAPER = ScheduleConfig()

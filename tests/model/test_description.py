@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from diffcodec.errors import CheckpointError, ModelMismatchError
-from diffcodec.model.checkpoint import Checkpoint, load_checkpoint
+from diffcodec.model.checkpoint import Checkpoint
 from diffcodec.model.description import describe_file, find_bundled
+from diffcodec.model.loading import load_checkpoint
 from diffcodec.model.locations import bundled_models
 from tests.conftest import make_tiny_checkpoint
 

@@ -14,23 +14,18 @@ from hypothesis import strategies as st
 from diffcodec.coding.canvas import RGB
 from diffcodec.errors import ConfigError
 from diffcodec.lossless.tables import COEFFICIENT_SCALE, SHAPE_TOTAL, LosslessTables, PassFit, ResidualFit
-from diffcodec.model.tables import (
+from diffcodec.model.levels import (
     BITS_SCALE,
     HALF_OVER_LN2,
-    INFORMATION_FROM,
-    INFORMATION_TO,
     LOG_SNR_SCALE,
-    MAX_LISTS,
     MAX_LOG_SNR,
     MAX_MSE,
-    MAX_OCTAVES,
     MSE_SCALE,
     SNR_SCALE,
-    CodecTables,
     Level,
     LevelList,
-    Variances,
 )
+from diffcodec.model.tables import INFORMATION_FROM, INFORMATION_TO, MAX_LISTS, MAX_OCTAVES, CodecTables, Variances
 
 BANDS = RGB.bands
 

@@ -8,6 +8,7 @@ import torch
 from torch._subclasses import FakeTensorMode
 
 from diffcodec.config import ModelConfig, UNetConfig
+from diffcodec.devices import free_bytes
 from diffcodec.diffusion.denoiser import Denoiser
 from diffcodec.errors import ConfigError
 from diffcodec.training import memory
@@ -20,7 +21,6 @@ from diffcodec.training.memory import (
     StepMemory,
     advice_when_full,
     check_memory,
-    free_bytes,
     peak_bytes,
     recompute_activations,
     step_memory,

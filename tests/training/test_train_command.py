@@ -20,7 +20,7 @@ from diffcodec.cli import main
 from diffcodec.cli.commands.train import parse_duration, parse_setting
 from diffcodec.config import ModelConfig, UNetConfig
 from diffcodec.errors import ConfigError
-from diffcodec.model.checkpoint import load_checkpoint
+from diffcodec.model.loading import load_checkpoint
 from diffcodec.training.config import TrainingConfig
 from diffcodec.training.loop import Trainer
 from diffcodec.training.parallel import Processes

@@ -40,6 +40,7 @@ class CompressJob:
     goal: Target | None
     model: str | None
     allow_pickle: bool
+    tables: str | None
     channel: str
     speed: int
     effort: int | None
@@ -90,7 +91,7 @@ class CompressJob:
             check_device(self.device)  # not only when the first codec is loaded
             return Compressor(self)
         codec = DiffusionCodec.from_pretrained(
-            self.model, allow_pickle=self.allow_pickle, device=self.device, precision=self.precision
+            self.model, allow_pickle=self.allow_pickle, tables=self.tables, device=self.device, precision=self.precision
         )
         return Compressor(self, {self.model: codec})
 
@@ -237,8 +238,8 @@ class Compressor:
         notes = item.content.notes
         # JSON has neither infinity (the PSNR of an exact restoration) nor NaN (what was not measured).
         figures = {
-            name: value if math.isfinite(value) else None
-            for name, value in (("psnr_db", report.psnr_db), ("rmse", report.rmse))
+            name: value if (value := getattr(report, name)) is not None and math.isfinite(value) else None
+            for name in ("psnr_db", "rmse", "ceiling_psnr_db")
         }
         values = {**dataclasses.asdict(report), "steps": len(report.steps), **figures, "notes": notes}
         if self.job.steps_table:
@@ -250,6 +251,8 @@ class Compressor:
             facts.append("lossless")
         elif not math.isnan(report.psnr_db):
             facts.append(f"PSNR {report.psnr_db:.2f} dB")
+        if report.ceiling_psnr_db is not None:
+            facts.append(f"the autoencoder alone reaches {report.ceiling_psnr_db:.2f} dB")
         facts.append(f"{report.network_s + report.coding_s:.1f} s")
         line = f"{source} -> {target}: {', '.join(facts)}"
         return Done(

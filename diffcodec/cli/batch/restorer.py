@@ -38,6 +38,7 @@ class DecompressJob:
     partial: bool
     model: str | None
     allow_pickle: bool
+    tables: str | None
     max_pixels: int
     max_pixel_evaluations: int
     device: str
@@ -139,7 +140,12 @@ class Restorer:
         fingerprint = b"" if job.model else stream.header.fingerprint
         if fingerprint not in self.codecs:
             self.codecs[fingerprint] = codec_for(
-                stream, job.model, allow_pickle=job.allow_pickle, device=job.device, precision=job.precision
+                stream,
+                job.model,
+                allow_pickle=job.allow_pickle,
+                tables=job.tables,
+                device=job.device,
+                precision=job.precision,
             )
         return self.codecs[fingerprint]
 

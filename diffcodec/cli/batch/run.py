@@ -114,7 +114,7 @@ def outcomes(
     import torch
 
     from diffcodec.cli.batch.processes import finish_in_processes
-    from diffcodec.training.memory import free_bytes
+    from diffcodec.devices import free_bytes
 
     together = list(batches(tasks))
     if jobs is not None:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from diffcodec.cli.batch.outputs import check_folder, check_writable
 from diffcodec.cli.options import allow_pickle_option, device_option
 from diffcodec.errors import ConfigError
+
+if TYPE_CHECKING:
+    from diffcodec.model.checkpoint import Checkpoint
 
 
 @click.command("calibrate")
@@ -29,7 +33,12 @@ from diffcodec.errors import ConfigError
     help="Levels of the list that `compress` uses by default: 4, 8, 12, 16, 24, 32 or 64.  [default: 16, or 24 for "
     "models of photographs]",
 )
-@click.option("-o", "--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="Calibrated model.")
+@click.option(
+    "-o",
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Calibrated model; for a latent model, its tables.  [default for a folder of a latent model: in the folder]",
+)
 @click.option("--card", multiple=True, metavar="KEY=TEXT", help="Set a line of the model card; repeatable.")
 @allow_pickle_option
 @device_option
@@ -41,7 +50,7 @@ def command(
     size: int,
     limit: int,
     steps: int | None,
-    out: Path,
+    out: Path | None,
     card: tuple[str, ...],
     allow_pickle: bool,
     device: str,
@@ -50,21 +59,28 @@ def command(
     """Measure a model's errors, and store the variances and level lists that its bitstreams use.
 
     MODEL is a model file, a diffusers pipeline folder, hf:NAME of one on the Hugging Face Hub, or a bundled model.
-    A new calibration makes a new model: files made with the old calibration still need the old model.
+    A new calibration makes a new model: files made with the old calibration still need the old model. The weights of
+    latent diffusion models stay where they are; their calibration is a small file of tables.
     """
-    check_writable(str(out), force)
-    check_folder(str(out))
+    if out is not None:
+        check_writable(str(out), force)
+        check_folder(str(out))
 
     import torch
 
     from diffcodec.calibration.calibrate import calibrate
     from diffcodec.devices import check_device
     from diffcodec.files import atomic_write
-    from diffcodec.model.checkpoint import load_checkpoint
+    from diffcodec.model.latent import LatentModel
+    from diffcodec.model.loading import load_checkpoint
+    from diffcodec.model.tables_file import tables_to_bytes
     from diffcodec.training.data import load_images
 
     where = check_device(device)
     checkpoint = load_checkpoint(model, allow_pickle=allow_pickle)
+    if out is None:
+        out = _tables_in(model, checkpoint)
+        check_writable(str(out), force)
     changes = dict(line.partition("=")[::2] for line in card)
     if unknown := sorted(set(changes) - set(checkpoint.card.to_dict())):
         raise ConfigError(f"--card: expected one of {', '.join(checkpoint.card.to_dict())}, found {unknown[0]!r}")
@@ -80,10 +96,24 @@ def command(
     )
     calibrated = dataclasses.replace(calibrated, card=dataclasses.replace(checkpoint.card, **changes))
     with atomic_write(out, overwrite=force) as file:
-        file.write(calibrated.to_bytes())
+        file.write(tables_to_bytes(calibrated) if isinstance(calibrated, LatentModel) else calibrated.to_bytes())
     assert calibrated.tables is not None
     counts = ", ".join(sorted({str(len(levels.levels)) for levels in calibrated.tables.lists}, key=int))
     click.echo(
         f"wrote {out}: model {calibrated.fingerprint.hex()}, lists of {counts} levels, "
         f"{calibrated.tables.default_steps} by default"
     )
+
+
+def _tables_in(model: str, checkpoint: Checkpoint) -> Path:
+    """The path of the tables in a latent model's folder.
+
+    Raises:
+        ConfigError: if the model has no folder of its own.
+    """
+    from diffcodec.model.latent import LatentModel
+    from diffcodec.model.tables_file import TABLES_FILE
+
+    if isinstance(checkpoint, LatentModel) and Path(model).is_dir():
+        return Path(model) / TABLES_FILE
+    raise ConfigError("the calibrated model needs a file: name it", parameters=["out"])

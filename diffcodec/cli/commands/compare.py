@@ -93,6 +93,7 @@ def command(
     first_frame: bool,
     model: str | None,
     allow_pickle: bool,
+    tables: str | None,
     max_pixels: int,
     max_pixel_evaluations: int,
     device: str,
@@ -122,7 +123,7 @@ def command(
         if not source.lower().endswith(".dfc") and not data.startswith(MAGIC):
             return Side(label(source), decoded(data, label(source), max_pixels, first_frame), len(data))
         stream = ParsedStream.parse(data, max_pixels=max_pixels, name=label(source))
-        codec = codec_for(stream, model, allow_pickle=allow_pickle, device=device, precision=precision)
+        codec = codec_for(stream, model, allow_pickle=allow_pickle, tables=tables, device=device, precision=precision)
         restored = codec.decompress(stream, max_pixel_evaluations=max_pixel_evaluations)
         return Side(label(source), in_srgb(restored.picture), len(data), restored.timestep)
 

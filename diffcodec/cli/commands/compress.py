@@ -28,6 +28,7 @@ from diffcodec.cli.options import (
     precision_option,
     results_recursive_option,
     speed_option,
+    tables_option,
 )
 from diffcodec.coding.targets import DEFAULT_TIMESTEP, Target
 from diffcodec.config import Precision
@@ -39,7 +40,7 @@ from diffcodec.config import Precision
     sections={
         QUALITY: ("quality", "timestep", "max_bytes", "max_bpp", "min_psnr", "measure"),
         FILES: ("out", "force", "first_frame", "keep_metadata"),
-        MODEL: ("model", "allow_pickle", "channel", "seed"),
+        MODEL: ("model", "allow_pickle", "tables", "channel", "seed"),
         SPEED: ("speed", "effort", "steps", "device", "precision"),
         FOLDERS: (*FOLDER_PARAMETERS, "steps_table", "dry_run"),
     },
@@ -79,6 +80,7 @@ from diffcodec.config import Precision
 )
 @model_option("the bundled one for pictures of that size")
 @allow_pickle_option
+@tables_option
 @channel_option
 @speed_option
 @effort_option
@@ -127,6 +129,7 @@ def command(
     out: str | None,
     model: str | None,
     allow_pickle: bool,
+    tables: str | None,
     channel: str,
     speed: int,
     effort: int | None,
@@ -174,6 +177,7 @@ def command(
         goal=goal,
         model=model,
         allow_pickle=allow_pickle,
+        tables=tables,
         channel=channel,
         speed=speed,
         effort=effort,

@@ -29,7 +29,7 @@ from diffcodec.config import Precision
     sections={
         FILES: ("out", "force", "partial", "max_pixels", "max_pixel_evaluations"),
         QUALITY: ("timestep", "decoder", "decoder_steps", "decoder_seed"),
-        MODEL: ("model", "allow_pickle"),
+        MODEL: ("model", "allow_pickle", "tables"),
         SPEED: ("device", "precision"),
         FOLDERS: FOLDER_PARAMETERS,
     },
@@ -51,10 +51,11 @@ from diffcodec.config import Precision
 @click.option(
     "--decoder",
     type=click.Choice(RECONSTRUCTIONS),
-    default="mean",
+    default="auto",
     show_default=True,
     help="How to make a picture from the noisy state at the file's end: mean has the least error of one evaluation of "
-    "the network, mirrored takes four and errs a little less; flow and ancestral look more natural.",
+    "the network, mirrored takes four and errs a little less; flow and ancestral look more natural. auto is mean, or "
+    "flow for latent models.",
 )
 @click.option(
     "--decoder-steps",
@@ -81,6 +82,7 @@ def command(
     partial: bool,
     model: str | None,
     allow_pickle: bool,
+    tables: str | None,
     max_pixels: int,
     max_pixel_evaluations: int,
     device: str,
@@ -104,6 +106,7 @@ def command(
         partial=partial,
         model=model,
         allow_pickle=allow_pickle,
+        tables=tables,
         max_pixels=max_pixels,
         max_pixel_evaluations=max_pixel_evaluations,
         device=device,

@@ -33,7 +33,7 @@ def command(model: str, as_diffusers: bool, out: Path, size: int, allow_pickle: 
 
     from diffcodec.diffusers_format.configs import what_differs
     from diffcodec.diffusers_format.writing import write_pipeline
-    from diffcodec.model.checkpoint import load_checkpoint
+    from diffcodec.model.loading import load_checkpoint
 
     checkpoint = load_checkpoint(model, allow_pickle=allow_pickle)
     checkpoint.denoiser()  # fails now if the weights do not fit

@@ -25,7 +25,7 @@ def command(model: str, out: Path, allow_pickle: bool, force: bool) -> None:
     check_folder(str(out))
 
     from diffcodec.files import atomic_write
-    from diffcodec.model.checkpoint import load_checkpoint
+    from diffcodec.model.loading import load_checkpoint
 
     checkpoint = load_checkpoint(model, allow_pickle=allow_pickle)
     checkpoint.denoiser()  # fails now if the weights do not fit

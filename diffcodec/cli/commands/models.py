@@ -22,7 +22,7 @@ def command(model: tuple[str, ...], as_json: bool, allow_pickle: bool) -> None:
 
     MODEL is a model file, a diffusers pipeline folder, or hf:NAME of one on the Hugging Face Hub.
     """
-    from diffcodec.model.checkpoint import load_checkpoint
+    from diffcodec.model.loading import load_checkpoint
     from diffcodec.model.locations import DEFAULT_MODEL, PHOTO_MODEL, SMALL_SIDE, bundled_models, find_model
 
     bundled = bundled_models()

@@ -162,7 +162,7 @@ def command(
     Writes OUT/model.safetensors (averaged weights), OUT/log.jsonl and OUT/state.pt (for --resume).
     """
     from diffcodec.devices import check_device
-    from diffcodec.model.checkpoint import load_checkpoint
+    from diffcodec.model.loading import load_checkpoint
     from diffcodec.training.config import TrainingConfig
     from diffcodec.training.data import open_images
     from diffcodec.training.dry_run import measure_steps

@@ -10,7 +10,7 @@ from diffcodec.bitstream.container import read_header
 from diffcodec.cli.batch.inputs import STANDARD, Input
 from diffcodec.cli.batch.outputs import check_folder, check_suffix, check_writable, outputs, write_output
 from diffcodec.cli.failures import printable, warn
-from diffcodec.cli.options import allow_pickle_option, complete_file, max_pixels_option, model_option
+from diffcodec.cli.options import allow_pickle_option, complete_file, max_pixels_option, model_option, tables_option
 from diffcodec.cli.streams import model_for, parse_input
 
 
@@ -34,6 +34,7 @@ from diffcodec.cli.streams import model_for, parse_input
 @click.option("--partial", is_flag=True, help="Accept a cut or damaged file, and keep its intact steps.")
 @model_option("the bundled one that made the file")
 @allow_pickle_option
+@tables_option
 @max_pixels_option
 @click.option("--force", is_flag=True, help="Overwrite an existing file.")
 def command(
@@ -44,6 +45,7 @@ def command(
     partial: bool,
     model: str | None,
     allow_pickle: bool,
+    tables: str | None,
     max_pixels: int,
     force: bool,
 ) -> None:
@@ -61,7 +63,7 @@ def command(
     from diffcodec.coding.truncation import truncate
 
     stream = parse_input(file, partial=partial, max_pixels=max_pixels)
-    description = model_for(stream, model, allow_pickle=allow_pickle)
+    description = model_for(stream, model, allow_pickle=allow_pickle, tables=tables)
     shorter = truncate(stream, description, max_bytes, keep_metadata=not strip_metadata)
     write_output(target, force, lambda opened: opened.write(shorter))
     if (problem := stream.reading.problem) is not None:

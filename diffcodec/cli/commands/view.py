@@ -41,6 +41,7 @@ def command(
     partial: bool,
     model: str | None,
     allow_pickle: bool,
+    tables: str | None,
     max_pixels: int,
     max_pixel_evaluations: int,
     device: str,
@@ -71,7 +72,7 @@ def command(
     # In the colour space of the file's pixels. Only the first frame can have been compressed.
     keep: Keep = "nothing" if stream.container.metadata is None else "meaning"
     picture = None if original is None else read_picture(original, max_pixels=max_pixels, first_frame=True, keep=keep)
-    codec = codec_for(stream, model, allow_pickle=allow_pickle, device=device, precision=precision)
+    codec = codec_for(stream, model, allow_pickle=allow_pickle, tables=tables, device=device, precision=precision)
     shown = 0  # steps
     with tqdm(unit="step", leave=False, disable=None) as bar:
 

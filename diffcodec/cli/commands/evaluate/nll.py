@@ -49,7 +49,7 @@ def command(
     from diffcodec.evaluation.nll import evaluations_per_picture, measure_nll
     from diffcodec.evaluation.provenance import conditions
     from diffcodec.evaluation.summary_table import bound_table, mean_and_error
-    from diffcodec.model.checkpoint import load_checkpoint
+    from diffcodec.model.loading import load_checkpoint
     from diffcodec.model.locations import DEFAULT_MODEL
 
     checkpoint = load_checkpoint(model or DEFAULT_MODEL, allow_pickle=allow_pickle)

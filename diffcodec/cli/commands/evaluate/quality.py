@@ -102,7 +102,7 @@ def open_measured(
 
     from diffcodec.evaluation.datasets import open_dataset
     from diffcodec.evaluation.features import image_batches
-    from diffcodec.model.checkpoint import load_checkpoint
+    from diffcodec.model.loading import load_checkpoint
     from diffcodec.model.locations import DEFAULT_MODEL
 
     if count is None:
