@@ -50,7 +50,8 @@ class LazyGroup(click.Group):
         module = "import_model" if cmd_name == "import" else cmd_name  # a module cannot be called import
         command: click.Command = import_module(f"diffcodec.cli.commands.{module}").command
         # Not inherited: click remembers a command's help option from the first context that asks for it.
-        command.context_settings = {**HELP_NAMES, **command.context_settings}
+        for each in (command, *(command.commands.values() if isinstance(command, click.Group) else ())):
+            each.context_settings = {**HELP_NAMES, **each.context_settings}
         return command
 
     def make_context(

@@ -15,6 +15,7 @@ from diffcodec.cli.batch.compressor import CompressJob
 from diffcodec.cli.batch.inputs import Inputs
 from diffcodec.cli.batch.work import Task
 from diffcodec.cli.failures import printable
+from diffcodec.cli.latent_forecast import latent_folder, show_latent_forecasts
 from diffcodec.images import Picture
 
 if TYPE_CHECKING:
@@ -60,6 +61,9 @@ def show_forecasts(job: CompressJob, inputs: Inputs, *, as_json: bool) -> None:
     Raises:
         click.exceptions.Exit: with code 1 if any input failed.
     """
+    if latent := latent_folder(job):
+        show_latent_forecasts(job, latent, inputs, as_json=as_json)
+        return
     worker = job.load()
 
     def show(source: str) -> None:

@@ -75,7 +75,7 @@ allow_pickle_option = click.option(
 )
 tables_option = click.option(
     "--tables",
-    type=click.Path(exists=True, dir_okay=False),
+    type=click.Path(dir_okay=False),
     shell_complete=complete_file,
     help="Tables of a latent model, from `diffcodec calibrate`.  [default: those in the model's folder]",
 )

@@ -129,17 +129,19 @@ class LatentFolder:
         """The folder of a component."""
         return self.path / component
 
-    def weight_files(self, component: str) -> list[Path]:
+    def weight_files(self, component: str, *, may_miss: bool = False) -> list[Path]:
         """The files of a component's weights.
 
         Raises:
-            CheckpointError: if there are none.
+            CheckpointError: if there are none, unless they `may_miss`.
         """
         folder = self.folder(component)
         for suffix in WEIGHTS_SUFFIXES:
             # Other variants (`.fp16.safetensors`) lie beside the weights that are used.
             if found := sorted(path for path in folder.glob(f"*{suffix}") if _is_main(path)):
                 return found
+        if may_miss:
+            return []
         raise CheckpointError(f"{folder}: no weights: expected a file that ends in {WEIGHTS_SUFFIXES[0]}")
 
     def text_files(self) -> list[Path]:

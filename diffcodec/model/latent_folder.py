@@ -85,8 +85,23 @@ class FolderParts:
         component, latents = self.folder.network, self.folder.config.latent
         assert latents is not None
         embedding = self.embedding()  # first: its text encoders may need the memory
-        dtype = _type_of(precision, main_type(self._weights(component)), device)
+        dtype = self.weight_type(precision, device)
         return predictor_of(self._load(component, device, dtype), embedding, latents.downscale).to(device)
+
+    def weight_type(self, precision: Precision, device: torch.device) -> torch.dtype:
+        """The type in which the network's weights are loaded; float32 counts as stored if there are no weights."""
+        files = self.folder.weight_files(self.folder.network, may_miss=True)
+        return _type_of(precision, main_type(files), device)
+
+    def empty_network(self) -> nn.Module:
+        """The network as configured, without data."""
+        _ = self.config
+        return self._empty(self.folder.network)
+
+    def empty_autoencoder(self) -> nn.Module:
+        """The autoencoder as configured, without data."""
+        _ = self.config
+        return self._empty(self.folder.autoencoder)
 
     def autoencoder(self, device: torch.device) -> Autoencoder:
         """The autoencoder in float32, of which only the half that is used is loaded."""

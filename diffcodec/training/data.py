@@ -30,12 +30,12 @@ def load_images(source: str, *, size: int = 32, root: str = "data") -> Tensor:
         source: `cifar10` (torchvision's training set, downloaded to `root` if necessary) or a path, or several of
             these separated by commas: a file whose sides are multiples of `size` is read as a grid of tiles in row
             order, a folder as all pictures below it, each cut into size x size tiles, a .npy file as an array
-            (N, size, size, 3) of uint8.
+            (N, size, size, C): of uint8, or, for latents x_0 of about unit variance, of float16 or float32.
         size: height and width of a training image, in pixels.
         root: folder of torchvision's data sets.
 
     Returns:
-        (N, 3, size, size), uint8.
+        (N, C, size, size), uint8, or floats for latents.
 
     Raises:
         ConfigError: if the source does not exist or holds no image of that size.
@@ -114,8 +114,13 @@ def _load_array(path: Path, size: int) -> Tensor:
         array = np.load(path, mmap_mode="c", allow_pickle=False)
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path}: cannot be read as an array ({error})") from error
-    if array.dtype != np.uint8 or array.ndim != 4 or array.shape[1:] != (size, size, 3):
-        raise ConfigError(f"{path}: expected uint8 of shape (N, {size}, {size}, 3), found {array.dtype} {array.shape}")
+    is_of_pictures = array.dtype == np.uint8 and array.shape[-1:] == (3,)
+    is_of_latents = array.dtype in (np.float16, np.float32)
+    if array.ndim != 4 or array.shape[1:3] != (size, size) or not (is_of_pictures or is_of_latents):
+        raise ConfigError(
+            f"{path}: expected uint8 of shape (N, {size}, {size}, 3), or latents, floats (N, {size}, {size}, C), found "
+            f"{array.dtype} {array.shape}"
+        )
     return torch.from_numpy(array).permute(0, 3, 1, 2)
 
 
@@ -146,7 +151,7 @@ class Batches(Iterator[Tensor]):
     only these two to see the same images.
 
     Args:
-        images: (N, 3, H, W), uint8, or photographs.
+        images: (N, C, H, W), uint8 or, for latents, floats; or photographs.
         batch_size: images in a batch; a batch may span two epochs.
         flips: mirror every image left to right with probability 1/2.
         seed: of order, flips, rotations and crops.
@@ -182,13 +187,13 @@ class Batches(Iterator[Tensor]):
         self._ahead = None
 
     def __next__(self) -> Tensor:
-        """The next batch, (batch_size, 3, H, W), or this share of it, float32 in [-1, 1]."""
+        """The next batch of x_0, (batch_size, C, H, W), or this share of it, float32; pictures in [-1, 1]."""
         try:
             batch = next(self._prefetched()) if self._workers else self._shuffled[self.drawn]
         except ImageError as error:
             raise ImageError(str(error).rpartition("ImageError: ")[2].strip()) from None  # without a worker's traceback
         self.drawn += self.batch_size
-        return to_unit(batch)
+        return batch.float() if batch.is_floating_point() else to_unit(batch)
 
     def _prefetched(self) -> Iterator[Tensor]:
         if self._ahead is None:

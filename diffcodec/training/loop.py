@@ -49,7 +49,7 @@ class Trainer:
     Args:
         model: configuration of the model.
         training: settings.
-        images: (N, 3, H, W), uint8, or photographs.
+        images: (N, C, H, W), uint8 or, for latents, floats; or photographs.
         device: `cpu` or `cuda`.
         precision: `fp32`, or `bf16` for autocast (three to four times as fast where the hardware supports it).
         compile_network: use torch.compile.

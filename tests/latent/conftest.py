@@ -13,6 +13,7 @@ import pytest
 pytest.importorskip("diffusers")
 pytest.importorskip("transformers")
 
+from diffcodec.codec import DiffusionCodec
 from diffcodec.latent.cache import ENVIRONMENT
 from tests.latent.pipelines import MAKERS
 
@@ -24,10 +25,19 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="module", params=MAKERS)
+KINDS = [name if name in ("sd1", "flux") else pytest.param(name, marks=pytest.mark.slow) for name in MAKERS]
+"""One kind of UNet and one of transformer; the others are slow, except where a test names them."""
+
+
+@pytest.fixture(scope="module", params=KINDS)
 def pipeline(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
     with warnings.catch_warnings(action="ignore"):
         return MAKERS[request.param](tmp_path_factory.mktemp(request.param))
+
+
+@pytest.fixture(scope="module")
+def latent(pipeline: Any) -> DiffusionCodec:
+    return DiffusionCodec.from_diffusers(pipeline)
 
 
 @pytest.fixture(scope="module")

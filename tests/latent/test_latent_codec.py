@@ -23,12 +23,6 @@ from tests.conftest import smooth_pixels
 from tests.latent import pipelines
 from tests.latent.pipelines import MAKERS
 
-
-@pytest.fixture(scope="module")
-def latent(pipeline: Any) -> DiffusionCodec:
-    return DiffusionCodec.from_diffusers(pipeline)
-
-
 FLOWS = ["sd3", "flux"]
 UNETS = [name for name in MAKERS if name not in FLOWS]
 

@@ -244,3 +244,16 @@ def test_arrays_of_tiles_are_taken_as_they_are(tmp_path: Path) -> None:
     np.save(tmp_path / "objects.npy", np.array([{}], object))
     with pytest.raises(ConfigError, match=r"objects\.npy: cannot be read as an array"):
         load_images(str(tmp_path / "objects.npy"), size=4)
+
+
+def test_arrays_of_floats_are_latents_and_stay_as_they_are(tmp_path: Path) -> None:
+    array = np.random.default_rng(1).standard_normal((5, 8, 8, 4)).astype(np.float16) * 3
+    np.save(tmp_path / "latents.npy", array)
+    images = load_images(str(tmp_path / "latents.npy"), size=8)
+    (batch,) = [next(Batches(images, 5, flips=False, seed=0))]
+    assert batch.dtype == torch.float32
+    rows = {tuple(row) for row in array.transpose(0, 3, 1, 2).reshape(5, -1).astype(np.float32).tolist()}
+    assert {tuple(row) for row in batch.reshape(5, -1).tolist()} == rows
+    np.save(tmp_path / "wide.npy", array.astype(np.float64))
+    with pytest.raises(ConfigError, match=r"or latents, floats \(N, 8, 8, C\), found float64"):
+        load_images(str(tmp_path / "wide.npy"), size=8)
