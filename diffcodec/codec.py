@@ -255,9 +255,9 @@ class DiffusionCodec(ModelInUse):
 
         Args:
             stream: as for `decompress`.
-            options: see `DecompressionSettings`. Reconstructions other than `mean` start anew at every step. With
-                `partial`, a cut stream ends with its last complete step, or, if it has none, with a picture made from
-                pure noise.
+            options: see `DecompressionSettings`. The reconstruction `auto` is `mean`; others start anew at every step.
+                With `partial`, a cut stream ends with its last complete step, or, if it has none, with a picture made
+                from pure noise.
 
         Raises:
             StreamError: as `decompress`.
@@ -268,7 +268,7 @@ class DiffusionCodec(ModelInUse):
             raise ConfigError("timestep: progressive restores every step and takes no timestep")
         known = parsed(stream, settings)
         (context,) = self.contexts_of([known], settings.channel)
-        how = Reconstruction.of(settings.reconstruction).resolved(context.signal.usual_reconstruction)
+        how = Reconstruction.of(settings.reconstruction)
         check_work(known, context, settings)
         return (each[0] for each in Decoder(context, [known], how, Stopwatch()).progressive())
 

@@ -66,7 +66,7 @@ class DfcImageFile(ImageFile.ImageFile):
     Attributes:
         timestep: restore a coarser version: the last level that is not finer.
         decoder: how to make a picture from the noisy state at the file's end: `auto`, `mean`, `mirrored`,
-            `flow` or `ancestral`.
+            `short-flow`, `flow` or `ancestral`.
         model: the model that made the file, if it is not a bundled one.
         max_pixel_evaluations: refuse files whose steps take more evaluations of the network times pixels.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Sequence
 
 from diffcodec.bitstream.container import Header
@@ -19,6 +20,7 @@ from diffcodec.coding.targets import Target
 from diffcodec.coding.trajectory import CodecContext
 from diffcodec.errors import TargetError
 from diffcodec.images import Picture
+from diffcodec.model.levels import LOG_SNR_SCALE
 
 
 def compress_pictures(
@@ -109,11 +111,10 @@ def restore_streams(
     for place, stream in enumerate(streams):
         # Cut streams end at different steps.
         alike.setdefault((stream.batch_key, None if stream.is_complete else place), []).append(place)
-    chosen = Reconstruction.of(settings.reconstruction)
-    methods = [chosen.resolved(context.signal.usual_reconstruction) for context in contexts]
+    how = Reconstruction.of(settings.reconstruction)
     evaluations = [
-        evaluations_to_restore(stream, context.tables, how, settings.timestep)
-        for stream, context, how in zip(streams, contexts, methods, strict=True)
+        evaluations_to_restore(stream, context.tables, usual(how, stream, context, settings), settings.timestep)
+        for stream, context in zip(streams, contexts, strict=True)
     ]
     counter = ProgressCounter(settings.progress, sum(evaluations))
     found: dict[int, Restoration] = {}
@@ -121,7 +122,18 @@ def restore_streams(
         group = [streams[place] for place in places]
         expected, done = evaluations[places[0]], counter.done
         watch = Stopwatch(evaluated=counter.part(expected, len(group)))
-        decoder = Decoder(contexts[places[0]], group, methods[places[0]], watch)
+        decoder = Decoder(contexts[places[0]], group, how, watch)
         found.update(zip(places, decoder.restore(settings.timestep), strict=True))
         counter.reach(done + expected * len(group))
     return [found[place] for place in range(len(streams))]
+
+
+def usual(
+    how: Reconstruction, stream: ParsedStream, context: CodecContext, settings: DecompressionSettings
+) -> Reconstruction:
+    """The reconstruction that a complete stream will get."""
+    if stream.is_stored:
+        return how
+    stops = stream.stops(context.tables)[: stream.steps_until(settings.timestep, context.tables)]
+    log_snr = stops[-1].log_snr / LOG_SNR_SCALE if stops else -math.inf
+    return how.resolved(context.signal.usual_reconstruction(log_snr, context.canvas))

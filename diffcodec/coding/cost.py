@@ -7,7 +7,7 @@ from typing import NamedTuple
 from diffcodec.coding.context import StreamContext
 from diffcodec.coding.matching import canvas_of, check_header
 from diffcodec.coding.options import DecompressionSettings
-from diffcodec.coding.reconstruction import DEFAULT_STEPS, MIRRORINGS, Reconstruction
+from diffcodec.coding.reconstruction import DEFAULT_STEPS, MIRRORINGS, SHORT_FLOW, Reconstruction
 from diffcodec.coding.stream import ParsedStream
 from diffcodec.errors import TooMuchWorkError
 from diffcodec.model.description import ModelDescription
@@ -96,6 +96,8 @@ def evaluations_to_restore(
     before = len(stops) - tables.has_start
     if reconstruction.kind == "mean" or (stream.lossless is not None and timestep is None):
         return before + 1
+    if reconstruction.kind == "short-flow":
+        return before + 1 + (len(SHORT_FLOW) if stops else 0)
     if reconstruction.kind == "mirrored":
         return before + (len(MIRRORINGS) if stops else 1)
     end = tables.timestep_at(stops[-1]) if stops else len(tables.timesteps)

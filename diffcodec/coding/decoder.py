@@ -73,7 +73,8 @@ class Decoder:
         received = _information(payloads)  # of complete steps: a cut stream may end within one
 
         def restorations(done: int, exact: Sequence[NDArray[np.uint8]] | None = None) -> list[Restoration]:
-            pictures = self._pixels(trajectory) if exact is None else exact
+            how = self._method(trajectory, every=every)
+            pictures = self._pixels(trajectory, how) if exact is None else exact
             share = self.watch.share(len(self.streams))
             return [
                 Restoration(
@@ -83,7 +84,7 @@ class Decoder:
                     timestep=self._timestep(trajectory, done) if exact is None else 0.0,
                     payload_bits=bits,
                     verified=stream.reading.verified,
-                    reconstruction=self.reconstruction.kind if exact is None else "exact",
+                    reconstruction=how.kind if exact is None else "exact",
                     problem=stream.reading.problem,
                     network_s=share.network_s,
                     coding_s=share.coding_s,
@@ -124,11 +125,17 @@ class Decoder:
         """Alpha plane and metadata of each stream."""
         return [(stream.alpha, stream.metadata) for stream in self.streams]
 
-    def _pixels(self, trajectory: Trajectory) -> list[NDArray[np.uint8]]:
-        """The pictures that the reconstruction makes from the current state."""
+    def _method(self, trajectory: Trajectory, *, every: bool) -> Reconstruction:
+        """How pictures are made from the current state; `auto` is `mean` where every step is shown."""
+        signal, log_snr = self.context.signal, trajectory.level.log_snr
+        usual = "mean" if every else signal.usual_reconstruction(log_snr, self.context.canvas)
+        return self.reconstruction.resolved(usual)
+
+    def _pixels(self, trajectory: Trajectory, how: Reconstruction) -> list[NDArray[np.uint8]]:
+        """The pictures that a reconstruction makes from the current state."""
         names = [zlib.crc32(stream.container.payload) for stream in self.streams]
         signal, canvas = self.context.signal, self.context.canvas
-        return [signal.to_pixels(x_0, canvas) for x_0 in reconstruct(self.reconstruction, trajectory, names)]
+        return [signal.to_pixels(x_0, canvas) for x_0 in reconstruct(how, trajectory, names)]
 
     def _timestep(self, trajectory: Trajectory, done: int) -> float:
         """The timestep of the current state; T before the first step."""

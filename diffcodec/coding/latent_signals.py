@@ -24,10 +24,12 @@ class LatentPictures(ColourPictures):
         is_grey: whether the pictures are grey.
     """
 
-    usual_reconstruction: ReconstructionKind = "flow"
-
     def __init__(self, kind: SignalKind, autoencoder: Autoencoder, *, is_grey: bool) -> None:
         self.kind, self.autoencoder, self.is_grey = kind, autoencoder, is_grey
+
+    def usual_reconstruction(self, log_snr: float, canvas: Canvas) -> ReconstructionKind:
+        """The mean of latents looks washed out once decoded."""
+        return "flow"
 
     def ceiling(self, x_0: Tensor, canvas: Canvas) -> NDArray[np.uint8]:
         """What the autoencoder makes of its own latents."""

@@ -8,13 +8,19 @@ from typing import Literal, cast, get_args
 
 from diffcodec.errors import ConfigError
 
-ReconstructionKind = Literal["auto", "mean", "mirrored", "flow", "ancestral"]
+ReconstructionKind = Literal["auto", "mean", "mirrored", "short-flow", "flow", "ancestral"]
 
 RECONSTRUCTIONS: tuple[ReconstructionKind, ...] = get_args(ReconstructionKind)
 """All kinds; docs/sampling.md compares them. `coding.restoring` implements each."""
 
 MIRRORINGS = ((), (2,), (3,), (2, 3))
 """Axes of (N, C, H, W) along which `mirrored` mirrors the state, one evaluation for each."""
+
+SHORT_FLOW = (0.375, 0.75)
+"""Log SNRs beyond the state's, in nats, to which `short-flow` follows the flow; benchmarks/short_flow.py."""
+
+SHORT_FLOW_BELOW = 3.0
+"""Log SNR of states below which `auto` takes `short-flow` for photographs; above, `mean` looks as good."""
 
 # With 100 of 1000 steps ancestral pictures are still too smooth, flow pictures are not: benchmarks/decoders.py.
 DEFAULT_STEPS: dict[ReconstructionKind, int] = {"flow": 100, "ancestral": 250}
@@ -25,10 +31,11 @@ class Reconstruction:
     """How the decoder makes pictures from x_t.
 
     Args:
-        kind: `auto` is what suits the model: `mean` for models of pixels, `flow` for latent models, whose mean looks
-            washed out. `mean` is the network's x_0 estimate, which has the least error of one evaluation; `mirrored`
-            averages the estimates of four mirror images, which errs a little less; `flow` follows the probability flow
-            down to the image; `ancestral` draws a sample of p(x_0 | x_t).
+        kind: `auto` is what suits model and rate: for models of pixels `short-flow` for coarse files, else `mean`; for
+            latent models, whose mean looks washed out, `flow`. `mean` is the network's x_0 estimate, which has the
+            least error of one evaluation; `mirrored` averages the estimates of four mirror images, which errs a little
+            less; `flow` follows the probability flow down to the image, and `short-flow` only a little way down, from
+            where it takes the mean: as little error, and a cleaner look; `ancestral` draws a sample of p(x_0 | x_t).
         steps: noise levels from pure noise to t = 1, of which those below x_t's are visited; by default 100 for flow
             and 250 for ancestral.
         seed: of `ancestral`, at least 0.
@@ -44,7 +51,7 @@ class Reconstruction:
     def __post_init__(self) -> None:
         if self.kind not in RECONSTRUCTIONS:
             raise ConfigError(f"reconstruction: expected one of {', '.join(RECONSTRUCTIONS)}, found {self.kind!r}")
-        if self.kind in ("auto", "mean", "mirrored") and self.steps is not None:
+        if self.kind not in DEFAULT_STEPS and self.steps is not None:
             raise ConfigError(
                 f"the reconstruction `{self.kind}` takes no steps: choose flow or ancestral, or leave them out",
                 parameters=["reconstruction", "reconstruction_steps"],

@@ -147,7 +147,8 @@ class Restoration:
         timestep: the timestep reached; may be fractional.
         payload_bits: information received so far.
         verified: whether checksums cover all data that the picture is made from.
-        reconstruction: how the picture was made from the noisy state: `mean`, `mirrored`, `flow` or `ancestral`;
+        reconstruction: how the picture was made from the noisy state: `mean`, `mirrored`, `short-flow`, `flow` or
+            `ancestral`;
             `exact` if the stream holds the exact pixels (t = 0).
         problem: what is wrong with the stream, to follow its name, such as `is cut: ...`; None if nothing is.
         network_s, coding_s: the picture's share of the seconds that its batch has spent so far in the network and in

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from diffcodec.coding.reconstruction import DEFAULT_STEPS, MIRRORINGS, Reconstruction
+from diffcodec.coding.reconstruction import DEFAULT_STEPS, MIRRORINGS, SHORT_FLOW, Reconstruction
 from diffcodec.coding.trajectory import Trajectory
 from diffcodec.devices import evaluation_precision
 from diffcodec.diffusion.samplers import Sampler
@@ -36,6 +36,8 @@ def reconstruct(reconstruction: Reconstruction, trajectory: Trajectory, names: S
             return trajectory.checked_estimate()
         case "mirrored":
             return _mirrored(trajectory)
+        case "short-flow":
+            return _short_flow(trajectory)
         case "flow" | "ancestral":
             return _sample(reconstruction, trajectory, names)
         case "auto":
@@ -53,6 +55,27 @@ def _mirrored(trajectory: Trajectory) -> Tensor:
         return estimate
     found = [estimate, *(trajectory.estimate_mirrored(axes) for axes in MIRRORINGS if axes)]
     return torch.stack(found).mean(dim=0)
+
+
+def _short_flow(trajectory: Trajectory) -> Tensor:
+    """The mean from a state a little further down the probability flow.
+
+    The state of a file is one of many that its picture could have. A step along the flow takes a part of its noise
+    away, and the estimate from there has less of the mottle that the noise leaves in smooth areas.
+    """
+    estimate, level = trajectory.checked_estimate(), trajectory.level
+    context, x_t = trajectory.context, trajectory.x_t
+    if math.isinf(level.log_snr):  # pure noise: the model's mean, not an evaluation
+        return estimate
+    for distance in SHORT_FLOW:
+        further = context.level_near(trajectory.level.log_snr + distance)
+        if further.log_snr <= level.log_snr:
+            continue
+        eps = (x_t - level.alpha * estimate) / level.sigma
+        x_t, level = further.alpha * estimate + further.sigma * eps, further
+        estimate = trajectory.estimate_at(x_t, level.log_snr)
+    check_numbers(estimate)
+    return estimate
 
 
 def _sample(reconstruction: Reconstruction, trajectory: Trajectory, names: Sequence[int]) -> Tensor:

@@ -14,19 +14,23 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from diffcodec.coding.canvas import GREY, PLANE, RGB, Canvas, SignalKind
-from diffcodec.coding.reconstruction import ReconstructionKind
+from diffcodec.coding.reconstruction import SHORT_FLOW_BELOW, ReconstructionKind
 from diffcodec.config import GREY_LEVELS_PER_UNIT
 from diffcodec.images import from_unit, to_unit
 from diffcodec.lossless.rounding import UNIT
 from diffcodec.model.tables import CodecTables
+
+LEAST_SIDE = 113
+"""Of pictures whose look is measured, in pixels: SSIMULACRA 2 takes no smaller ones."""
 
 
 class Signal(Protocol):
     """A kind of signal. States and estimates are float32 tensors of shape (N, *canvas.shape)."""
 
     kind: SignalKind
-    usual_reconstruction: ReconstructionKind
-    """What `auto` stands for."""
+
+    def usual_reconstruction(self, log_snr: float, canvas: Canvas) -> ReconstructionKind:
+        """What `auto` stands for, for states at a log SNR."""
 
     def ceiling(self, x_0: Tensor, canvas: Canvas) -> NDArray[np.uint8] | None:
         """The picture of x_0 itself, where that is not the original: the best that any file can restore."""
@@ -66,7 +70,11 @@ class ColourPictures:
     """Pixels in [-1, 1]; all channels are coded."""
 
     kind = RGB
-    usual_reconstruction: ReconstructionKind = "mean"
+
+    def usual_reconstruction(self, log_snr: float, canvas: Canvas) -> ReconstructionKind:
+        """A short way along the flow cleans coarse photographs; small pictures show no difference."""
+        is_coarse = -math.inf < log_snr < SHORT_FLOW_BELOW
+        return "short-flow" if is_coarse and min(canvas.width, canvas.height) >= LEAST_SIDE else "mean"
 
     def ceiling(self, x_0: Tensor, canvas: Canvas) -> NDArray[np.uint8] | None:
         """None: x_0 is the original."""

@@ -55,6 +55,13 @@ class CodecContext(StreamContext):
         assert self.tables.lossless is not None
         return LosslessCoder(self.tables.lossless, self.canvas.kind.coded_channels == 1, self.levels)
 
+    def level_near(self, log_snr: float) -> NoiseLevel:
+        """The level of a log SNR, or the nearest that the network was trained on."""
+        schedule, config = self.denoiser.schedule, self.denoiser.config
+        if config.network.conditioning == "timestep":
+            return schedule.level(max(1, round(schedule.timestep(log_snr))))
+        return NoiseLevel(min(log_snr, config.log_snr_max))
+
     def dtype_at(self, log_snr: float) -> torch.dtype:
         """Type of the numbers in which the network is evaluated at a level."""
         return torch.bfloat16 if self.half_precision.allows_bf16(log_snr) else torch.float32
@@ -125,18 +132,20 @@ class Trajectory:
         if self._estimate is not None:
             return self._estimate
         start = self._start_estimate() if math.isinf(self.level.log_snr) else None
-        self._estimate = self._evaluate(self.x_t) if start is None else start
+        self._estimate = self.estimate_at(self.x_t, self.level.log_snr) if start is None else start
         return self._estimate
 
     @torch.no_grad()
     def estimate_mirrored(self, axes: Sequence[int]) -> Tensor:
         """The x_0 estimate of the state mirrored along some axes of (N, C, H, W), mirrored back."""
-        return self._evaluate(self.x_t.flip(*axes)).flip(*axes)
+        return self.estimate_at(self.x_t.flip(*axes), self.level.log_snr).flip(*axes)
 
-    def _evaluate(self, x_t: Tensor) -> Tensor:
+    @torch.no_grad()
+    def estimate_at(self, x_t: Tensor, log_snr: float) -> Tensor:
+        """The x_0 estimate of any state, (N, C, H, W), restricted to valid signals."""
         denoiser = self.context.denoiser
         # Pure noise has no finite log SNR; the network takes the noisiest level that it was trained on.
-        log_snr = max(self.level.log_snr, denoiser.config.log_snr_min)
+        log_snr = max(log_snr, denoiser.config.log_snr_min)
         with self.watch.network(), evaluation_precision(self.device, self.context.dtype_at(log_snr)):
             return self.context.signal.restrict(predict_x_0(denoiser, x_t, log_snr, self.watch.evaluated))
 

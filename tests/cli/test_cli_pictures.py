@@ -316,7 +316,7 @@ def test_lossless_files_are_exact_whatever_the_decoder(photo: Path, tiny_model: 
 def test_decoder_options_that_make_no_sense_are_refused(stream: Path, tiny_model: Path, tmp_path: Path) -> None:
     options = ("decompress", stream, "--model", tiny_model, "-o", tmp_path / "a.png")
     fails(run(*options, "--decoder", "median"), "median", "ancestral", code=2)
-    fails(run(*options, "--decoder-steps", 10), "`mean` has no steps", "(--decoder, --decoder-steps)")
+    fails(run(*options, "--decoder-steps", 10), "`auto` takes no steps", "(--decoder, --decoder-steps)")
     steps = run(*options, "--decoder", "flow", "--decoder-steps", 2000)
     fails(steps, "reconstruction steps: expected 1 to the model's 1000, found 2000 (--decoder-steps)")
     fails(run(*options, "--decoder-seed", -1), code=2)

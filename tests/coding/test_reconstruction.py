@@ -19,7 +19,7 @@ from diffcodec.channel import ChannelId, make_channel
 from diffcodec.codec import DiffusionCodec
 from diffcodec.coding import reconstruction as reconstruction_module
 from diffcodec.coding.options import DecompressOptions
-from diffcodec.coding.reconstruction import Reconstruction, ReconstructionKind
+from diffcodec.coding.reconstruction import SHORT_FLOW, Reconstruction, ReconstructionKind
 from diffcodec.coding.report import Bitstream, Restoration, Stopwatch
 from diffcodec.coding.restoring import reconstruct
 from diffcodec.coding.stream import ParsedStream
@@ -35,7 +35,7 @@ from diffcodec.training.data import load_images
 from tests.conftest import assert_same_picture, smooth_pixels
 
 DRAWN: tuple[ReconstructionKind, ...] = ("flow", "ancestral")
-ALL: tuple[ReconstructionKind, ...] = ("mean", "mirrored", *DRAWN)
+ALL: tuple[ReconstructionKind, ...] = ("mean", "mirrored", "short-flow", *DRAWN)
 
 
 @pytest.fixture(autouse=True)
@@ -105,8 +105,8 @@ def test_mirrored_averages_the_estimates_of_four_mirror_images(codec: DiffusionC
 
 def test_at_pure_noise_mirrored_is_the_mean(codec: DiffusionCodec, picture: Picture) -> None:
     stream = codec.compress(picture, timestep=300)
-    both = [codec.decompress(stream, timestep=1000, reconstruction=kind) for kind in ("mean", "mirrored")]
-    assert np.array_equal(both[0].pixels, both[1].pixels)
+    both = [codec.decompress(stream, timestep=1000, reconstruction=kind) for kind in ("mean", "mirrored", "short-flow")]
+    assert all(np.array_equal(both[0].pixels, each.pixels) for each in both[1:])
 
 
 def test_seeds_move_what_is_random_and_nothing_else(codec: DiffusionCodec, picture: Picture) -> None:
@@ -231,7 +231,11 @@ def test_lossless_files_are_exact_with_every_reconstruction(codec: DiffusionCode
 @pytest.mark.parametrize(
     ("values", "words", "parameters"),
     [
-        (("median",), "reconstruction: expected one of auto, mean, mirrored, flow, ancestral, found 'median'", ()),
+        (
+            ("median",),
+            "reconstruction: expected one of auto, mean, mirrored, short-flow, flow, ancestral, found 'median'",
+            (),
+        ),
         (
             ("mean", 5),
             "the reconstruction `mean` takes no steps: choose flow or ancestral, or leave them out",
@@ -260,7 +264,7 @@ def test_a_reconstruction_has_no_more_steps_than_the_model(codec: DiffusionCodec
     for restore in (codec.decompress, decompress_one):
         with pytest.raises(ConfigError, match=f"^reconstruction steps: expected 1 to the model's 1000, found {steps}"):
             restore(stream, reconstruction=Reconstruction("flow", steps))
-        with pytest.raises(ConfigError, match="expected one of auto, mean, mirrored, flow, ancestral"):
+        with pytest.raises(ConfigError, match="expected one of auto, mean, mirrored, short-flow, flow, ancestral"):
             restore(stream, reconstruction="median")  # type: ignore[arg-type]
 
 
@@ -339,3 +343,39 @@ def test_a_drawn_picture_is_one_that_its_state_could_come_from(picture: Picture)
     trajectory._estimate = None  # that of the start
     assert rest("mean") < rest("ancestral")
     assert rest("ancestral") == pytest.approx(1, abs=0.04)
+
+
+def test_short_flow_is_the_mean_further_down_the_flow(codec: DiffusionCodec, picture: Picture) -> None:
+    stream = codec.compress(picture, timestep=200)
+    states = []
+
+    def kept(how: Reconstruction, trajectory: Trajectory, names: Sequence[int]) -> Tensor:
+        states.append(trajectory)
+        return reconstruct(how, trajectory, names)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("diffcodec.coding.decoder.reconstruct", kept)
+        assert codec.decompress(stream, reconstruction="short-flow").reconstruction == "short-flow"
+    (trajectory,) = states
+    x_t, level = trajectory.x_t, trajectory.level
+    for distance in SHORT_FLOW:
+        further = NoiseLevel(trajectory.level.log_snr + distance)
+        x_0 = predict_x_0(codec.denoiser, x_t, level.log_snr).clamp(-1, 1)
+        x_t = further.alpha * x_0 + further.sigma * (x_t - level.alpha * x_0) / level.sigma
+        level = further
+    expected = predict_x_0(codec.denoiser, x_t, level.log_snr).clamp(-1, 1)
+    with torch.no_grad():
+        found = reconstruct(Reconstruction("short-flow"), trajectory, [0])
+    assert torch.allclose(found, expected, atol=2e-3)
+    assert not torch.allclose(found, trajectory.checked_estimate(), atol=2e-2)
+
+
+@pytest.mark.parametrize(("timestep", "kind"), [(300, "short-flow"), (20, "mean")])
+def test_auto_goes_by_rate_for_photographs(timestep: int, kind: str, codec: DiffusionCodec) -> None:
+    large = codec.compress(Picture(smooth_pixels(116, 120)), timestep=timestep)
+    assert codec.decompress(large).reconstruction == kind
+    chosen = codec.decompress(large, reconstruction=kind)  # type: ignore[arg-type]
+    assert np.array_equal(codec.decompress(large).pixels, chosen.pixels)
+    assert {each.reconstruction for each in codec.progressive(large)} == {"mean"}
+    small = codec.compress(Picture(smooth_pixels(30, 120)), timestep=timestep)
+    assert codec.decompress(small).reconstruction == "mean"

@@ -54,8 +54,9 @@ from diffcodec.config import Precision
     default="auto",
     show_default=True,
     help="How to make a picture from the noisy state at the file's end: mean has the least error of one evaluation of "
-    "the network, mirrored takes four and errs a little less; flow and ancestral look more natural. auto is mean, or "
-    "flow for latent models.",
+    "the network, mirrored takes four and errs a little less; short-flow takes three and mottles smooth areas less; "
+    "flow and ancestral look more natural, with invented detail. auto is mean, short-flow for coarse files of "
+    "photographs, and flow for latent models.",
 )
 @click.option(
     "--decoder-steps",
