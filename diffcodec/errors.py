@@ -99,6 +99,17 @@ class ModelMismatchError(StreamError):
         )
 
 
+def lacks_memory(error: BaseException) -> bool:
+    """Whether an error says that there is not enough memory.
+
+    torch raises a subclass of RuntimeError if GPU memory is full, and a plain RuntimeError if RAM is full.
+    """
+    full = ("out of memory", "allocate memory")
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and any(words in str(error) for words in full)
+    )
+
+
 @contextmanager
 def naming_stream(name: str) -> Iterator[None]:
     """Puts the stream's name before errors about its content."""

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from diffcodec.cli.batch.compressor import CompressJob
-from diffcodec.cli.batch.inputs import PICTURE_SUFFIXES, expand
+from diffcodec.cli.batch.inputs import expand
 from diffcodec.cli.batch.outputs import check_suffix, outputs
 from diffcodec.cli.batch.run import RunOptions, run_batch
 from diffcodec.cli.forecast import show_forecasts
@@ -30,7 +30,7 @@ from diffcodec.cli.options import (
     speed_option,
 )
 from diffcodec.coding.targets import DEFAULT_TIMESTEP, Target
-from diffcodec.config import Precision
+from diffcodec.config import PICTURE_SUFFIXES, Precision
 
 
 @click.command(
