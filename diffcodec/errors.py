@@ -47,6 +47,10 @@ class CheckpointError(DiffCodecError):
     """A model file is missing or damaged, or lacks data that the operation needs."""
 
 
+class DatasetError(DiffCodecError):
+    """A data set, or a shard of one, cannot be read or written."""
+
+
 class TargetError(DiffCodecError):
     """No file of a picture meets the target."""
 

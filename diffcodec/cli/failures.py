@@ -18,6 +18,7 @@ from diffcodec.errors import DiffCodecError, lacks_memory
 
 FLAGS = {
     "overwrite": "--force",
+    "data_column": "--image-column, --dfc-column",
     "time": "--set time=discrete",
     "batch_size": "--set batch_size=N",
     "settings": "--set",

@@ -68,13 +68,8 @@ def model_for(stream: ParsedStream, model: str | None, *, allow_pickle: bool = F
         CheckpointError, ModelMismatchError: as `codec_for`.
     """
     from diffcodec.model.description import describe_file, find_bundled
-    from diffcodec.model.locations import find_model
+    from diffcodec.model.named import describe_model
 
     if model is None:
         return describe_file(find_bundled(stream.header.fingerprint, stream.name))
-    path = find_model(model, allow_pickle=allow_pickle)
-    if path.is_file():
-        return describe_file(path)
-    from diffcodec.model.checkpoint import load_checkpoint
-
-    return load_checkpoint(model, allow_pickle=allow_pickle).description
+    return describe_model(model, allow_pickle=allow_pickle)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from diffcodec.errors import ConfigError, WrongTypeError, kind_of
+from diffcodec.errors import ConfigError, ImageError, WrongTypeError, kind_of
 
 Columns = Mapping[str, Sequence[Any]]
 """Columns of equal length, by name: lists or arrays."""
@@ -51,14 +51,32 @@ def path_of(value: Any) -> str:
 
 
 def bytes_of(value: Any) -> bytes | None:
-    """The bytes of a file; None if the value is something else."""
+    """The bytes of a file; None if the value is something else.
+
+    Raises:
+        ImageError: if the value has only a path, and there is no such file.
+    """
     if isinstance(value, Mapping) and "bytes" in value:
+        if value["bytes"] is None and (path := path_of(value)):
+            return _bytes_at(path)
         value = value["bytes"]
     if isinstance(value, bytes | bytearray | memoryview):
         return bytes(value)
     if isinstance(value, np.ndarray) and value.dtype == np.uint8 and value.ndim == 1:
         return value.tobytes()
     return None
+
+
+def _bytes_at(path: str) -> bytes:
+    """The content of a file, named by a path or one of fsspec's URLs."""
+    import fsspec
+
+    try:
+        with fsspec.open(path, "rb") as file:
+            data: bytes = file.read()
+            return data
+    except (OSError, ImportError, ValueError) as error:
+        raise ImageError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
 
 
 def as_file(data: bytes, name: str) -> io.BytesIO:

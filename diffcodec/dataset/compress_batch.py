@@ -154,13 +154,10 @@ class CompressBatch:
         """Width, height and mode of a picture before it is decoded; zeros if they are unknown: reading says why."""
         from PIL import Image
 
-        if (data := bytes_of(value)) is None:
-            try:
-                picture = as_picture(as_pixels(value))
-            except Exception:
-                return 0, 0, ""
-            return picture.width, picture.height, picture.mode
         try:
+            if (data := bytes_of(value)) is None:
+                picture = as_picture(as_pixels(value))
+                return picture.width, picture.height, picture.mode
             with warnings.catch_warnings(action="ignore"), Image.open(as_file(data, "")) as image:
                 return *image.size, image.mode
         except Exception:  # Pillow raises almost anything

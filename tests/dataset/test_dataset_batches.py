@@ -22,12 +22,7 @@ from diffcodec.dataset.attempts import alike
 from diffcodec.errors import CheckpointError, ConfigError, ImageError, WrongTypeError
 from diffcodec.images import read_picture
 from tests.conftest import smooth_pixels
-
-
-def png(height: int, width: int, seed: int = 0) -> bytes:
-    file = io.BytesIO()
-    Image.fromarray(smooth_pixels(height, width, seed)).save(file, "PNG")
-    return file.getvalue()
+from tests.dataset.making import png
 
 
 @pytest.fixture(scope="module")
@@ -53,13 +48,16 @@ def test_files_are_those_of_the_codec(compress: CompressBatch, codec: DiffusionC
     assert all(map(math.isnan, found["psnr_db"]))
 
 
-def test_forms_of_a_picture_make_the_same_file(compress: CompressBatch) -> None:
+def test_forms_of_a_picture_make_the_same_file(compress: CompressBatch, tmp_path: Path) -> None:
     data = png(9, 8)
+    (tmp_path / "a.png").write_bytes(data)
     pixels = smooth_pixels(9, 8)
     forms: list[Any] = [
         data,
         bytearray(data),
-        {"bytes": data, "path": "a.png"},
+        {"bytes": data, "path": "elsewhere.png"},
+        {"bytes": None, "path": str(tmp_path / "a.png")},
+        {"bytes": None, "path": f"file://{tmp_path}/a.png"},
         pixels,
         pixels.tolist(),
         Image.fromarray(pixels),
@@ -78,14 +76,15 @@ def test_measured_pictures_have_a_psnr(shared_tiny_model: Path) -> None:
 def test_a_bad_picture_is_named_and_stops_nothing(compress: CompressBatch) -> None:
     good = [png(9, 8, seed) for seed in range(3)]
     cut = png(9, 8)[:60]
-    images = [good[0], cut, good[1], b"", None, "photo.png", good[2], np.zeros((0, 3, 3), np.uint8)]
-    names = ["a.png", "cut.png", "b.png", "empty.png", "none", "text", "c.png", "nothing"]
+    images: list[Any] = [good[0], cut, good[1], b"", None, "photo.png", good[2], np.zeros((0, 3, 3), np.uint8)]
+    images.append({"bytes": None, "path": "/no/such.png"})
+    names = ["a.png", "cut.png", "b.png", "empty.png", "none", "text", "c.png", "nothing", "such.png"]
     found = compress({"image": images, "name": names})
     assert [found["dfc"][place] for place in (0, 2, 6)] == compress({"image": good})["dfc"]
     failed = [place for place, error in enumerate(found["error"]) if error]
-    assert failed == [1, 3, 4, 5, 7]
+    assert failed == [1, 3, 4, 5, 7, 8]
     assert all(found["dfc"][place] == b"" for place in failed)
-    assert all(names[place] in found["error"][place] for place in (1, 3))
+    assert all(names[place] in found["error"][place] for place in (1, 3, 8))
 
 
 def test_a_failure_of_a_batch_is_that_of_one_picture(
