@@ -8,7 +8,6 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from diffcodec.channel.threads import cores
@@ -19,8 +18,8 @@ from diffcodec.errors import DatasetError
 
 Work = Callable[[Shard], Outcome]
 
-ATTEMPTS = 3
-"""How often a shard is tried whose worker is killed, and how often Ray is started."""
+STARTS = 5
+"""How often Ray is started if it takes too long."""
 
 OBJECT_STORE_BYTES = 80 << 20
 """Shared memory of a Ray that is started here. Only names and manifests go through it; Ray takes no less."""
@@ -47,7 +46,7 @@ class Workers:
 
 
 def run_shards(load: Callable[[], Work], shards: Sequence[Shard], workers: Workers) -> Iterator[Outcome]:
-    """The outcomes of shards, as they come.
+    """The outcomes of shards, as they come. Ray restarts workers that are killed, and gives their shards to others.
 
     Args:
         load: makes the work in a worker; picklable.
@@ -68,7 +67,7 @@ def run_shards(load: Callable[[], Work], shards: Sequence[Shard], workers: Worke
             missing.discard(outcome.stem)
             yield outcome
         for stem in sorted(missing):
-            yield Outcome(stem, error=f"{stem}: its worker was killed {ATTEMPTS} times, perhaps for lack of memory")
+            yield Outcome(stem, error=f"{stem}: Ray lost it; its logs say why")
 
 
 @contextmanager
@@ -103,14 +102,14 @@ def _start(ray: Any, options: dict[str, Any]) -> None:
     Raises:
         DatasetError: if that fails several times.
     """
-    for attempt in range(1, ATTEMPTS + 1):
+    for attempt in range(1, STARTS + 1):
         try:
             ray.init(**options)
             return
         except Exception as error:  # Ray raises almost anything
             ray.shutdown()
             # Ray gives its processes 30 s to start, which is too little on a busy machine.
-            if attempt == ATTEMPTS or "timed out" not in str(error):
+            if attempt == STARTS or "timed out" not in str(error):
                 raise DatasetError(f"Ray cannot be started, or its cluster not reached: {error}") from error
 
 
@@ -122,7 +121,7 @@ def _outcomes(load: Callable[[], Work], shards: Sequence[Shard], workers: Worker
     count = workers.count or int(resources.get("CPU", 1)) // workers.threads
     context = DataContext.get_current()
     context.enable_progress_bars = False
-    context.max_errored_blocks = -1  # a shard that kills its workers does not end the job
+    context.max_errored_blocks = -1  # a shard that cannot be done does not end the job
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     rows = [{"shard": json.dumps(shard.to_dict())} for shard in shards]
     data = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
@@ -132,7 +131,6 @@ def _outcomes(load: Callable[[], Work], shards: Sequence[Shard], workers: Worker
         compute=ActorPoolStrategy(size=max(1, min(count, len(shards))), max_tasks_in_flight_per_actor=1),
         num_cpus=workers.threads,
         num_gpus=workers.gpus or None,
-        ray_remote_args_fn=partial(dict, max_restarts=-1, max_task_retries=ATTEMPTS - 1),
     )
     try:
         for row in data.iter_rows():

@@ -14,6 +14,9 @@ from diffcodec.json_config import JsonConfig
 MANIFESTS = "_manifests"
 """Folder of the manifests; readers of data sets skip names that begin with _."""
 
+ATTEMPTS = "_attempts"
+"""Folder of counts of attempts at shards that are not complete."""
+
 OPTIONS = "_options.json"
 ERRORS = "_errors.csv"
 

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 from diffcodec.dataset.engine import Workers, run_shards
-from diffcodec.dataset.manifest import ERRORS, OPTIONS, Manifest, start, stems_of
+from diffcodec.dataset.manifest import ATTEMPTS, ERRORS, OPTIONS, Manifest, start, stems_of
 from diffcodec.dataset.places import Folder
 from diffcodec.dataset.shards import Shard, ShardFormat, find_shards
 from diffcodec.dataset.verification import Verification
@@ -101,6 +101,7 @@ class DatasetRun:
         """
         destination = Folder(self.job.destination)
         destination.remove_unfinished()
+        destination.remove(ATTEMPTS)
         start(destination, self.options(), force=force)
 
     def options(self) -> dict[str, Any]:
@@ -131,10 +132,12 @@ class DatasetRun:
         writer = csv.writer(table, lineterminator="\n")
         writer.writerow(("shard", "name", "error"))
         rows: list[tuple[str, str, str]] = []
-        for outcome in run_shards(partial(ShardWork, self.job), self.shards, self.workers):
+        work = partial(ShardWork, self.job, self.workers.count != 0)
+        for outcome in run_shards(work, self.shards, self.workers):
             rows += _errors_of(outcome)
             yield outcome
         destination.remove_unfinished()
+        destination.remove(ATTEMPTS)
         writer.writerows(sorted(rows))
         if rows:
             destination.write(ERRORS, table.getvalue().encode("utf-8", "backslashreplace"))

@@ -11,12 +11,12 @@ from typing import Any
 
 from diffcodec.config import PICTURE_SUFFIXES
 from diffcodec.dataset.columns import Columns
-from diffcodec.dataset.manifest import FailedMember, Kind, Manifest, read_manifest
+from diffcodec.dataset.manifest import ATTEMPTS, FailedMember, Kind, Manifest, read_manifest
 from diffcodec.dataset.places import Folder
 from diffcodec.dataset.reading import DamagedShard, Row, ShardReader
 from diffcodec.dataset.shards import Shard, ShardFormat
 from diffcodec.dataset.writing import Result, ShardWriter, Written, open_writer, output_of
-from diffcodec.errors import DiffCodecError
+from diffcodec.errors import DatasetError, DiffCodecError
 from diffcodec.json_config import JsonConfig
 
 EMPTY: dict[Kind, dict[str, Any]] = {
@@ -91,11 +91,22 @@ class Outcome(JsonConfig):
     error: str = ""
 
 
+MOST_ATTEMPTS = 3
+"""How often a shard is tried whose worker is killed."""
+
+
 @dataclass
 class ShardWork:
-    """Does shards, one after the other; loads the network when the first picture comes."""
+    """Does shards, one after the other; loads the network when the first picture comes.
+
+    Args:
+        job: what to do.
+        counts_attempts: whether to give up a shard whose worker was killed several times; for engines that try again
+            without end.
+    """
 
     job: DatasetJob
+    counts_attempts: bool = False
     _callable: Any = None
     _destination: Folder = field(init=False)
 
@@ -108,9 +119,26 @@ class ShardWork:
             version = self.job.reader.version(shard)
             if (found := self._complete(shard, version)) is not None:
                 return Outcome(shard.stem, found)
-            return Outcome(shard.stem, self._do(shard, version), is_new=True)
+            if self.counts_attempts:
+                self._count_attempt(shard)
+            manifest = self._do(shard, version)
+            if self.counts_attempts:
+                self._destination.remove(f"{ATTEMPTS}/{shard.stem}")
+            return Outcome(shard.stem, manifest, is_new=True)
         except DiffCodecError as error:
             return Outcome(shard.stem, error=str(error))
+
+    def _count_attempt(self, shard: Shard) -> None:
+        """Count an attempt before it begins.
+
+        Raises:
+            DatasetError: if the shard has been tried too often.
+        """
+        name = f"{ATTEMPTS}/{shard.stem}"
+        before = len(self._destination.read(name) or b"")
+        if before >= MOST_ATTEMPTS:
+            raise DatasetError(f"{shard.stem}: its worker was killed {before} times, perhaps for lack of memory")
+        self._destination.write(name, b"." * (before + 1))
 
     def _complete(self, shard: Shard, version: str) -> Manifest | None:
         """The manifest of a shard whose result is there, made of the same source."""

@@ -77,6 +77,11 @@ def test_hugging_face_datasets(workplace: Path) -> None:
     assert (workplace / "made.parquet").exists()
 
 
+def test_zarr(workplace: Path) -> None:
+    pytest.importorskip("zarr")
+    run_blocks(blocks_with("zarr"))
+
+
 @pytest.mark.slow
 def test_spark(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("pyspark")
