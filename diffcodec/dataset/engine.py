@@ -6,7 +6,7 @@ import json
 import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -102,12 +102,18 @@ def _start(ray: Any, options: dict[str, Any]) -> None:
     Raises:
         DatasetError: if that fails several times.
     """
+    import psutil  # comes with Ray
+
+    before = set(psutil.Process().children(recursive=True))
     for attempt in range(1, STARTS + 1):
         try:
             ray.init(**options)
             return
         except Exception as error:  # Ray raises almost anything
             ray.shutdown()
+            for process in set(psutil.Process().children(recursive=True)) - before:  # Ray leaves them to themselves
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
             # Ray gives its processes 30 s to start, which is too little on a busy machine.
             if attempt == STARTS or "timed out" not in str(error):
                 raise DatasetError(f"Ray cannot be started, or its cluster not reached: {error}") from error

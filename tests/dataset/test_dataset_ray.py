@@ -42,16 +42,19 @@ def finish(*arguments: object, code: int = 0) -> str:
     return output + errors
 
 
-def wait_for(condition: Callable[[], object]) -> None:
+def wait_for(condition: Callable[[], object], process: subprocess.Popen[str] | None = None) -> None:
     end = time.monotonic() + PATIENCE_S
     while not condition():
         assert time.monotonic() < end, "nothing happened"
+        assert process is None or process.poll() is None, process.communicate()
         time.sleep(0.005)
 
 
 def workers_in(folder: Path) -> list[int]:
-    """Processes that are writing there, by the names of their temporary files."""
-    return [int(path.name.split("-")[1]) for path in folder.rglob(".diffcodec-*.tmp")]
+    """Processes that are writing shards there, by the names of their temporary files."""
+    if not (folder / "_attempts").exists():  # the driver writes before that
+        return []
+    return [int(path.name.split("-")[1]) for path in folder.glob(".diffcodec-*.tmp")]
 
 
 def is_alive(process: int) -> bool:
@@ -88,7 +91,7 @@ def test_killed_workers_lose_nothing(tmp_path: Path, tiny_model: Path) -> None:
     source, out = make_tars(tmp_path / "source", shards=6, pictures=6), tmp_path / "out"
     with started(*job(source, out, tiny_model, 2)) as process:
         for _ in range(2):
-            wait_for(lambda: workers_in(out))
+            wait_for(lambda: workers_in(out), process)
             kill(workers_in(out)[0], out)
         _, errors = process.communicate(timeout=2 * PATIENCE_S)
         assert process.returncode == 0, errors
@@ -102,7 +105,7 @@ def test_killed_workers_lose_nothing(tmp_path: Path, tiny_model: Path) -> None:
 def test_a_killed_driver_is_repeated_and_ends_in_the_same_files(tmp_path: Path, tiny_model: Path) -> None:
     source, out = make_tars(tmp_path / "source", shards=8, pictures=6), tmp_path / "out"
     with started(*job(source, out, tiny_model, 2)) as process:
-        wait_for(lambda: len(list(out.rglob("train-*.json"))) >= 2)
+        wait_for(lambda: len(list(out.rglob("train-*.json"))) >= 2, process)
         process.send_signal(signal.SIGKILL)
         process.wait()
         wait_for(lambda: not any(map(is_alive, workers_in(out))))
