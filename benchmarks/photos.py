@@ -216,8 +216,14 @@ def read_costs(out: Path) -> dict[str, Any] | None:
     return found
 
 
-def draw_figures(out: Path, figures: Path) -> list[str]:
-    """The curves of every data set; names of the figures drawn."""
+def draw_figures(out: Path, figures: Path, compressai: Sequence[tuple[str, Path]] = ()) -> list[str]:
+    """The curves of every data set; names of the figures drawn.
+
+    Args:
+        out: folder of the results.
+        figures: folder of the figures.
+        compressai: names of data sets, and CompressAI's result files of them.
+    """
     from figures.photos import draw_photo_curves
     from figures.style import save
     from photographs.rates import photo_results
@@ -225,7 +231,8 @@ def draw_figures(out: Path, figures: Path) -> list[str]:
     names = []
     for folder in result_folders(out):
         names.append(f"{folder.name}-curves")
-        save(draw_photo_curves(photo_results(folder)), figures, names[-1])
+        more = [path for name, path in compressai if name == folder.name]
+        save(draw_photo_curves(photo_results(folder, more)), figures, names[-1])
     return names
 
 
@@ -273,6 +280,9 @@ FOLDER = click.Path(path_type=Path, file_okay=False)
 @click.option("--timing", is_flag=True, help="Instead: seconds and memory of one picture of the first set.")
 @click.option("--markdown", is_flag=True, help="Instead: print the tables as Markdown, from the result files.")
 @click.option("--plot", is_flag=True, help="Instead: draw the curves, from the result files.")
+@click.option(
+    "--compressai", multiple=True, metavar="NAME=FILE", help="With --plot: also a result file of CompressAI for a set."
+)
 @click.option("--strip", is_flag=True, help="Instead: draw crops of pictures of the first set at equal bytes.")
 @click.option("--strip-pictures", default="kodim07,kodim20,kodim23", show_default=True, help="Names without suffix.")
 @click.option(
@@ -300,6 +310,7 @@ def main(
     timing: bool,
     markdown: bool,
     plot: bool,
+    compressai: tuple[str, ...],
     strip: bool,
     strip_pictures: str,
     figures: Path,
@@ -315,7 +326,8 @@ def main(
             raise ConfigError("no photographs: pass a folder with --kodak, --cbsd68 or --data NAME=FOLDER")
         if timing:
             click.echo(measure_costs(sources[0], model, out))
-        drawn = draw_figures(out, figures) if plot else []
+        others_files = [(text.partition("=")[0], Path(text.partition("=")[2])) for text in compressai]
+        drawn = draw_figures(out, figures, others_files) if plot else []
         drawn += draw_strip(sources[0], model, out, figures, strip_pictures) if strip else []
         if drawn:
             click.echo(f"wrote {', '.join(drawn)} to {figures}", err=True)

@@ -2,6 +2,7 @@
 
     python benchmarks/plot.py            # all figures, from JSON alone
     python benchmarks/plot.py --strip    # also pictures at equal bytes, which are coded afresh
+    python benchmarks/plot.py --compressai bpg.json    # also a result file of CompressAI
 
 Writes PNG and SVG, and the BD-rates as JSON, and prints them as a Markdown table.
 """
@@ -147,6 +148,13 @@ FOLDER = click.Path(path_type=Path, file_okay=False)
     help="What others published.",
 )
 @click.option(
+    "--compressai",
+    type=click.Path(path_type=Path, dir_okay=False),
+    multiple=True,
+    metavar="FILE",
+    help="Also draw a result file of CompressAI, measured on the same pictures; can be repeated.",
+)
+@click.option(
     "--out",
     type=FOLDER,
     default=HERE.parent / "docs" / "images" / "rate-distortion",
@@ -165,6 +173,7 @@ FOLDER = click.Path(path_type=Path, file_okay=False)
 def main(
     folder: Path,
     reported: Path,
+    compressai: tuple[Path, ...],
     out: Path,
     strip: bool,
     strip_timesteps: str,
@@ -176,7 +185,7 @@ def main(
     try:
         from figures.records import load_results
 
-        results = load_results(folder, reported)
+        results = load_results(folder, reported, compressai)
         drawn, notes = draw_all(results, out)
         if strip:
             timesteps, images = integers("--strip-timesteps", strip_timesteps), integers("--strip-images", strip_images)

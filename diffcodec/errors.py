@@ -47,6 +47,10 @@ class CheckpointError(DiffCodecError):
     """A model file is missing or damaged, or lacks data that the operation needs."""
 
 
+class DatasetError(DiffCodecError):
+    """A data set, or a shard of one, cannot be read or written."""
+
+
 class TargetError(DiffCodecError):
     """No file of a picture meets the target."""
 
@@ -97,6 +101,17 @@ class ModelMismatchError(StreamError):
         super().__init__(
             f"{name} was made with model {needed}, but {have}: load the model that made it", parameters=["model"]
         )
+
+
+def lacks_memory(error: BaseException) -> bool:
+    """Whether an error says that there is not enough memory.
+
+    torch raises a subclass of RuntimeError if GPU memory is full, and a plain RuntimeError if RAM is full.
+    """
+    full = ("out of memory", "allocate memory")
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and any(words in str(error) for words in full)
+    )
 
 
 @contextmanager

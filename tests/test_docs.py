@@ -28,6 +28,7 @@ SOURCES = [
     for path in (ROOT / folder).rglob("*.*")
 ]
 RUN_BY = {
+    "datasets.md": "dataset/test_datasets_doc.py",
     "autoregressive.md": "diffusion/test_autoregressive_doc.py",
     "format.md": "test_format_reader.py",
     "models.md": "model/test_models_doc.py",

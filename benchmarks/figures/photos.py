@@ -8,8 +8,9 @@ from matplotlib.lines import Line2D
 
 from figures.curves import draw_curve, mark_rates, rate_distortion
 from figures.labels import Curve, label_curves
+from figures.published import RATE_KINDS, published_curves
 from figures.records import Results
-from figures.style import look_of, new_figure
+from figures.style import PUBLISHED, look_of, new_figure
 
 PANELS = {"psnr_db": "PSNR (dB)", "ms_ssim": "MS-SSIM", "haarpsi": "HaarPSI"}
 RATES = (0.04, 5.0)
@@ -39,6 +40,13 @@ def draw_photo_curves(results: Results) -> Figure:
             curves.append(Curve(results.label(codec), look.ink, curve.points))
             shown = curve.points[curve.points[:, 0] >= RATES[0], 1]
             lowest = min(lowest, shown.min(initial=np.inf))
+        for name, record in results.reported.items():
+            for published in published_curves(record, name, metric):
+                look, points = PUBLISHED[published.rate], np.array(published.points)
+                axes.plot(*points.T, zorder=1.5, **look.options())
+                label = f"{published.label} (published, {RATE_KINDS[published.rate]})"
+                handles[published.codec] = Line2D([], [], label=label, **look.options())
+                curves.append(Curve(published.label, look.ink, points))
         axes.set_xscale("log")
         axes.set_xlim(*RATES)
         highest = axes.get_ylim()[1] if metric == "psnr_db" else 1.0

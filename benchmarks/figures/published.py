@@ -19,7 +19,7 @@ class PublishedCurve:
     Args:
         codec, label: of the codec.
         rate: `file`, `coder` or `ideal`.
-        points: (bits per pixel, PSNR in dB), by rising rate.
+        points: (bits per pixel, PSNR in dB or another measure), by rising rate.
     """
 
     codec: str
@@ -37,26 +37,27 @@ class PublishedLength:
     bpd: float
 
 
-def published_curves(record: Mapping[str, Any], name: str) -> list[PublishedCurve]:
-    """Codecs with at least two points of rate and PSNR; a single point is no curve.
+def published_curves(record: Mapping[str, Any], name: str, measure: str = "psnr_db") -> list[PublishedCurve]:
+    """Codecs with at least two points of rate and a measure; a single point is no curve.
 
     Args:
         record: of a file such as `cifar10-others.json`.
         name: of the file, for messages.
+        measure: `psnr_db` or `ms_ssim`.
 
     Raises:
         ConfigError: if a point lacks what it needs.
     """
     found: dict[str, list[Mapping[str, Any]]] = {}
     for point in record["points"]:
-        if not point.get("lossless") and point.get("psnr_db") is not None:
+        if not point.get("lossless") and point.get(measure) is not None:
             found.setdefault(str(point.get("codec")), []).append(point)
     return [
         PublishedCurve(
             codec,
             str(points[0].get("label", codec)),
             _rate(points[0], name),
-            tuple(sorted((_number(point, "bpp", name), _number(point, "psnr_db", name)) for point in points)),
+            tuple(sorted((_number(point, "bpp", name), _number(point, measure, name)) for point in points)),
         )
         for codec, points in found.items()
         if len(points) > 1

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffcodec.errors import ConfigError
+from diffcodec.evaluation.compressai import CompressaiCurve, read_compressai
 
 EXPECTED = (
     "ddpm-bound",
@@ -172,12 +173,13 @@ class Results:
         return sorted(self.codecs.values(), key=lambda codec: (known.get(codec.codec, len(known)), codec.codec))
 
 
-def load_results(folder: Path, reported: Path | None = None) -> Results:
+def load_results(folder: Path, reported: Path | None = None, compressai: Sequence[Path] = ()) -> Results:
     """Read every result file of a folder, and the published numbers.
 
     Args:
         folder: `<codec>.json`, one for each codec.
         reported: `<source>.json`; may be missing.
+        compressai: result files of CompressAI, which count as published.
 
     Raises:
         ConfigError: if there is no result file, or one of them is not what it should be.
@@ -191,7 +193,20 @@ def load_results(folder: Path, reported: Path | None = None) -> Results:
     published = {}
     if reported is not None and reported.is_dir():
         published = {path.stem: _read_reported(path) for path in sorted(reported.glob("*.json"))}
+    published |= {path.stem: compressai_record(read_compressai(path)) for path in compressai}
     return Results(datasets.pop(), codecs, published, _subpixels_per_pixel(codecs.values()))
+
+
+def compressai_record(curve: CompressaiCurve) -> dict[str, Any]:
+    """CompressAI's results as published numbers: whole files of conventional codecs, else what a coder wrote."""
+    psnr_db = curve.psnr_db or [None] * len(curve.bpp)
+    ms_ssim = curve.ms_ssim or [None] * len(curve.bpp)
+    common = {"codec": curve.name, "label": curve.name, "rate": "file" if curve.counts_files else "coder"}
+    points = [
+        {**common, "bpp": bpp, "psnr_db": psnr, "ms_ssim": ssim}
+        for bpp, psnr, ssim in zip(curve.bpp, psnr_db, ms_ssim, strict=True)
+    ]
+    return {"source": f"CompressAI: {curve.description}", "points": points}
 
 
 def _subpixels_per_pixel(codecs: Iterable[CodecResult]) -> float:

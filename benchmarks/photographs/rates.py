@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -83,13 +84,17 @@ class Comparison:
     regions: tuple[Region, ...]
 
 
-def photo_results(folder: Path) -> Results:
+def photo_results(folder: Path, compressai: Sequence[Path] = ()) -> Results:
     """The result files of a data set, without points that are not of all of their pictures.
+
+    Args:
+        folder: of the data set.
+        compressai: as for `load_results`.
 
     Raises:
         ConfigError: as `load_results`.
     """
-    results = load_results(folder)
+    results = load_results(folder, compressai=compressai)
     return replace(results, codecs={name: _complete(codec) for name, codec in results.codecs.items()})
 
 

@@ -14,6 +14,9 @@ from threadpoolctl import ThreadpoolController
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+THREADS = "OMP_NUM_THREADS"
+"""The environment variable that sets numbers of threads."""
+
 _WORKER = "diffcodec-worker"
 
 
@@ -30,7 +33,7 @@ def cores() -> int:
 
 def thread_count() -> int:
     """Number of threads: OMP_NUM_THREADS, as for other libraries, else one per core that this process may use."""
-    wanted = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
+    wanted = os.environ.get(THREADS, "").split(",")[0]
     return max(1, int(wanted)) if wanted.isdecimal() else cores()
 
 

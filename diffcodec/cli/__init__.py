@@ -24,6 +24,7 @@ class LazyGroup(click.Group):
     commands_in_order = (
         "compress",
         "decompress",
+        "dataset",
         "truncate",
         "info",
         "view",

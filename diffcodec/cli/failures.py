@@ -14,10 +14,11 @@ from typing import IO, Any, TypeVar, TypeVarTuple
 
 import click
 
-from diffcodec.errors import DiffCodecError
+from diffcodec.errors import DiffCodecError, lacks_memory
 
 FLAGS = {
     "overwrite": "--force",
+    "data_column": "--image-column, --dfc-column",
     "time": "--set time=discrete",
     "batch_size": "--set batch_size=N",
     "settings": "--set",
@@ -53,10 +54,7 @@ def explain(error: BaseException, when_full: str = WHEN_FULL) -> str | None:
     if isinstance(error, DiffCodecError):
         flags = [FLAGS.get(name, f"--{name.replace('_', '-')}") for name in error.parameters]
         return f"{error} ({', '.join(flags)})" if flags else str(error)
-    # torch raises a subclass of RuntimeError if GPU memory is full, and a plain RuntimeError if RAM is full.
-    if isinstance(error, MemoryError) or (
-        isinstance(error, RuntimeError) and any(words in str(error) for words in ("out of memory", "allocate memory"))
-    ):
+    if lacks_memory(error):
         return f"not enough memory: {when_full}"
     if isinstance(error, OSError) and error.errno != errno.EPIPE:
         name = f"{error.filename}: " if error.filename else ""

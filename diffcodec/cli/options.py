@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import click
 from click.shell_completion import CompletionItem
 
+from diffcodec.coding.reconstruction import RECONSTRUCTIONS
 from diffcodec.coding.speed import DEFAULT_SPEED, SPEEDS
 from diffcodec.config import DEFAULT_MAX_PIXEL_EVALUATIONS, DEFAULT_MAX_PIXELS, MAX_EFFORT, MIN_EFFORT, PRECISIONS
 
@@ -190,3 +191,38 @@ restoring_options = together(
     precision_option,
 )
 """The options of all commands that restore .dfc files."""
+
+RECONSTRUCTION_PARAMETERS = ("timestep", "decoder", "decoder_steps", "decoder_seed")
+"""Names of the parameters of `reconstruction_options`."""
+
+reconstruction_options = together(
+    click.option(
+        "-t",
+        "--timestep",
+        type=Timestep(),
+        help="Restore a coarser version: the last level of the file that is not finer than this.",
+    ),
+    click.option(
+        "--decoder",
+        type=click.Choice(RECONSTRUCTIONS),
+        default="auto",
+        show_default=True,
+        help="How to make a picture from the noisy state at the file's end: mean has the least error of one evaluation "
+        "of the network, mirrored takes four and errs a little less; short-flow takes three and mottles smooth areas "
+        "less; flow and ancestral look more natural, with invented detail. auto is mean, short-flow for coarse files "
+        "of photographs, and flow for latent models.",
+    ),
+    click.option(
+        "--decoder-steps",
+        type=click.IntRange(1),
+        metavar="K",
+        help="Noise levels of flow and ancestral from pure noise to t = 1; those below the file's end are visited.  "
+        "[default: 100 for flow, 250 for ancestral]",
+    ),
+    click.option(
+        "--decoder-seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the decoder ancestral."
+    ),
+)
+partial_option = click.option(
+    "--partial", is_flag=True, help="Restore cut or damaged files up to the last intact step."
+)

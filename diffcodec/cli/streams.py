@@ -73,13 +73,8 @@ def model_for(
         CheckpointError, ModelMismatchError: as `codec_for`.
     """
     from diffcodec.model.description import describe_file, find_bundled
-    from diffcodec.model.locations import find_model
+    from diffcodec.model.named import describe_model
 
     if model is None:
         return describe_file(find_bundled(stream.header.fingerprint, stream.name))
-    path = find_model(model, allow_pickle=allow_pickle, with_text=tables is None)
-    if path.is_file() and tables is None:
-        return describe_file(path)
-    from diffcodec.model.loading import load_checkpoint
-
-    return load_checkpoint(model, allow_pickle=allow_pickle, tables=tables).description
+    return describe_model(model, allow_pickle=allow_pickle, tables=tables)

@@ -21,6 +21,10 @@ Item = TypeVar("Item")
 CHANNELS = tuple(channel.name.lower() for channel in ChannelId if channel is not ChannelId.OWN)
 """Names of the channels."""
 
+MAX_BATCH, MAX_BATCH_PIXELS = 16, 1 << 18
+"""Most pictures, and most pixels, that go through the network together when many are processed: they bound the memory.
+Larger pictures gain nothing from company."""
+
 
 class CompressOptions(TypedDict, total=False):
     """Options of `compress` and `compress_batch`, described in `CompressionSettings`."""

@@ -16,6 +16,7 @@ __all__ = [
     "LEAST_BETA",
     "MAX_EFFORT",
     "MIN_EFFORT",
+    "PICTURE_SUFFIXES",
     "PRECISIONS",
     "ExternalNetworkConfig",
     "LatentConfig",
@@ -46,3 +47,30 @@ DEFAULT_MAX_PIXEL_EVALUATIONS = 1_000_000_000
 
 MIN_EFFORT, DEFAULT_EFFORT, MAX_EFFORT = 8, 12, 16
 """Search effort of channels: log2 of the number of trellis states."""
+
+PICTURE_SUFFIXES = (
+    ".png",
+    ".jpg",
+    ".jpeg",
+    ".jpe",
+    ".jfif",
+    ".webp",
+    ".bmp",
+    ".tif",
+    ".tiff",
+    ".ppm",
+    ".pgm",
+    ".pbm",
+    ".pnm",
+    ".avif",
+    ".jp2",
+    ".j2k",
+    ".jxl",
+    ".heic",
+    ".heif",
+    ".mpo",
+    ".gif",
+    ".tga",
+    ".qoi",
+)
+"""Suffixes of the pictures that are taken from folders and archives."""

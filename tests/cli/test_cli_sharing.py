@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from diffcodec.channel.threads import cores
+from diffcodec.channel.threads import THREADS, cores
 from diffcodec.cli.batch import run as run_module
-from diffcodec.cli.batch.run import THREADS, outcomes, threads
+from diffcodec.cli.batch.run import outcomes
 from diffcodec.cli.batch.sharing import BASE_BYTES, BYTES_PER_PIXEL, LEAST_PIXELS, CoreWatch, processes_for
 from diffcodec.cli.batch.work import Task
+from diffcodec.coding.threads import limited_threads
 from tests.fake_worker import Copier, CopyJob
 
 
@@ -62,7 +63,7 @@ def test_threads_hold_inside_only(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.delenv(THREADS, raising=False)
     before = torch.get_num_threads()
-    with threads(1):
+    with limited_threads(1):
         assert (os.environ[THREADS], torch.get_num_threads()) == ("1", 1)
     assert THREADS not in os.environ
     assert torch.get_num_threads() == before

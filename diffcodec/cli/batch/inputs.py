@@ -17,33 +17,6 @@ from diffcodec.errors import ConfigError
 
 STANDARD = "-"
 
-PICTURE_SUFFIXES = (
-    ".png",
-    ".jpg",
-    ".jpeg",
-    ".jpe",
-    ".jfif",
-    ".webp",
-    ".bmp",
-    ".tif",
-    ".tiff",
-    ".ppm",
-    ".pgm",
-    ".pbm",
-    ".pnm",
-    ".avif",
-    ".jp2",
-    ".j2k",
-    ".jxl",
-    ".heic",
-    ".heif",
-    ".mpo",
-    ".gif",
-    ".tga",
-    ".qoi",
-)
-"""Suffixes of the pictures that are taken from a folder."""
-
 
 @dataclass(frozen=True)
 class Input:

@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from diffcodec.cli.batch.inputs import PICTURE_SUFFIXES, STANDARD, Input
+from diffcodec.cli.batch.inputs import STANDARD, Input
+from diffcodec.config import PICTURE_SUFFIXES
 from diffcodec.errors import ConfigError
 from diffcodec.files import atomic_write, unwritable
 

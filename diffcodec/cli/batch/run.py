@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 import click
 
-from diffcodec.channel.threads import cores
+from diffcodec.channel.threads import THREADS, cores
 from diffcodec.cli.batch.inputs import STANDARD, Inputs
 from diffcodec.cli.batch.outputs import check_folder
 from diffcodec.cli.batch.report import RunReport
@@ -23,9 +23,6 @@ from diffcodec.cli.batch.work import Moved, Outcome, Task, Worker, batches, fini
 from diffcodec.cli.failures import warn
 from diffcodec.errors import ConfigError
 from diffcodec.files import remove_unfinished
-
-THREADS = "OMP_NUM_THREADS"
-"""The environment variable that sets numbers of threads."""
 
 
 @dataclass(frozen=True)
@@ -114,6 +111,7 @@ def outcomes(
     import torch
 
     from diffcodec.cli.batch.processes import finish_in_processes
+    from diffcodec.coding.threads import limited_threads
     from diffcodec.devices import free_bytes
 
     together = list(batches(tasks))
@@ -126,27 +124,9 @@ def outcomes(
     if processes > 1:
         yield from finish_in_processes(job.load, together, processes, moved)
         return
-    with threads(watch.free() if job.runs_on_cpu and THREADS not in os.environ else None):
+    with limited_threads(watch.free() if job.runs_on_cpu and THREADS not in os.environ else None):
         for batch in together:
             yield from finish(worker, batch, moved)
-
-
-@contextmanager
-def threads(count: int | None) -> Iterator[None]:
-    """Inside, so many threads are used for the network and the coder; None: as many as outside."""
-    import torch
-
-    if count is None:
-        yield
-        return
-    before = torch.get_num_threads()
-    os.environ[THREADS] = str(count)
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        del os.environ[THREADS]
-        torch.set_num_threads(before)
 
 
 @contextmanager

@@ -15,12 +15,9 @@ from typing import Any, Generic, Protocol, TypeVar
 from diffcodec.cli.batch.inputs import STANDARD
 from diffcodec.cli.batch.outputs import check_writable
 from diffcodec.cli.failures import Failure, attempt
+from diffcodec.coding.options import MAX_BATCH, MAX_BATCH_PIXELS
 from diffcodec.coding.progress import ProgressCallback
 from diffcodec.errors import ConfigError
-
-# They bound the memory of a batch. Batching does not speed up larger pictures.
-MAX_BATCH = 16
-MAX_BATCH_PIXELS = 1 << 18
 
 Content = TypeVar("Content")
 Result = TypeVar("Result")

@@ -13,13 +13,15 @@ from diffcodec.cli.batch.run import RunOptions, run_batch
 from diffcodec.cli.help import FILES, FOLDERS, MODEL, QUALITY, SPEED, SectionedCommand
 from diffcodec.cli.options import (
     FOLDER_PARAMETERS,
-    Timestep,
+    RECONSTRUCTION_PARAMETERS,
     complete_file,
     folder_options,
+    partial_option,
+    reconstruction_options,
     restoring_options,
     results_recursive_option,
 )
-from diffcodec.coding.reconstruction import RECONSTRUCTIONS, Reconstruction, ReconstructionKind
+from diffcodec.coding.reconstruction import Reconstruction, ReconstructionKind
 from diffcodec.config import Precision
 
 
@@ -28,7 +30,7 @@ from diffcodec.config import Precision
     cls=SectionedCommand,
     sections={
         FILES: ("out", "force", "partial", "max_pixels", "max_pixel_evaluations"),
-        QUALITY: ("timestep", "decoder", "decoder_steps", "decoder_seed"),
+        QUALITY: RECONSTRUCTION_PARAMETERS,
         MODEL: ("model", "allow_pickle", "tables"),
         SPEED: ("device", "precision"),
         FOLDERS: FOLDER_PARAMETERS,
@@ -42,33 +44,8 @@ from diffcodec.config import Precision
     help="Output picture, its format by its name; a folder for several inputs; - for standard "
     "output (PNG).  [default: beside the input, as .png]",
 )
-@click.option(
-    "-t",
-    "--timestep",
-    type=Timestep(),
-    help="Restore a coarser version: the last level of the file that is not finer than this.",
-)
-@click.option(
-    "--decoder",
-    type=click.Choice(RECONSTRUCTIONS),
-    default="auto",
-    show_default=True,
-    help="How to make a picture from the noisy state at the file's end: mean has the least error of one evaluation of "
-    "the network, mirrored takes four and errs a little less; short-flow takes three and mottles smooth areas less; "
-    "flow and ancestral look more natural, with invented detail. auto is mean, short-flow for coarse files of "
-    "photographs, and flow for latent models.",
-)
-@click.option(
-    "--decoder-steps",
-    type=click.IntRange(1),
-    metavar="K",
-    help="Noise levels of flow and ancestral from pure noise to t = 1; those below the file's end are visited.  "
-    "[default: 100 for flow, 250 for ancestral]",
-)
-@click.option(
-    "--decoder-seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the decoder ancestral."
-)
-@click.option("--partial", is_flag=True, help="Restore cut or damaged files up to the last intact step.")
+@reconstruction_options
+@partial_option
 @restoring_options
 @click.option("--force", is_flag=True, help="Overwrite existing files.")
 @results_recursive_option

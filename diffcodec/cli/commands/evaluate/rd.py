@@ -6,6 +6,7 @@ import os
 
 import click
 
+from diffcodec.cli.batch.inputs import STANDARD
 from diffcodec.cli.commands.evaluate.options import check_report, data_options, report, report_options
 from diffcodec.cli.failures import note
 from diffcodec.cli.options import (
@@ -43,6 +44,14 @@ from diffcodec.cli.options import (
     show_default="number of cores",
     help="Number of processes, of one thread each; affects only the times.",
 )
+@click.option(
+    "--format",
+    type=click.Choice(["diffcodec", "compressai"]),
+    default="diffcodec",
+    show_default=True,
+    help="Form of the JSON: compressai is that of CompressAI's result files, which its plotting tool draws; it implies "
+    "--json.",
+)
 @report_options
 def command(
     data: str,
@@ -57,6 +66,7 @@ def command(
     allow_pickle: bool,
     device: str,
     jobs: int,
+    format: str,
     json_file: str | None,
     force: bool,
 ) -> None:
@@ -64,10 +74,13 @@ def command(
 
     `benchmarks/rate_distortion.py` also measures ideal rates and other codecs.
     """
+    if format == "compressai" and json_file is None:
+        json_file = STANDARD
     check_report(json_file, force)
 
     from tqdm import tqdm
 
+    from diffcodec.evaluation.compressai import to_compressai
     from diffcodec.evaluation.datasets import load_dataset
     from diffcodec.evaluation.file_curve import measure_curve
     from diffcodec.evaluation.points import ModelSource, timesteps_from
@@ -92,4 +105,5 @@ def command(
             processes=jobs,
             progress=bar.update,
         ).document
-    report(json_file, force, results, codec_table([results]))
+    table = codec_table([results])
+    report(json_file, force, to_compressai(results) if format == "compressai" else results, table)

@@ -1,0 +1,1 @@
+"""Chunks of arrays of pictures, for numcodecs and Zarr, which find the codec `dfc` by its entry points."""
