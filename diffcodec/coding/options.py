@@ -151,7 +151,7 @@ class DecompressionSettings:
             need more than a few KiB for this: only those have a checksum for every block.
         max_pixels: refuse to decode larger pictures.
         max_pixel_evaluations: refuse streams whose steps take more evaluations of the network times pixels. The default
-            is what a photograph of 40 megapixels takes at the default number of steps.
+            is what a photograph of 46 megapixels takes at 64 steps, the slowest setting of the bundled models.
         channel: that of the streams, if it is not part of diffcodec.
         progress: is called during the work with a `Progress`; True shows a bar, on a terminal or in a notebook.
 
