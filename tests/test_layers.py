@@ -20,7 +20,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("model",),
     ("coding",),
     ("codec",),
-    ("calibration", "evaluation", "training", "view", "pillow_plugin", "diffusers_model"),
+    ("calibration", "conformance", "evaluation", "training", "view", "pillow_plugin", "diffusers_model"),
     ("cli",),
 )
 WITHOUT_NETWORKS = {"errors", "json_config", "config", "files", "channel", "bitstream", "images", "lossless"}

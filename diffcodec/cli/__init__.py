@@ -36,6 +36,7 @@ class LazyGroup(click.Group):
         "evaluate",
         "import",
         "export",
+        "conformance",
         "completion",
     )
 
