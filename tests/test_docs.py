@@ -24,7 +24,7 @@ GUIDES = sorted((ROOT / "docs").glob("*.md"))
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *GUIDES]
 SOURCES = [
     path.relative_to(ROOT).as_posix()
-    for folder in ("benchmarks", "bin", "diffcodec", "docs", "tests")
+    for folder in ("benchmarks", "bin", "conformance", "diffcodec", "docs", "fuzz", "tests")
     for path in (ROOT / folder).rglob("*.*")
 ]
 RUN_BY = {
