@@ -23,9 +23,10 @@ LONG = (900, 700, 500, 350, 250, 150, 80, 40, 20, 10, 5, 2, 1)
 SHORT = (600, 100, 10, 1)
 """Timesteps of the level lists: those planned for so simple a model would be too short to test anything."""
 
-SMALL = UNetConfig(channels=8, multipliers=(1, 2), patch=2, full_resolution_channels=8, blocks=1, embedding_channels=16)
 PLAIN = PlainUNetConfig(widths=(8, 16), blocks=(1, 1), embedding_channels=16)
-GREY = replace(SMALL, image_channels=1)
+GREY = UNetConfig(
+    image_channels=1, channels=8, multipliers=(1,), patch=2, full_resolution_channels=8, blocks=1, embedding_channels=16
+)
 
 
 def make_models() -> dict[str, Checkpoint]:
@@ -35,7 +36,7 @@ def make_models() -> dict[str, Checkpoint]:
     assert photographs.tables.variances is not None
     variances = replace(photographs.tables.variances, unsent_share=26)
     return {
-        "tiny-small": made("tiny-small", SMALL),
+        "tiny-small": made("tiny-small", PLAIN),
         "tiny-photo": photographs.with_tables(replace(photographs.tables, tile_side=32, variances=variances)),
         "tiny-grey": uncalibrated("tiny-grey", GREY),
     }
