@@ -151,7 +151,13 @@ def structure() -> Iterator[Feature]:
     yield Feature(
         "cut-to-nothing", "a file cut after its header", large, {"timestep": 1}, restore=partial, change=cut_to(0.005)
     )
-    yield Feature("damaged", "a damaged block", large, {"timestep": 1}, restore=partial, change=flip(0.7))
+    yield Feature("damaged", "a damaged block", large, {"timestep": 1}, restore=partial, change=flip(0.7, 0x81))
+    yield Feature(
+        "corrected", "a file with a wrong bit", photo, {"timestep": 50}, "tiny-photo", partial, flip(0.3, 0x10)
+    )
+    repeated = {"timestep": 1, "repeat_front": True}
+    yield Feature("repeated", "a file that repeats its front", large, repeated)
+    yield Feature("repeated-lost", "such a file without its front", large, repeated, restore=partial, change=zero_front)
     yield Feature("shortened", "a file that `truncate` shortened", colour(24, 24), {"timestep": 2}, change=shorten(0.5))
     yield Feature(
         "shortened-lossless",
@@ -203,7 +209,7 @@ def refused() -> Iterator[Feature]:
     """Files that must not be restored."""
     picture, options = colour(12, 12), {"timestep": 50}
     for name, text, error, change in (
-        ("damaged", "a file with a changed byte", "CorruptStreamError", flip(0.7)),
+        ("damaged", "a file with a changed byte", "CorruptStreamError", flip(0.7, 0x10)),
         ("cut", "a cut file, unless asked for", "TruncatedStreamError", cut_to(0.7)),
         ("version", "a later version of the format", "UnsupportedVersionError", with_byte(2, 0x30)),
         ("model", "a file of an unknown model", "ModelMismatchError", with_byte(3, 0x5A)),
@@ -218,12 +224,17 @@ def cut_to(share: float) -> Callable[[DiffusionCodec, bytes], bytes]:
     return lambda codec, data: data[: max(20, int(share * len(data)))]
 
 
-def flip(share: float) -> Callable[[DiffusionCodec, bytes], bytes]:
-    """Changes the byte after a share of the file."""
+def zero_front(codec: DiffusionCodec, data: bytes) -> bytes:
+    """Loses the first 100 bytes."""
+    return bytes(100) + data[100:]
+
+
+def flip(share: float, bits: int) -> Callable[[DiffusionCodec, bytes], bytes]:
+    """Flips bits of the byte after a share of the file."""
 
     def change(codec: DiffusionCodec, data: bytes) -> bytes:
         place = int(share * len(data))
-        return data[:place] + bytes([data[place] ^ 0x10]) + data[place + 1 :]
+        return data[:place] + bytes([data[place] ^ bits]) + data[place + 1 :]
 
     return change
 

@@ -21,7 +21,7 @@ from diffcodec.cli import main
 
 ROOT = Path(__file__).parent.parent
 GUIDES = sorted((ROOT / "docs").glob("*.md"))
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *GUIDES]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *GUIDES]
 SOURCES = [
     path.relative_to(ROOT).as_posix()
     for folder in ("benchmarks", "bin", "conformance", "diffcodec", "docs", "fuzz", "tests")

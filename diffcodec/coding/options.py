@@ -34,6 +34,7 @@ class CompressOptions(TypedDict, total=False):
     seed: int
     steps: int | None
     may_store: bool
+    repeat_front: bool
     measure: bool
     progress: ProgressCallback | bool
 
@@ -67,6 +68,8 @@ class CompressionSettings:
         steps: length of the level list, from pure noise to t = 1: fewer are faster, more give smaller files. The
             model has lists of several lengths. None: that of the speed.
         may_store: whether a lossless file may store a plain lossless format where that is shorter.
+        repeat_front: whether the file ends with a copy of its header and first 2048 bytes, so that wrong bits there do
+            not lose all of the picture.
         measure: whether to restore the pictures to report PSNR and RMSE, which takes one more evaluation of the
             network.
         progress: is called during the work with a `Progress`; True shows a bar, on a terminal or in a notebook.
@@ -84,6 +87,7 @@ class CompressionSettings:
     seed: int = 0
     steps: int | None = None
     may_store: bool = True
+    repeat_front: bool = False
     measure: bool = True
     progress: ProgressCallback | bool = False
 

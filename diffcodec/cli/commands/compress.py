@@ -38,7 +38,7 @@ from diffcodec.config import Precision
     cls=SectionedCommand,
     sections={
         QUALITY: ("quality", "timestep", "max_bytes", "max_bpp", "min_psnr", "measure"),
-        FILES: ("out", "force", "first_frame", "keep_metadata"),
+        FILES: ("out", "force", "first_frame", "keep_metadata", "repeat_front"),
         MODEL: ("model", "allow_pickle", "channel", "seed"),
         SPEED: ("speed", "effort", "steps", "device", "precision"),
         FOLDERS: (*FOLDER_PARAMETERS, "steps_table", "dry_run"),
@@ -112,6 +112,11 @@ from diffcodec.config import Precision
     help="Keep the colour profile and EXIF, which may include where a photo was taken.  "
     "[default: convert colours to sRGB; t = 0 keeps them, and their profile]",
 )
+@click.option(
+    "--repeat-front",
+    is_flag=True,
+    help="Repeat header and first block at the file's end, 2 KB: wrong bits there do not lose all of the picture.",
+)
 @device_option
 @precision_option
 @click.option("--force", is_flag=True, help="Overwrite existing files.")
@@ -135,6 +140,7 @@ def command(
     measure: bool,
     first_frame: bool,
     keep_metadata: bool,
+    repeat_front: bool,
     device: str,
     precision: Precision,
     force: bool,
@@ -179,6 +185,7 @@ def command(
         effort=effort,
         steps=steps,
         seed=seed,
+        repeat_front=repeat_front,
         measure=measure,
         steps_table=steps_table,
         first_frame=first_frame,
