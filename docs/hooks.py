@@ -1,4 +1,4 @@
-"""Puts README.md, CONTRIBUTING.md, SECURITY.md and CHANGELOG.md on the documentation site, with links that fit there, and styles."""
+"""Puts the pages outside of docs/ on the documentation site, with links that fit there, and styles."""
 
 from __future__ import annotations
 

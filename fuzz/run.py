@@ -14,7 +14,7 @@ from fuzz.seeds import write_seeds
 from fuzz.targets import TARGETS
 
 ROOT = Path(__file__).parents[1]
-MEMORY_MB, SECONDS_EACH, LONGEST = 3000, 20, 16_384
+MEMORY_MB, SECONDS_EACH, LONGEST = 3000, 60, 16_384
 """Limits of the process and of one execution, and the longest input in bytes. A model file may be longer."""
 
 LONGEST_MODEL = 400_000

@@ -6,5 +6,5 @@ for source in fuzz/fuzz_*.py; do
   PYTHONPATH=. compile_python_fuzzer "$source" --paths . --collect-data diffcodec
   PYTHONPATH=. python3 -m fuzz.seeds "${name#fuzz_}" "seeds/$name"
   zip --quiet --junk-paths "$OUT/${name}_seed_corpus.zip" "seeds/$name"/*
-  printf '[libfuzzer]\nrss_limit_mb = 3000\ntimeout = 20\n' > "$OUT/$name.options"
+  printf '[libfuzzer]\nrss_limit_mb = 3000\ntimeout = 60\n' > "$OUT/$name.options"
 done
