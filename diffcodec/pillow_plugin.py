@@ -55,7 +55,7 @@ _TARGETS = {"quality": Target.quality, "max_bytes": Target.bytes, "max_bpp": Tar
 _FOREIGN_OPTIONS = {"lossless"}
 """Options of other formats that would set the quality. They are refused; all other foreign options are ignored."""
 
-_CODEC_OPTIONS = ("channel", "speed", "effort", "seed", "steps")
+_CODEC_OPTIONS = ("channel", "speed", "effort", "seed", "steps", "repeat_front")
 
 
 class DfcImageFile(ImageFile.ImageFile):

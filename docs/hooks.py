@@ -1,4 +1,4 @@
-"""Puts README.md, CONTRIBUTING.md and CHANGELOG.md on the documentation site, with links that fit there, and styles."""
+"""Puts the pages outside of docs/ on the documentation site, with links that fit there, and styles."""
 
 from __future__ import annotations
 
@@ -11,7 +11,12 @@ from mkdocs.structure.files import File, Files
 from pygments.formatters import HtmlFormatter
 
 ROOT = Path(__file__).parent.parent
-PAGES = {"README.md": "index.md", "CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md"}
+PAGES = {
+    "README.md": "index.md",
+    "CONTRIBUTING.md": "contributing.md",
+    "SECURITY.md": "security.md",
+    "CHANGELOG.md": "changelog.md",
+}
 """Pages of the site that lie outside of docs/."""
 
 

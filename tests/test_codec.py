@@ -697,7 +697,7 @@ def test_a_damaged_stream_of_a_batch_is_named(codec: DiffusionCodec, timestep: i
     streams = [stream.data for stream in codec.compress_batch(pictures, timestep=timestep)]
     whole = read_container(streams[1])
     flipped = bytearray(streams[1])
-    flipped[-9] ^= 1
+    flipped[-9] ^= 3
     for damaged, message in (
         (bytes(flipped), "b.dfc is damaged: its checksum"),
         (streams[1][:-3], "b.dfc is cut"),

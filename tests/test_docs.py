@@ -21,10 +21,10 @@ from diffcodec.cli import main
 
 ROOT = Path(__file__).parent.parent
 GUIDES = sorted((ROOT / "docs").glob("*.md"))
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *GUIDES]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *GUIDES]
 SOURCES = [
     path.relative_to(ROOT).as_posix()
-    for folder in ("benchmarks", "bin", "diffcodec", "docs", "tests")
+    for folder in ("benchmarks", "bin", "conformance", "diffcodec", "docs", "fuzz", "tests")
     for path in (ROOT / folder).rglob("*.*")
 ]
 RUN_BY = {

@@ -20,7 +20,17 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("model",),
     ("coding",),
     ("codec",),
-    ("calibration", "evaluation", "training", "view", "pillow_plugin", "diffusers_model", "dataset", "chunks"),
+    (
+        "calibration",
+        "conformance",
+        "evaluation",
+        "training",
+        "view",
+        "pillow_plugin",
+        "diffusers_model",
+        "dataset",
+        "chunks",
+    ),
     ("cli",),
 )
 WITHOUT_NETWORKS = {"errors", "json_config", "config", "files", "channel", "bitstream", "images", "lossless"}

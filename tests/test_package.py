@@ -24,13 +24,14 @@ def test_wheel_works_with_its_weights_alone(tmp_path: Path) -> None:
     assert any(name.startswith("diffcodec/models/") and name.endswith(".safetensors") for name in names)
     assert {f"diffcodec/view/template/{name}" for name in ("page.html", "style.css", *SCRIPTS)} <= set(names)
     assert any("LICENSE" in name for name in names)
-    assert not any(name.startswith(("tests/", "benchmarks/")) for name in names)
+    assert not any(name.startswith(("tests/", "benchmarks/", "conformance/")) for name in names)
     site = tmp_path / "site"
     subprocess.run([*pip, "install", "--no-deps", "--target", str(site), str(wheel)], check=True)
     photo = ROOT / "benchmarks" / "data" / "chelsea-192.png"
     for arguments in (
         ["compress", str(photo), "-t", "900", "-o", str(tmp_path / "a.dfc")],
         ["decompress", str(tmp_path / "a.dfc"), "-o", str(tmp_path / "a.png")],
+        ["conformance"],
     ):
         result = subprocess.run(
             [sys.executable, "-m", "diffcodec", *arguments],

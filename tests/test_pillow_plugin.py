@@ -192,7 +192,7 @@ def test_damaged_files(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     opened(io.BytesIO(whole), model).verify()
     cut, flipped = tmp_path / "cut.dfc", bytearray(whole)
     cut.write_bytes(whole[:-12])
-    flipped[-20] ^= 1
+    flipped[-20] ^= 3
     for file in (cut, io.BytesIO(bytes(flipped))):
         with pytest.raises(OSError, match=r"cut\.dfc is cut|the image is damaged") as caught:
             opened(file, model).load()

@@ -1,18 +1,26 @@
-"""The .dfc container, version 1: header, payload, packets, checksums. Described in docs/format.md.
+"""The .dfc container, version 2: header, payload, packets, checksums. Described in docs/format.md.
 
 In a file of more than a few KiB every block of the payload has a checksum of everything before it, and every packet
 has its own checksum. So everything before a damaged block is verified.
 """
 
 import zlib
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, replace
 
+from diffcodec.bitstream import stretches
+from diffcodec.bitstream.correction import corrected
 from diffcodec.bitstream.header import MAX_SIDE, ColourMode, Header, Shortened
 from diffcodec.bitstream.layout import BLOCK_BYTES, CRC_BYTES, StreamInfo, plan, read_header, write_varint
+from diffcodec.bitstream.stretches import checksum, sole_stretch
 from diffcodec.config import DEFAULT_MAX_PIXELS
-from diffcodec.errors import CorruptStreamError, ImageTooLargeError, StreamError, TruncatedStreamError
+from diffcodec.errors import (
+    CorruptStreamError,
+    ImageTooLargeError,
+    NotDfcError,
+    StreamError,
+    TruncatedStreamError,
+    UnsupportedVersionError,
+)
 
 __all__ = [
     "MAX_SIDE",
@@ -29,8 +37,6 @@ __all__ = [
     "write_container",
     "write_varint",
 ]
-
-_ALPHA, _METADATA = "the alpha plane", "the metadata"
 
 
 @dataclass(frozen=True)
@@ -93,8 +99,8 @@ class Reading:
         lost = [
             what
             for what, declared, packet in (
-                (_ALPHA, info.alpha_bytes, container.alpha),
-                (_METADATA, info.metadata_bytes, container.metadata),
+                (stretches.ALPHA, info.alpha_bytes, container.alpha),
+                (stretches.METADATA, info.metadata_bytes, container.metadata),
             )
             if declared is not None and packet is None
         ]
@@ -112,16 +118,18 @@ def write_container(container: Container) -> bytes:
     parts = [info.to_bytes()]
     if not info.has_blocks:
         parts += [payload, *(packet for packet in packets if packet is not None)]
-        return b"".join([*parts, _checksum(zlib.crc32(b"".join(parts)))])
+        return b"".join([*parts, checksum(zlib.crc32(b"".join(parts)))])
     running = zlib.crc32(parts[0])
     for number in range(info.blocks):
         block = payload[number * BLOCK_BYTES : (number + 1) * BLOCK_BYTES]
-        check = _checksum(running := zlib.crc32(block, running))
+        check = checksum(running := zlib.crc32(block, running))
         running = zlib.crc32(check, running)
         parts += [block, check]
     for packet in packets:
         if packet is not None:
-            parts += [packet, _checksum(zlib.crc32(packet))]
+            parts += [packet, checksum(zlib.crc32(packet))]
+    if container.header.repeats_front:
+        parts += parts[:3]
     return b"".join(parts)
 
 
@@ -144,15 +152,19 @@ def read_container(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS, name: s
     return reading.container
 
 
-def read_partial(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS, name: str = "the stream") -> Reading:
+def read_partial(
+    data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS, name: str = "the stream", corrects: bool = True
+) -> Reading:
     """Reads a .dfc file that may be damaged, or cut anywhere after its header.
 
-    A file with a single checksum may be cut, but not damaged; if it is cut, nothing of it can be verified. With
-    several checksums, the payload ends before the first damaged block. Incomplete packets are left out; `info` says
-    whether there were any.
+    Wrong bits that the checksums tell are corrected, see `correction`; `problem` then says so. Apart from that, a file
+    with a single checksum may be cut, but not damaged; if it is cut, nothing of it can be verified. With several
+    checksums, the payload ends before the first damaged block. Incomplete packets are left out; `info` says whether
+    there were any.
 
     Args:
         data, max_pixels, name: as for `read_container`.
+        corrects: whether wrong bits are corrected.
 
     Raises:
         TruncatedStreamError: if the header is incomplete.
@@ -160,9 +172,8 @@ def read_partial(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS, name: str
         ImageTooLargeError: as `read_container`.
         StreamError: as `read_header`.
     """
-    info = read_header(data, name=name)
-    reading = (_read_blocks if info.has_blocks else _read_plain)(data, info, name)
-    header = info.header
+    reading = (_corrected_reading if corrects else _read)(data, name)
+    header = reading.container.header
     if header.pixels > max_pixels:
         raise ImageTooLargeError(
             f"{name}: the picture has {header.width} x {header.height} pixels, more than the limit of "
@@ -181,17 +192,42 @@ def what_is_wrong(data: bytes) -> str | None:
     return problem and f"it {problem}"
 
 
+def _corrected_reading(data: bytes, name: str) -> Reading:
+    """What can be read of a file, after correction if it is damaged.
+
+    Raises:
+        StreamError: as `read_partial`, about the file as it is.
+    """
+    try:
+        reading = _read(data, name)
+    except (CorruptStreamError, NotDfcError, UnsupportedVersionError, TruncatedStreamError):
+        if not (changed := corrected(data)).bits:
+            raise
+    else:
+        if reading.problem is None or not (changed := corrected(data)).bits:
+            return reading
+    better = _read(changed.data, name)
+    bits = "1 bit is" if changed.bits == 1 else f"{changed.bits} bits are"
+    rest = f", and {better.problem.removeprefix('is damaged: ')}" if better.problem else ""
+    return replace(better, problem=f"is damaged: {bits} wrong, which its checksums correct{rest}")
+
+
+def _read(data: bytes, name: str) -> Reading:
+    """What can be read of a file as it is."""
+    info = read_header(data, name=name)
+    return (_read_blocks if info.has_blocks else _read_plain)(data, info, name)
+
+
 def _read_plain(data: bytes, info: StreamInfo, name: str) -> Reading:
     """A file with one checksum, at its end."""
     problem = _wrong_length(data, info)
     if len(data) > info.total_bytes:
         raise CorruptStreamError(f"{name} {problem}: fetch it again")
-    if not problem:
-        found, declared = zlib.crc32(data[:-CRC_BYTES]), data[-CRC_BYTES:]
-        if _checksum(found) != declared:
-            raise CorruptStreamError(
-                f"{name} is damaged: its checksum is {found:08x} instead of {declared.hex()}: fetch it again"
-            )
+    if not problem and (difference := sole_stretch(data, info).difference):
+        declared = int.from_bytes(data[-CRC_BYTES:], "big")
+        raise CorruptStreamError(
+            f"{name} is damaged: its checksum is {declared ^ difference:08x} instead of {declared:08x}: fetch it again"
+        )
     start, packets = info.header_bytes + info.payload_bytes, []
     payload = data[info.header_bytes : start]
     for length in (info.alpha_bytes, info.metadata_bytes):
@@ -199,34 +235,8 @@ def _read_plain(data: bytes, info: StreamInfo, name: str) -> Reading:
         packets.append(packet if packet is not None and len(packet) == length else None)
         start += length or 0
     complete = len(payload) == info.payload_bytes
-    container = Container(info.header, payload, *packets)
+    container = Container(info.header, payload, packets[0], packets[1])
     return Reading(container, info, complete, not problem, problem, len(data) < info.total_bytes)
-
-
-class _Stretch(NamedTuple):
-    """Bytes of a file that are followed by their checksum.
-
-    Args:
-        start, stop: position in the file; the checksum starts at `stop`.
-        content: those of the bytes that are there.
-        is_whole: whether all bytes and the checksum are there.
-        is_right: whether the checksum matches.
-    """
-
-    start: int
-    stop: int
-    content: bytes
-    is_whole: bool
-    is_right: bool
-
-    @property
-    def is_damaged(self) -> bool:
-        """Whether the checksum does not match although all bytes are there."""
-        return self.is_whole and not self.is_right
-
-    def complaint(self, what: str) -> str:
-        """Message about damage, to follow the file's name."""
-        return f"is damaged: bytes {self.start} to {self.stop + CRC_BYTES - 1}, {what}, do not match their checksum"
 
 
 def _read_blocks(data: bytes, info: StreamInfo, name: str) -> Reading:
@@ -234,7 +244,7 @@ def _read_blocks(data: bytes, info: StreamInfo, name: str) -> Reading:
     payload: list[bytes] = []
     problems = []
     verified = False
-    for block in _blocks(data, info):
+    for block in stretches.blocks(data, info):
         if block.is_damaged:
             if not payload:
                 whole = block._replace(start=0).complaint("including its header")
@@ -247,44 +257,17 @@ def _read_blocks(data: bytes, info: StreamInfo, name: str) -> Reading:
         if not block.is_whole:
             break
     packets = []
-    for what, packet in _packets(data, info):
+    for what, packet in stretches.packets(data, info):
         if packet is not None and packet.is_damaged:
             problems.append(packet.complaint(what))
         packets.append(packet.content if packet is not None and packet.is_right else None)
+    repeats = info.header.repeats_front and len(data) == info.total_bytes
+    if repeats and data[-info.front_bytes :] != data[: info.front_bytes]:
+        problems.append("is damaged: the copy of its first block, at its end, is another")
     problem = problems[0] if problems else _wrong_length(data, info)
-    container = Container(info.header, b"".join(payload), *packets)
+    container = Container(info.header, b"".join(payload), packets[0], packets[1])
     complete = len(container.payload) == info.payload_bytes
     return Reading(container, info, complete, verified, problem, len(data) < info.total_bytes)
-
-
-def _blocks(data: bytes, info: StreamInfo) -> Iterator[_Stretch]:
-    """The blocks of the payload."""
-    running = zlib.crc32(data[: info.header_bytes])
-    left, start = info.payload_bytes, info.header_bytes
-    for _ in range(info.blocks):
-        stop = start + min(left, BLOCK_BYTES)
-        content, check = data[start:stop], data[stop : stop + CRC_BYTES]
-        running = zlib.crc32(content, running)
-        yield _Stretch(start, stop, content, len(check) == CRC_BYTES, check == _checksum(running))
-        running = zlib.crc32(check, running)
-        left, start = left - len(content), stop + CRC_BYTES
-
-
-def _packets(data: bytes, info: StreamInfo) -> Iterator[tuple[str, _Stretch | None]]:
-    """Names and contents of the packets; None for packets that the header does not declare."""
-    start = info.header_bytes + info.payload_bytes + CRC_BYTES * info.blocks
-    for what, length in ((_ALPHA, info.alpha_bytes), (_METADATA, info.metadata_bytes)):
-        if length is None:
-            yield what, None
-            continue
-        stop = start + length
-        content, check = data[start:stop], data[stop : stop + CRC_BYTES]
-        yield what, _Stretch(start, stop, content, len(check) == CRC_BYTES, check == _checksum(zlib.crc32(content)))
-        start = stop + CRC_BYTES
-
-
-def _checksum(crc: int) -> bytes:
-    return crc.to_bytes(CRC_BYTES, "big")
 
 
 def _wrong_length(data: bytes, info: StreamInfo) -> str | None:

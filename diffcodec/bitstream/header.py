@@ -61,6 +61,7 @@ class Header:
         width, height: of the picture in pixels, at least 1.
         seed: of the shared randomness, below 2**64.
         shortened: origin of a shortened file, all of whose steps end at levels of the list.
+        repeats_front: whether the file ends with a copy of its header and first block.
 
     Raises:
         ConfigError: if a field is out of its range.
@@ -76,6 +77,7 @@ class Header:
     height: int
     seed: int = 0
     shortened: Shortened | None = None
+    repeats_front: bool = False
 
     def __post_init__(self) -> None:
         if len(self.fingerprint) != FINGERPRINT_BYTES:

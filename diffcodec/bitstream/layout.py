@@ -38,6 +38,7 @@ _MORE_FLAG = 8
 # Flags of the second flag byte, present if _MORE_FLAG is set.
 _METADATA_FLAG = 1
 _SHORTENED_FLAG = 2
+_REPEATED_FLAG = 4
 
 _SIDE_VARINT_BYTES = 4
 _PACKET_VARINT_BYTES = 5
@@ -81,19 +82,29 @@ class StreamInfo:
         return CRC_BYTES * (self.blocks + packets)
 
     @property
+    def front_bytes(self) -> int:
+        """Length of header and first block, with its checksum."""
+        return self.header_bytes + min(self.payload_bytes, BLOCK_BYTES) + CRC_BYTES
+
+    @property
     def total_bytes(self) -> int:
         """Length of the whole file."""
-        return self.header_bytes + self.content_bytes + self.check_bytes
+        copy = self.front_bytes if self.header.repeats_front else 0
+        return self.header_bytes + self.content_bytes + self.check_bytes + copy
 
     def laid_out(self) -> StreamInfo:
         """The same with `has_blocks` and `header_bytes` computed from the lengths of payload and packets."""
-        info = replace(self, has_blocks=self.content_bytes > BLOCKS_ABOVE)
+        info = replace(self, has_blocks=self.header.repeats_front or self.content_bytes > BLOCKS_ABOVE)
         return replace(info, header_bytes=len(info.to_bytes()))
 
     def to_bytes(self) -> bytes:
         """The header's bytes for these lengths; `header_bytes` is ignored."""
         header, shortened = self.header, self.header.shortened
-        more = (_METADATA_FLAG if self.metadata_bytes is not None else 0) | (_SHORTENED_FLAG if shortened else 0)
+        more = (
+            (_METADATA_FLAG if self.metadata_bytes is not None else 0)
+            | (_SHORTENED_FLAG if shortened else 0)
+            | (_REPEATED_FLAG if header.repeats_front else 0)
+        )
         flags = (
             (_SEED_FLAG if header.seed else 0)
             | (_ALPHA_FLAG if self.alpha_bytes is not None else 0)
@@ -159,7 +170,7 @@ def read_header(data: bytes, *, name: str = "the stream") -> StreamInfo:
         advice = "update diffcodec" if version > VERSION else "restore it with diffcodec 0.5"
         raise UnsupportedVersionError(f"{name}: expected .dfc version {VERSION}, found version {version}: {advice}")
     more = source.take(1)[0] if flags & _MORE_FLAG else 0
-    if more & ~(_METADATA_FLAG | _SHORTENED_FLAG):
+    if more & ~(_METADATA_FLAG | _SHORTENED_FLAG | _REPEATED_FLAG):
         raise UnsupportedVersionError(f"{name} uses unknown features (flags {more:#x}): update diffcodec")
     if flags & _MORE_FLAG and not more:
         raise CorruptStreamError(f"{name} is damaged: it announces more flags and has none")
@@ -192,14 +203,17 @@ def read_header(data: bytes, *, name: str = "the stream") -> StreamInfo:
             height=height,
             seed=seed,
             shortened=shortened,
+            repeats_front=bool(more & _REPEATED_FLAG),
             **fields,
         )
     except ConfigError as error:
         raise CorruptStreamError(f"{name} is damaged: {error}") from error
     has_blocks = bool(flags & _BLOCKS_FLAG)
     info = StreamInfo(header, source.position, payload_bytes, alpha_bytes, metadata_bytes, has_blocks)
+    if header.repeats_front and not has_blocks:
+        raise CorruptStreamError(f"{name} is damaged: it announces a copy of its first block, and no blocks")
     # Files of earlier releases have no blocks, whatever their size.
-    if has_blocks and info.content_bytes <= BLOCKS_ABOVE:
+    if has_blocks and not header.repeats_front and info.content_bytes <= BLOCKS_ABOVE:
         raise CorruptStreamError(f"{name} is damaged: it announces blocks for {info.content_bytes} bytes")
     return info
 

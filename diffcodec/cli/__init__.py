@@ -37,6 +37,7 @@ class LazyGroup(click.Group):
         "evaluate",
         "import",
         "export",
+        "conformance",
         "completion",
     )
 

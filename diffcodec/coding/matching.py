@@ -158,4 +158,5 @@ def header_of(model: ModelDescription, pictures: Sequence[Picture], settings: Co
         width=first.width,
         height=first.height,
         seed=settings.seed,
+        repeats_front=settings.repeat_front,
     )

@@ -42,8 +42,8 @@ GREY_LEVELS_PER_UNIT = 127.5
 DEFAULT_MAX_PIXELS = 89_478_485
 """Default limit of a picture's pixels: the number above which Pillow warns."""
 
-DEFAULT_MAX_PIXEL_EVALUATIONS = 1_000_000_000
-"""Default limit of pixels times evaluations: a photograph of 41 megapixels at the default 24 steps of its model."""
+DEFAULT_MAX_PIXEL_EVALUATIONS = 3_000_000_000
+"""Default limit of pixels times evaluations: a photograph of 46 megapixels at 64 steps, the most of a bundled model."""
 
 MIN_EFFORT, DEFAULT_EFFORT, MAX_EFFORT = 8, 12, 16
 """Search effort of channels: log2 of the number of trellis states."""

@@ -82,3 +82,10 @@ def machine(device: str, processes: int) -> str:
     """
     name = torch.cuda.get_device_name(device) if device.startswith("cuda") else device
     return f"{platform.machine()}, {os.cpu_count()} cores, {processes} processes of one thread, network on {name}"
+
+
+def device_name(device: str) -> str:
+    """A device with what it is: the GPU's name, or the architecture and the instructions of the processor in use."""
+    if device.startswith("cuda"):
+        return f"{device} ({torch.cuda.get_device_name(device)})"
+    return f"{device} ({platform.machine()}, {torch.backends.cpu.get_cpu_capability()})"

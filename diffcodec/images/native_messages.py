@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from threading import Lock
 
-_LIBTIFF = re.compile(r"(\w*(Decode|TIFF)\w*|JPEGLib|tempfile\.tif): (?P<message>.+)")
+_LIBTIFF = re.compile(r"(\w*(Decode|TIFF|Setup)\w*|JPEGLib|MissingRequired|tempfile\.tif): (?P<message>.+)")
 _STDERR = 2
 
 

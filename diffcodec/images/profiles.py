@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from typing import cast
 
 import numpy as np
 from PIL import Image, ImageCms
@@ -12,7 +13,8 @@ SPACES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK", "Lab": "LAB"}
 
 # As in browsers. Screen profiles are a curve and a matrix, for which all intents are equivalent.
 _INTENT = ImageCms.Intent.RELATIVE_COLORIMETRIC
-_FLAGS = ImageCms.Flags.BLACKPOINTCOMPENSATION
+# Pillow has names for flags since 10.3.
+_FLAGS = ImageCms.Flags.BLACKPOINTCOMPENSATION if hasattr(ImageCms, "Flags") else cast("ImageCms.Flags", 0x2000)
 
 _SAME_LEVELS = 1
 """Largest difference, in grey levels, between sRGB profiles, whose curves are rounded differently."""

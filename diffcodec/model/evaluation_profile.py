@@ -41,6 +41,11 @@ class EvaluationProfile(JsonConfig):
         if self.window_margin is not None and self.window_margin < 0:
             raise ConfigError(f"EvaluationProfile.window_margin: expected at least 0, found {self.window_margin}")
 
+    @property
+    def rounds(self) -> bool:
+        """Whether bfloat16 is accurate enough at any level."""
+        return any(self.allows_bf16(log_snr) for log_snr in self.log_snrs)
+
     def allows_bf16(self, log_snr: float) -> bool:
         """Whether bfloat16 is accurate enough at a level: it is at both measured levels beside it.
 

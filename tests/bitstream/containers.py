@@ -32,6 +32,7 @@ headers = st.builds(
     width=st.integers(1, 9000),
     height=st.integers(1, 9000),
     seed=st.integers(0, 2**64 - 1),
+    repeats_front=st.booleans(),
 )
 
 

@@ -78,7 +78,7 @@ def test_100_flips(codec: DiffusionCodec, large: Bitstream, steps: list[Restorat
     generator, reached = random.Random(0), set()
     for position in generator.sample(range(len(data)), 100):
         damaged = bytearray(data)
-        damaged[position] ^= generator.randrange(1, 256)
+        damaged[position] ^= generator.choice((0x03, 0x50, 0x81, 0xFF))  # a single bit would be corrected
         with pytest.raises(StreamError, match=r"photo\.dfc is damaged: bytes"):
             codec.decompress(ParsedStream.parse(bytes(damaged), name="photo.dfc"))
         if position < info.header_bytes + 2048 + 4:
@@ -126,7 +126,7 @@ def test_a_damaged_stored_picture_is_not_restored(codec: DiffusionCodec) -> None
         codec.decompress(ParsedStream.parse(damaged, partial=True, name="photo.dfc"))
     with pytest.raises(TruncatedStreamError, match=r"photo\.dfc is cut and stores its picture as a whole"):
         codec.decompress(ParsedStream.parse(data[:3000], partial=True, name="photo.dfc"))
-    damaged = data[:-1] + bytes([data[-1] ^ 1])
+    damaged = data[:-1] + bytes([data[-1] ^ 3])
     found = codec.decompress(damaged, partial=True)
     assert_same_picture(found.picture, picture)
     assert codec.truncate(ParsedStream.parse(damaged, partial=True), len(data)) == data

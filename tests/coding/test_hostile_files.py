@@ -22,6 +22,8 @@ from diffcodec.errors import CorruptStreamError, TooMuchWorkError
 from diffcodec.images import Picture
 from diffcodec.images.alpha import AlphaMethod
 from diffcodec.model.checkpoint import Checkpoint
+from diffcodec.model.description import describe_file
+from diffcodec.model.locations import bundled_models
 from tests.counting import counting
 
 SIDE = 6320
@@ -129,12 +131,19 @@ def test_the_work_of_valid_files_is_limited(tiny_checkpoint: Checkpoint, picture
 
 
 def test_the_default_limit(codec: DiffusionCodec) -> None:
-    side = 9600  # 11 steps
+    side = 17_000  # 11 steps
     header = Header(codec.fingerprint, ColourMode.RGB, int(ChannelId.TRELLIS), 12, 0, 1, side, side)
     evaluations = 11 + (codec.tables.start is None)
     assert evaluations * side**2 > DEFAULT_MAX_PIXEL_EVALUATIONS
     with pytest.raises(TooMuchWorkError, match="raise the limit if you trust the file"):
-        codec.decompress(write_container(Container(header, b"")), max_pixels=10**8)
+        codec.decompress(write_container(Container(header, b"")), max_pixels=side**2)
+
+
+def test_what_the_slowest_setting_writes_is_within_the_default_limit() -> None:
+    for path in bundled_models().values():
+        tables = describe_file(path).tables
+        steps = max(len(levels.levels) for levels in tables.lists)
+        assert (steps + (tables.start is None)) * 46_000_000 <= DEFAULT_MAX_PIXEL_EVALUATIONS
 
 
 def test_chunks_that_no_order_leaves_empty() -> None:

@@ -54,8 +54,10 @@ def test_what_others_write_in_the_meantime_is_passed_on(capfd: pytest.CaptureFix
         os.write(2, b"a message of another thread\n")
         os.write(2, b"TIFFReadDirectory: Warning, Unknown field with tag 9.\n")
         os.write(2, b"LZWDecode: Not enough data \x1b[1m.\n")
+        os.write(2, b'MissingRequired: TIFF directory is missing required "StripOffsets" field.\n')
+    missing = 'MissingRequired: TIFF directory is missing required "StripOffsets" field'
     print("after", file=sys.stderr)
-    assert found == ["LZWDecode: Not enough data [1m"]
+    assert found == ["LZWDecode: Not enough data [1m", missing]
     assert capfd.readouterr().err == "a message of another thread\nafter\n"
 
 

@@ -46,6 +46,7 @@ class CompressJob:
     effort: int | None
     steps: int | None
     seed: int
+    repeat_front: bool
     measure: bool
     steps_table: bool
     first_frame: bool
@@ -67,6 +68,7 @@ class CompressJob:
             "effort": self.effort,
             "seed": self.seed,
             "steps": self.steps,
+            "repeat_front": self.repeat_front,
             "measure": self.measure,
         }
 

@@ -46,7 +46,7 @@ from diffcodec.config import PICTURE_SUFFIXES, Precision
     cls=SectionedCommand,
     sections={
         QUALITY: (*GOAL_PARAMETERS, "measure"),
-        FILES: ("out", "force", "first_frame", "keep_metadata"),
+        FILES: ("out", "force", "first_frame", "keep_metadata", "repeat_front"),
         MODEL: ("model", "allow_pickle", "tables", "channel", "seed"),
         SPEED: ("speed", "effort", "steps", "device", "precision"),
         FOLDERS: (*FOLDER_PARAMETERS, "steps_table", "dry_run"),
@@ -76,6 +76,11 @@ from diffcodec.config import PICTURE_SUFFIXES, Precision
     "--dry-run", is_flag=True, help="Write nothing: estimate bytes and seconds by compressing samples of each picture."
 )
 @picture_options
+@click.option(
+    "--repeat-front",
+    is_flag=True,
+    help="Repeat header and first block at the file's end, 2 KB: wrong bits there do not lose all of the picture.",
+)
 @device_option
 @precision_option
 @click.option("--force", is_flag=True, help="Overwrite existing files.")
@@ -100,6 +105,7 @@ def command(
     measure: bool,
     first_frame: bool,
     keep_metadata: bool,
+    repeat_front: bool,
     device: str,
     precision: Precision,
     force: bool,
@@ -141,6 +147,7 @@ def command(
         effort=effort,
         steps=steps,
         seed=seed,
+        repeat_front=repeat_front,
         measure=measure,
         steps_table=steps_table,
         first_frame=first_frame,

@@ -66,6 +66,7 @@ def command(files: tuple[str, ...], recursive: bool, as_json: bool) -> None:
             "declared_bytes": info.total_bytes,
             "header_bytes": info.header_bytes,
             "check_bytes": info.check_bytes,
+            "copy_bytes": info.front_bytes if header.repeats_front else 0,
             "payload_bytes": info.payload_bytes,
             "alpha_bytes": info.alpha_bytes or 0,
             "metadata_bytes": info.metadata_bytes or 0,

@@ -1,0 +1,1 @@
+"""Makes the conformance suite that the package holds."""

@@ -1,0 +1,19 @@
+"""Fuzzes picture files: an Atheris target in the layout of OSS-Fuzz."""
+
+import sys
+
+import atheris
+
+with atheris.instrument_imports(include=["diffcodec", "PIL"]):
+    from fuzz.mutators import MUTATORS
+    from fuzz.targets import TARGETS
+
+
+def change(data: bytes, max_size: int, seed: int) -> bytes:
+    """A mutation whose checksums are right."""
+    return MUTATORS["pictures"](data, max_size, seed, atheris.Mutate)
+
+
+if __name__ == "__main__":
+    atheris.Setup(sys.argv, TARGETS["pictures"], custom_mutator=change)
+    atheris.Fuzz()
