@@ -153,11 +153,13 @@ def autoencoder(data: Path, out: Path, time_limit: str, size: int, batch: int, p
 @main.command()
 @data_option
 @out_option
+@click.option("--limit", default=2000, show_default=True, help="Number of photographs.")
 @torch.no_grad()
-def encode(data: Path, out: Path) -> None:
+def encode(data: Path, out: Path, limit: int) -> None:
     """Encode the photographs, and set the latents' scale to unit variance."""
     model = AutoencoderKL.from_pretrained(out / "vae").eval()
-    tiles = np.load(data, mmap_mode="r")
+    every = np.load(data, mmap_mode="r")
+    tiles = every[:: max(1, len(every) // limit)][:limit]
     latents = []
     for start in range(0, len(tiles), 16):
         pictures = torch.from_numpy(tiles[start : start + 16].transpose(0, 3, 1, 2).astype(np.float32)) / 127.5 - 1

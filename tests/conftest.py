@@ -24,7 +24,7 @@ from diffcodec.model.levels import LevelList
 from diffcodec.model.model_file import ModelCard
 
 # Shared machines are slow at times, so no test has a deadline. Every run draws other examples.
-settings.register_profile("fast", deadline=None, max_examples=40)
+settings.register_profile("fast", deadline=None, max_examples=20)
 settings.register_profile("thorough", deadline=None, max_examples=500)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fast"))
 

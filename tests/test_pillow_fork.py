@@ -87,8 +87,17 @@ with ThreadPoolExecutor(8) as threads:
 """
 
 
+SLOW_PROGRAMS = {DURING: "during", LOADER: "loader", THREADS: "threads"}
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
-@pytest.mark.parametrize("program", [AFTER, DURING, LOADER, THREADS], ids=["after", "during", "loader", "threads"])
+@pytest.mark.parametrize(
+    "program",
+    [
+        pytest.param(AFTER, id="after"),
+        *(pytest.param(each, id=name, marks=pytest.mark.slow) for each, name in SLOW_PROGRAMS.items()),
+    ],
+)
 def test_forked_processes_decode(program: str) -> None:
     environment = {**os.environ, "OMP_NUM_THREADS": "2"}
     # The time only ends what would wait forever.

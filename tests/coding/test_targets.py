@@ -23,7 +23,7 @@ from tests.conftest import smooth_pixels
 from tests.counting import counting
 
 
-@settings(max_examples=10 if settings().max_examples < 100 else settings().max_examples)
+@settings(max_examples=4 if settings().max_examples < 100 else settings().max_examples)
 @given(
     width=st.integers(1, 9),
     height=st.integers(1, 9),

@@ -58,7 +58,10 @@ def test_finest_tiles_are_about_as_large_as_wanted(length: int, side: int) -> No
         assert len(widths) * 0.75 * side <= length
 
 
-@pytest.fixture(scope="module", params=["colour", "grey", pytest.param("poisson", marks=pytest.mark.slow)])
+SLOW_KINDS = [pytest.param(name, marks=pytest.mark.slow) for name in ("grey", "poisson")]
+
+
+@pytest.fixture(scope="module", params=["colour", *SLOW_KINDS])
 def large(request: pytest.FixtureRequest) -> tuple[Picture, dict[str, str]]:
     pixels = smooth_pixels(70, 133)
     pixels[:, 64:] = 90  # a calm part

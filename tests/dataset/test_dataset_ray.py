@@ -76,6 +76,7 @@ def job(source: Path, out: Path, model: Path, workers: int) -> list[object]:
     return ["compress", source, "-o", out, "-t", 100, "--model", model, "--workers", workers]
 
 
+@pytest.mark.slow
 def test_two_workers_make_the_files_of_a_serial_run(tmp_path: Path, tiny_model: Path) -> None:
     source = make_tars(tmp_path / "source", shards=2, pictures=3)
     write_tar(source / "train-002.tar", {"good.png": png(), "bad.png": b"no picture"})

@@ -11,6 +11,8 @@ import pytest
 import torch
 from PIL import Image
 
+pytestmark = pytest.mark.slow  # its code trains a network
+
 ROOT = Path(__file__).parents[2]
 DOCUMENT = (ROOT / "docs" / "autoregressive.md").read_text(encoding="utf-8")
 

@@ -264,6 +264,7 @@ def test_a_run_that_is_asked_to_end_saves_its_state(place: Path) -> None:
     assert "Traceback" not in errors
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="the system kills otherwise")
 def test_a_killed_process_is_resumed_to_the_same_weights(place: Path) -> None:
     """Killed without a warning, in the middle, somewhere between or while saving."""
