@@ -30,7 +30,7 @@ from photo_folder import read_photos
 from torch import Tensor
 from torch.nn import functional
 
-from diffcodec import DiffusionCodec, load_checkpoint
+from diffcodec import DiffusionCodec, Reconstruction, load_checkpoint
 from diffcodec.diffusers_format.writing import write_pipeline
 from diffcodec.evaluation.summary_table import aligned
 from diffcodec.images import Picture
@@ -39,6 +39,8 @@ from diffcodec.training.optimizers import Muon
 
 KL_WEIGHT = 1e-6
 """Weight of the encoder's KL divergence beside the squared error; only keeps the latents from growing."""
+
+FLOW = Reconstruction("flow", steps=25)
 
 TIMESTEPS = (600, 400, 250, 150, 100, 50, 20, 10, 5, 1)
 """At which files end."""
@@ -209,7 +211,7 @@ def curve(data: Path, out: Path, limit: int, crop: int) -> None:
         for pixels in pictures:
             stream = codec.compress(Picture(pixels), timestep=timestep)
             reports.append(stream.report)
-            flows.append(squared_error(pixels, codec.decompress(stream).pixels))
+            flows.append(squared_error(pixels, codec.decompress(stream, reconstruction=FLOW).pixels))
         paid = sum(each.path_bits + each.side_bits for each in reports)
         delivered = sum(each.delivered_bits for each in reports)
         dims = sum(each.width * each.height / 16 * 4 for each in reports)
