@@ -184,7 +184,7 @@ def lossless() -> Iterator[Feature]:
 def restoring() -> Iterator[Feature]:
     """Reconstructions, and coarser versions of a file."""
     picture, options = colour(20, 20, 90, 100), {"timestep": 40}
-    for kind, steps in (("mean", None), ("mirrored", None), ("flow", 12), ("ancestral", 12)):
+    for kind, steps in (("mean", None), ("mirrored", None), ("short-flow", None), ("flow", 12), ("ancestral", 12)):
         how = {"reconstruction": kind, "reconstruction_steps": steps}
         yield Feature(f"decoder-{kind}", f"the reconstruction `{kind}`", picture, options, restore=how)
     yield Feature(
