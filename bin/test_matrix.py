@@ -29,7 +29,6 @@ import numpy as np
 
 ROOT = Path(__file__).parents[1]
 SUBSET = (
-    "tests/conformance",
     "tests/test_golden.py",
     "tests/channel/test_channel_law.py",
     "tests/coding/test_step_coding.py",

@@ -155,3 +155,18 @@ def test_a_picture_of_no_complete_step_is_announced(large: Path, data: bytes, ti
     assert result.stderr.startswith(f"{shown}no step is complete: {target} is made from pure noise, ")
     result = succeeds(run("decompress", large, *options, "--force", "-t", 999))
     assert result.stderr.startswith(f"{shown}{target} is made from pure noise, ")
+
+
+def test_a_repeated_front(tmp_path: Path, photo: Path, tiny_model: Path) -> None:
+    path = tmp_path / "a.dfc"
+    succeeds(run("compress", photo, "-t", 20, "--model", tiny_model, "--repeat-front", "-o", path))
+    (shown,) = (json.loads(line) for line in succeeds(run("info", path, "--json")).output.splitlines())
+    assert shown["copy_bytes"] > 0
+    parts = ("header_bytes", "check_bytes", "copy_bytes", "payload_bytes", "alpha_bytes", "metadata_bytes")
+    assert sum(shown[part] for part in parts) == shown["file_bytes"]
+    whole = path.read_bytes()
+    path.write_bytes(bytes(30) + whole[30:])
+    fails(run("decompress", path, "--model", tiny_model), "which its checksums correct", "(--partial)")
+    result = succeeds(run("decompress", path, "--model", tiny_model, "--partial"))
+    assert "bits are wrong, which its checksums correct" in result.stderr
+    assert path.with_suffix(".png").is_file()

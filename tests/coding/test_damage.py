@@ -131,3 +131,33 @@ def test_a_damaged_stored_picture_is_not_restored(codec: DiffusionCodec) -> None
     assert_same_picture(found.picture, picture)
     assert codec.truncate(ParsedStream.parse(damaged, partial=True), len(data)) == data
     assert "the alpha plane" in str(found.problem)
+
+
+def test_a_file_that_repeats_its_front(codec: DiffusionCodec, large: Bitstream, steps: list[Restoration]) -> None:
+    noisy = smooth_pixels(48, 64).astype(int) + np.random.default_rng(0).integers(-30, 31, (48, 64, 3))
+    picture = Picture(np.clip(noisy, 0, 255).astype(np.uint8))
+    plain, repeated = (codec.compress(picture, timestep=2, effort=8, repeat_front=each).data for each in (False, True))
+    info = read_header(repeated)
+    assert info.header.repeats_front
+    assert len(repeated) == info.total_bytes
+    # One byte of flags, the copy, and checksums if there were no blocks without it.
+    assert len(repeated) - len(plain) - info.front_bytes <= 1 + info.check_bytes
+    assert_same_picture(codec.decompress(repeated).picture, codec.decompress(plain).picture)
+    lost = bytes(200) + repeated[200:]
+    with pytest.raises(StreamError):
+        codec.decompress(lost)
+    assert_same_picture(codec.decompress(lost, partial=True).picture, codec.decompress(plain).picture)
+    shorter = codec.truncate(repeated, len(repeated) * 2 // 3)
+    assert len(shorter) <= len(repeated) * 2 // 3
+    assert read_header(shorter).header.repeats_front
+    found = codec.decompress(bytes(100) + shorter[100:], partial=True)
+    assert_same_picture(found.picture, codec.decompress(shorter).picture)
+
+
+def test_one_wrong_bit_loses_nothing(codec: DiffusionCodec, large: Bitstream, steps: list[Restoration]) -> None:
+    for position in (3, 30, 1500, 2500, len(large.data) - 2):
+        damaged = bytearray(large.data)
+        damaged[position] ^= 0x20
+        found = codec.decompress(bytes(damaged), partial=True)
+        assert found.problem == "is damaged: 1 bit is wrong, which its checksums correct"
+        assert_same_picture(found.picture, codec.decompress(large.data).picture)

@@ -92,8 +92,9 @@ class Restorer:
             NotDfcError: if the input is no .dfc file: its result could have the name of the input itself.
         """
         job = self.job
-        with suppress(TruncatedStreamError):  # here only the beginning is read
-            read_header(beginning(task.source, len(MAGIC)), name=task.source)
+        if not task.source.lower().endswith(".dfc"):  # of those even the first bytes may be corrected
+            with suppress(TruncatedStreamError):  # here only the beginning is read
+                read_header(beginning(task.source, len(MAGIC)), name=task.source)
         return find_existing(task, force=job.force, resume=job.resume, difference=self.difference)
 
     def difference(self, task: Task, newer: bool) -> str | None:
