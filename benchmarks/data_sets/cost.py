@@ -12,7 +12,7 @@ from diffcodec.codec import DiffusionCodec
 from diffcodec.coding.threads import limited_threads
 from diffcodec.images import Picture
 
-SHARD_PICTURES = 10_000
+SHARD_PICTURES = 1000
 ORIGINAL_BPP = 2.5
 """Of the pictures as they come: JPEG of good quality."""
 

@@ -31,7 +31,7 @@ def test_pictures_are_used_again_and_cut_into_shards(tmp_path: Path) -> None:
 def test_a_data_set_costs_what_its_pictures_cost() -> None:
     picture = {"side": 512, "processor_s": 3.6, "file_bytes": 10_000}
     found = whole_data_set(picture, 1_000_000, 100)
-    assert (found["core_hours"], found["shards"], found["result_tb"]) == (1000, 100, 0.01)
+    assert (found["core_hours"], found["shards"], found["result_tb"]) == (1000, 1000, 0.01)
     assert found["days"] == pytest.approx(1000 / 100 / 24, abs=0.05)
     assert found["source_tb"] == pytest.approx(1e6 * 512**2 * 2.5 / 8e12, abs=0.05)
 
