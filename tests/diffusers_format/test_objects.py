@@ -174,7 +174,7 @@ def test_networks_that_need_a_text_are_refused() -> None:
     ("scheduler", "message"),
     [
         (diffusers.FlowMatchEulerDiscreteScheduler(), "FlowMatchEulerDiscreteScheduler: _class_name"),
-        (diffusers.DDPMScheduler(rescale_betas_zero_snr=True), "DDPMScheduler: rescale_betas_zero_snr = true"),
+        (diffusers.DDPMScheduler(rescale_betas_zero_snr=True), 'DDPMScheduler: prediction_type = "epsilon"'),
         (diffusers.DDPMScheduler(num_train_timesteps=1), "DDPMScheduler: log_snr: expected min < max"),
     ],
     ids=["flow", "zero SNR", "one step"],
