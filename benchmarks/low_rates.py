@@ -22,7 +22,7 @@ from diffcodec.images import read_picture
 from diffcodec.images.error import psnr_db, squared_error
 from diffcodec.model.locations import PHOTO_MODEL
 
-REPORTED = Path(__file__).parent / "reported" / "diffc-kodak.json"
+REPORTED = Path(__file__).parent / "data" / "diffc-kodak.json"
 RATES = (0.02, 0.05, 0.1)
 
 
