@@ -2,4 +2,4 @@
 
 import torch
 
-torch.backends.mkldnn.set_flags(False)
+torch.backends.mkldnn.set_flags(False)  # type: ignore[no-untyped-call]
