@@ -128,7 +128,7 @@ def _flip(data: bytearray, stretch: Stretch) -> bool:
         return False
     values, order = _sorted_effects()
     found = int(np.searchsorted(values, stretch.difference))
-    if found == len(values) or values[found] != stretch.difference:
+    if found == len(values) or int(values[found]) != stretch.difference:
         return False
     following, bit = divmod(int(order[found]), 8)
     if following >= stretch.stop - stretch.start:
