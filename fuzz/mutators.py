@@ -92,7 +92,7 @@ def _other_header(header: Header, choice: random.Random) -> Header:
 
 
 def with_checksums(data: bytes) -> bytes:
-    """A .dfc file with right checksums, as far as its header allows; its length stays."""
+    """A .dfc file with right checksums and, if it repeats its front, the right copy; its length stays."""
     try:
         info = read_header(data)
     except DiffCodecError:
@@ -111,6 +111,8 @@ def with_checksums(data: bytes) -> bytes:
             packet = changed[place : place + length]
             changed[place + length : place + length + CRC_BYTES] = _crc(zlib.crc32(packet))
             place += length + CRC_BYTES
+    if info.header.repeats_front and len(data) == info.total_bytes:
+        changed[-info.front_bytes :] = changed[: info.front_bytes]
     return bytes(changed)
 
 

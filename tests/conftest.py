@@ -29,6 +29,15 @@ settings.register_profile("thorough", deadline=None, max_examples=500)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fast"))
 
 
+@pytest.fixture(autouse=True)
+def _own_threads() -> Iterator[None]:
+    """Commands that run in the test's process may set the number of threads: the next test has its own again."""
+    threads = torch.get_num_threads()
+    yield
+    if torch.get_num_threads() != threads:
+        torch.set_num_threads(threads)
+
+
 def smooth_pixels(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
     """A picture with gradients, an edge and a little noise, (height, width, 3)."""
     rng = np.random.default_rng(seed)

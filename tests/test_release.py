@@ -36,6 +36,7 @@ def test_the_oldest_versions_are_those_of_the_project() -> None:
     assert "torch==2.4.*" in found
 
 
+@pytest.mark.slow
 def test_a_condition_is_run_and_its_failure_reported(tmp_path: Path) -> None:
     matrix = script("test_matrix")
     shown = CliRunner().invoke(matrix.main, ["--list"]).output

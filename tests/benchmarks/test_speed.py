@@ -20,11 +20,7 @@ def codec() -> DiffusionCodec:
 
 
 def run(out: Path, *options: str) -> tuple[dict[str, Any], str]:
-    threads = torch.get_num_threads()
-    try:
-        done = CliRunner().invoke(speed.main, [*options, "--threads", "1", "--rounds", "1", "--out", str(out)])
-    finally:
-        torch.set_num_threads(threads)
+    done = CliRunner().invoke(speed.main, [*options, "--threads", "1", "--rounds", "1", "--out", str(out)])
     assert done.exit_code == 0, done.output
     result: dict[str, Any] = json.loads(out.read_text(encoding="utf-8"))
     return result, done.output
