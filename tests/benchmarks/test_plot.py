@@ -92,6 +92,7 @@ def load_record(record: dict[str, Any], path: Path) -> CodecResult:
 # ------------------------------------------------------------------------------------------- the command
 
 
+@pytest.mark.slow
 def test_all_figures_are_drawn(folders: tuple[Path, Path], tmp_path: Path) -> None:
     found = run(folders[0], tmp_path, "--reported", str(folders[1]))
     assert found.exit_code == 0, found.output

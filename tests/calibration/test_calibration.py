@@ -54,7 +54,10 @@ def checkpoint_of(schedule: ScheduleConfig, **network: Any) -> Checkpoint:
     return Checkpoint(config, ModelCard("untrained"), dict(Denoiser(config).named_parameters()))
 
 
-@pytest.mark.parametrize(("steps", "default_steps", "lengths"), [(100, 16, STEPS), (20, 8, (4, 8, 12, 16, 19))])
+@pytest.mark.parametrize(
+    ("steps", "default_steps", "lengths"),
+    [pytest.param(100, 16, STEPS, marks=pytest.mark.slow), (20, 8, (4, 8, 12, 16, 19))],
+)
 def test_short_schedules_are_calibrated_too(steps: int, default_steps: int, lengths: tuple[int, ...]) -> None:
     checkpoint = checkpoint_of(ScheduleConfig(steps, 0.1 / steps, 20 / steps if steps > 20 else 0.5))
     calibrated = calibrate(

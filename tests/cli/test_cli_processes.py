@@ -109,7 +109,13 @@ def test_cores_are_those_that_may_be_used() -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "jobs"), [(signal.SIGINT, 1), (signal.SIGTERM, 1), (signal.SIGINT, 2), (signal.SIGTERM, 2)]
+    ("number", "jobs"),
+    [
+        (signal.SIGINT, 1),
+        pytest.param(signal.SIGTERM, 1, marks=pytest.mark.slow),
+        pytest.param(signal.SIGINT, 2, marks=pytest.mark.slow),
+        (signal.SIGTERM, 2),
+    ],
 )
 def test_a_run_that_is_stopped_leaves_nothing_half_written(number: signal.Signals, jobs: int, tmp_path: Path) -> None:
     write_all(tmp_path / "in", {"a.txt": "x", "b.txt": "hang", "c.txt": "hang"})

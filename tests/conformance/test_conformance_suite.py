@@ -142,6 +142,7 @@ def test_another_channel_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "differs by up to" in problem_of(BUNDLED, "trellis")
 
 
+@pytest.mark.slow
 def test_one_machine_always_makes_the_same_suite(tmp_path: Path) -> None:
     chosen = [feature for feature in features() if feature.name in ("cut", "grey-network", "metadata", "tiles-grey")]
     contents = []

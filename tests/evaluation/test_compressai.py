@@ -98,10 +98,10 @@ def test_the_command_writes_it(tmp_path: Path, tiny_model: Path) -> None:
     root = Path(__file__).parents[2]
     data = root / "benchmarks" / "data" / "cifar10-test-100.webp"
     arguments = ("evaluate", "rd", "--data", data, "--limit", 2, "-t", "500,300", "--model", tiny_model, "--jobs", 1)
-    found = json.loads(succeeds(run(*arguments, "--format", "compressai")).stdout)
     path = tmp_path / "ours.json"
     printed = succeeds(run(*arguments, "--format", "compressai", "--json", path)).stdout
     assert "t=500" in printed
+    found = json.loads(path.read_text())
     assert read_compressai(path).bpp == tuple(found["results"]["bpp"])
     assert found["results"]["bpp"] == sorted(found["results"]["bpp"])
     assert len(found["results"]["psnr-rgb"]) == 2
