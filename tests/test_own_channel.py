@@ -9,17 +9,56 @@ import numpy as np
 import pytest
 
 from diffcodec.bitstream.container import read_container
-from diffcodec.channel import ChannelId, TrellisChannel
+from diffcodec.channel import ChannelId, SimpleChannel, StreamKey, TrellisChannel, shared_normals
 from diffcodec.codec import DiffusionCodec
 from diffcodec.errors import ConfigError, UnsupportedVersionError, WrongTypeError
 from diffcodec.images import Picture
+from diffcodec.images.error import psnr_db, squared_error
 from tests.commands import fails, run, succeeds
+from tests.conftest import smooth_pixels
 
 
 class OwnChannel(TrellisChannel):
     """The trellis under its own name."""
 
     channel_id = ChannelId.OWN
+
+
+class BestOfEight(SimpleChannel):
+    """For every symbol, the best of eight candidates for some of the coefficients."""
+
+    bits_per_length = 3
+
+    def choose(self, mean: Any, std: Any, length: int, key: StreamKey) -> list[int]:
+        candidates = shared_normals(key, 0, 8 * len(mean)).reshape(8, -1)
+        ratios = candidates**2 - ((candidates - mean) / std) ** 2
+        return [int(part.sum(axis=1).argmax()) for part in np.array_split(ratios, length, axis=1)]
+
+    def sample(self, dims: int, symbols: Any, key: StreamKey) -> Any:
+        parts = np.array_split(shared_normals(key, 0, 8 * dims).reshape(8, dims), len(symbols), axis=1)
+        return np.concatenate([part[symbol] for part, symbol in zip(parts, symbols, strict=True)])
+
+
+@pytest.mark.parametrize("timestep", [500, 50, 1])
+def test_two_functions_make_a_channel(timestep: int, codec: DiffusionCodec) -> None:
+    pictures = [Picture(smooth_pixels(12, 10, seed)) for seed in range(3)]
+    streams = codec.compress_batch(pictures, timestep=timestep, channel=BestOfEight())
+    alone = codec.compress(pictures[1], timestep=timestep, channel=BestOfEight())
+    assert alone.report.file_bytes == len(streams[1].data)
+    restored = codec.decompress_batch(streams, channel=BestOfEight())
+    for stream, found, original in zip(streams, restored, pictures, strict=True):
+        assert psnr_db(squared_error(found.pixels, original.pixels)) == pytest.approx(stream.report.psnr_db, abs=0.05)
+        # The first bits bring something. This channel is not made for many bits a coefficient, as later steps have.
+        assert stream.report.steps[0].delivered_bits > 0
+
+
+def test_a_wrong_number_of_symbols(codec: DiffusionCodec, picture: Picture) -> None:
+    class Short(BestOfEight):
+        def choose(self, mean: Any, std: Any, length: int, key: StreamKey) -> list[int]:
+            return [0]
+
+    with pytest.raises(ValueError, match="choose: expected"):
+        codec.compress(picture, timestep=20, channel=Short())
 
 
 def test_files_with_an_own_channel_need_it(codec: DiffusionCodec, picture: Picture) -> None:

@@ -13,6 +13,7 @@ from diffcodec.channel.base import (
 from diffcodec.channel.information import delivered_bits, kl_bits, measure_information
 from diffcodec.channel.poisson import PoissonChannel
 from diffcodec.channel.randomness import shared_normals, shared_rough_normals
+from diffcodec.channel.simple import SimpleChannel
 from diffcodec.channel.trellis import TrellisChannel
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "Message",
     "PendingGroups",
     "PoissonChannel",
+    "SimpleChannel",
     "StreamKey",
     "SymbolReader",
     "SymbolWriter",
