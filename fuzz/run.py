@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 import subprocess
 import sys
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -18,6 +20,9 @@ MEMORY_MB, SECONDS_EACH, LONGEST = 3000, 60, 16_384
 """Limits of the process and of one execution, and the longest input in bytes. A model file may be longer."""
 
 LONGEST_MODEL = 400_000
+RUNS_AT_ONCE = 100_000
+"""Executions of one process: with a mutator in Python Atheris grows by some 10 KB an execution, whatever is executed."""
+
 NO_ATHERIS = (
     "Atheris is not installed: `pip install atheris` (wheels: Linux, Python 3.11 to 3.13), or replay inputs "
     "with --replay"
@@ -89,11 +94,19 @@ def main(target: str, seconds: int, runs: int | None, folder: Path | None, repla
     if importlib.util.find_spec("atheris") is None:
         raise click.ClickException(NO_ATHERIS)
     folder = (folder or ROOT / "runs" / "fuzz" / target).absolute()
-    command = fuzzer(target, folder, seconds=0 if runs else seconds, runs=runs or -1)
-    result = subprocess.run(command, cwd=ROOT, check=False)
-    if result.returncode:
-        raise click.ClickException(f"something was found: {folder / 'found'}, to be executed again with --replay")
-    click.echo(f"nothing foreign; the corpus is in {folder / 'corpus'}")
+    begin, done = time.monotonic(), 0
+    limited = bool(seconds) and not runs
+    while not runs or done < runs:
+        left = math.ceil(begin + seconds - time.monotonic()) if limited else 0
+        if limited and left <= 0:
+            break
+        part = min(RUNS_AT_ONCE, runs - done) if runs else RUNS_AT_ONCE
+        result = subprocess.run(fuzzer(target, folder, seconds=left, runs=part), cwd=ROOT, check=False)
+        if result.returncode:
+            raise click.ClickException(f"something was found: {folder / 'found'}, to be executed again with --replay")
+        done += part
+    executed = f"{runs:,} executions, " if runs else ""
+    click.echo(f"{executed}nothing foreign; the corpus is in {folder / 'corpus'}")
 
 
 if __name__ == "__main__":
