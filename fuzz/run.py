@@ -21,7 +21,7 @@ MEMORY_MB, SECONDS_EACH, LONGEST = 3000, 60, 16_384
 
 LONGEST_MODEL = 400_000
 RUNS_AT_ONCE = 100_000
-"""Executions of one process: with a mutator in Python Atheris grows by some 10 KB an execution, whatever is executed."""
+"""Executions of one process: with a mutator in Python Atheris grows by 10 KB an execution, whatever it executes."""
 
 NO_ATHERIS = (
     "Atheris is not installed: `pip install atheris` (wheels: Linux, Python 3.11 to 3.13), or replay inputs "
