@@ -108,7 +108,8 @@ def test_spark(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def small_ray(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def small_ray(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Started in the workplace, whose relative paths its workers read."""
     ray = pytest.importorskip("ray")
     monkeypatch.setenv("RAY_agent_register_timeout_ms", "100000")
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
