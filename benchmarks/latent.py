@@ -3,11 +3,11 @@
     python benchmarks/latent.py autoencoder --data TILES.npy --out RUN --time-limit 90m
     python benchmarks/latent.py encode --data TILES.npy --out RUN
     diffcodec train --model benchmarks/data/latent_small.json --data RUN/latents.npy --size 32 --tile-size 48 \\
-        --set flips=false --set batch_size=16 --set loss=simple --set optimizer=muon --precision bf16 \\
-        --time-limit 60m --out RUN/network
+        --set flips=false --set batch_size=16 --set loss=simple --set optimizer=muon --set muon_weight_decay=0.1 \\
+        --precision bf16 --time-limit 75m --out RUN/network
     python benchmarks/latent.py assemble --out RUN
     diffcodec calibrate RUN/pipeline --data TILES.npy --size 192 --limit 64
-    python benchmarks/latent.py curve --data PICTURES --out RUN --limit 12
+    python benchmarks/latent.py curve --data PICTURES --out RUN --limit 12 --figure docs/images/latent.png
 
 TILES.npy is an array of photographs, uint8 (N, side, side, 3); PICTURES is a folder of others. The result is an
 ordinary pipeline folder: `diffcodec compress photo.png --model RUN/pipeline`.
@@ -201,7 +201,8 @@ def assemble(out: Path) -> None:
 @out_option
 @click.option("--limit", default=12, show_default=True, help="Number of pictures.")
 @click.option("--crop", default=256, show_default=True, help="Side of the centre that is compressed.")
-def curve(data: Path, out: Path, limit: int, crop: int) -> None:
+@click.option("--figure", type=click.Path(path_type=Path), help="Draw it, too (matplotlib).")
+def curve(data: Path, out: Path, limit: int, crop: int, figure: Path | None) -> None:
     """Bits a pixel against PSNR on other photographs, with the autoencoder's own PSNR."""
     codec = DiffusionCodec.from_pretrained(out / "pipeline")
     pictures = read_photos(data, limit=limit, crop=crop)
@@ -228,7 +229,12 @@ def curve(data: Path, out: Path, limit: int, crop: int) -> None:
         )
         click.echo(json.dumps(rows[-1]), err=True)
     ceiling = float(np.mean(ceilings))
-    (out / "curve.json").write_text(json.dumps({"ceiling_psnr_db": ceiling, "rows": rows}, indent=2), encoding="utf-8")
+    found = {"ceiling_psnr_db": ceiling, "rows": rows}
+    (out / "curve.json").write_text(json.dumps(found, indent=2), encoding="utf-8")
+    if figure is not None:
+        from figures.latent import draw  # matplotlib is needed for nothing else here
+
+        draw(found, figure)
     table = [["t", "bits/pixel", "PSNR of mean", "of flow", "bits a latent dim", "paid / delivered"]]
     table += [
         [
