@@ -38,20 +38,28 @@ SECONDS = 300
 """After which a process is killed."""
 
 
-def claiming(model: str, side: int, *, channel_id: ChannelId, timestep: int, payload_bits: int = 0) -> bytes:
-    """A .dfc file whose first step claims the longest messages, and holds so many bits of them."""
-    codec = DiffusionCodec.from_pretrained(model)
-    header = Header(codec.fingerprint, ColourMode.RGB, int(channel_id), 12, 0, timestep, side, side)
+def claiming(
+    codec: DiffusionCodec,
+    side: int,
+    *,
+    channel_id: ChannelId = ChannelId.TRELLIS,
+    share: float = 1.0,
+    after: int = 0,
+    alpha: bytes | None = None,
+) -> bytes:
+    """A .dfc file whose first step claims messages of a share of the longest, and holds so many random bits of them."""
+    header = Header(codec.fingerprint, ColourMode.RGB, int(channel_id), 12, 0, 300, side, side)
     canvas, channel = canvas_of(codec.model, header.colour, side, side), make_channel(channel_id, 12)
     plan = StreamContext(codec.tables, canvas, channel, 0, 0).plan
-    end = codec.tables.lists[0].steps_to(codec.tables.level(timestep))[0]
+    end = codec.tables.lists[0].steps_to(codec.tables.level(300))[0]
     writer, lengths = SymbolWriter(), LengthCoder(codec.tables.length_weights)
     plan.divide([lengths], 0, end)
     for batch in plan.batches(0, end):
+        wanted = int(share * batch.max_length(channel))
         for tile in batch.tiles:
-            lengths.encode(batch.max_length(channel), batch.expected_length(channel), writer, tile.number)
-    writer.write_bits(np.ones(payload_bits, np.uint8))
-    return write_container(Container(header, writer.getvalue()))
+            lengths.encode(wanted, batch.expected_length(channel), writer, tile.number)
+    writer.write_bits(np.random.default_rng(0).integers(0, 2, after, np.uint8))
+    return write_container(Container(header, writer.getvalue(), alpha))
 
 
 def empty_steps(model: str, side: int) -> bytes:
@@ -117,21 +125,21 @@ CASES = {
     "poisson": Case(
         "Poisson, longest message, 1500 x 1500",
         DECOMPRESS,
-        lambda: claiming(CIFAR, 1500, channel_id=ChannelId.POISSON, timestep=300),
+        lambda: claiming(DiffusionCodec.from_pretrained(CIFAR), 1500, channel_id=ChannelId.POISSON),
         "85 s, 1.9 GB",
         HOSTILE,
     ),
     "claims": Case(
         "9459 x 9459, longest messages, nothing behind them",
         DECOMPRESS,
-        lambda: claiming(CIFAR, 9459, channel_id=ChannelId.TRELLIS, timestep=300),
+        lambda: claiming(DiffusionCodec.from_pretrained(CIFAR), 9459),
         "4.2 GB",
         HOSTILE,
     ),
     "truncate": Case(
         "the same, photo model, truncated",
         "truncate FILE --bytes 30 -o short.dfc --force",
-        lambda: claiming(PHOTO, 6000, channel_id=ChannelId.TRELLIS, timestep=300, payload_bits=240),
+        lambda: claiming(DiffusionCodec.from_pretrained(PHOTO), 6000, after=240),
         "",
         HOSTILE,
     ),

@@ -50,6 +50,11 @@ class StreamKey:
             raise ValueError(f"seed and step must lie in [0, 2**64), got {self.seed} and {self.step}")
 
 
+def key_of(keys: Sequence[StreamKey], image: int) -> StreamKey:
+    """The key of an image of a batch, whose keys are one for all or one for each."""
+    return keys[min(image, len(keys) - 1)]
+
+
 @dataclass(frozen=True)
 class Groups:
     """Groups of coefficients with equal std.
@@ -248,7 +253,7 @@ class Channel(ABC):
         """Receive the samples that `encode` returned, shape (N, dims)."""
         check_request(dims, groups, lengths, keys, len(readers))
         messages = [
-            self.read(dims, PendingGroups.of_image(groups, i), int(lengths[i]), keys[min(i, len(keys) - 1)], readers[i])
+            self.read(dims, PendingGroups.of_image(groups, i), int(lengths[i]), key_of(keys, i), readers[i])
             for i in range(len(readers))
         ]
         return self.samples(dims, groups, lengths, keys, messages)

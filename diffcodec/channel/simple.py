@@ -19,6 +19,7 @@ from diffcodec.channel.base import (
     SymbolReader,
     SymbolWriter,
     check_mean,
+    key_of,
 )
 from diffcodec.channel.randomness import shared_normals
 
@@ -68,7 +69,7 @@ class SimpleChannel(Channel):
         std = np.ones((count, dims), np.float32) if groups is None else groups.each_std
         messages: list[Message] = []
         for i, length in enumerate(lengths):
-            chosen: ArrayLike = self.choose(mean[i], std[i], length, keys[min(i, len(keys) - 1)]) if length else []
+            chosen: ArrayLike = self.choose(mean[i], std[i], length, key_of(keys, i)) if length else []
             symbols = np.asarray(chosen, np.int64)
             if symbols.shape != (length,):
                 raise ValueError(f"choose: expected {length} symbols, found an array of shape {symbols.shape}")
@@ -86,7 +87,7 @@ class SimpleChannel(Channel):
         """`sample` of every image; an empty message stands for a sample of the prior."""
         rows = np.empty((len(messages), dims), np.float32)
         for i, message in enumerate(messages):
-            key = keys[min(i, len(keys) - 1)]
+            key = key_of(keys, i)
             rows[i] = self.sample(dims, message.astype(np.int64), key) if len(message) else shared_normals(key, 0, dims)
         return rows
 

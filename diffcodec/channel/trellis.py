@@ -27,6 +27,7 @@ from diffcodec.channel.base import (
     SymbolWriter,
     check_mean,
     check_request,
+    key_of,
 )
 from diffcodec.channel.information import LOG_2
 from diffcodec.channel.layout import Lane, is_wide, lane_count, lanes_of, state_bits
@@ -201,7 +202,7 @@ def _samples(
     samples = rotation.inverse(rotated)
     for i, lanes in enumerate(layouts):
         if not lanes:
-            samples[i] = shared_normals(keys[min(i, len(keys) - 1)], 0, dims)
+            samples[i] = shared_normals(key_of(keys, i), 0, dims)
     return samples
 
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from diffcodec.coding.options import CompressionSettings, CompressOptions
 from diffcodec.dataset.attempts import Failed, alike, attempt, failure
-from diffcodec.dataset.columns import Columns, as_file, as_pixels, bytes_of, column, names
-from diffcodec.errors import ConfigError
+from diffcodec.dataset.batch_callable import BatchCallable, options_in
+from diffcodec.dataset.columns import Columns, as_file, as_pixels, bytes_of
 from diffcodec.images import Keep, Picture, as_picture, read_picture
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ EMPTY: dict[str, Any] = {
 """The columns that are added, with the values of a row that failed."""
 
 
-class CompressBatch:
+class CompressBatch(BatchCallable):
     """A callable from a batch of columns to a batch of columns, which holds the network.
 
     Construct it once a worker. A pickled one holds its options only; unpickling it loads the network again.
@@ -84,23 +84,15 @@ class CompressBatch:
         keep: Keep | None = None,
         **options: Unpack[CompressOptions],
     ) -> None:
-        own = locals()
-        self._arguments = {key: value for key, value in own.items() if key not in ("self", "options", "__class__")}
-        self._arguments |= options
-        self.image, self.name, self.model, self.threads, self.first_frame = image, name, model, threads, first_frame
+        super().__init__(options_in(locals()), name=name, threads=threads, device=device, precision=precision)
+        self.image, self.model, self.first_frame = image, model, first_frame
         self.options: CompressOptions = {"measure": False, **options}
         self.settings = CompressionSettings(**self.options)
-        if threads is not None and threads < 1:
-            raise ConfigError(f"threads: expected at least 1, found {threads}")
         lossless: Keep = "meaning" if options.get("timestep") == 0 else "nothing"
         self.keep = lossless if keep is None else keep
-        self._evaluation: dict[str, Any] = {"device": device, "precision": precision}
         self._codecs: dict[str, DiffusionCodec] = {}
         if model is not None:
             self._load(str(model), allow_pickle)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _compressor, (self._arguments,)
 
     def __call__(self, batch: Columns) -> dict[str, Sequence[Any]]:
         """Compress the pictures of a batch.
@@ -108,13 +100,7 @@ class CompressBatch:
         Raises:
             ConfigError: if the batch has no column of pictures. Whatever is wrong with a picture is in its row.
         """
-        from diffcodec.coding.threads import limited_threads
-
-        values = column(batch, self.image, "image")
-        with limited_threads(self.threads):
-            rows = self._rows(values, names(batch, self.name, values))
-        others = {key: value for key, value in batch.items() if key != self.image}
-        return {**others, **{key: [row[key] for row in rows] for key in EMPTY}}
+        return self._changed(batch, self.image, "image", EMPTY)
 
     def _rows(self, values: Sequence[Any], called: Sequence[str]) -> list[dict[str, Any]]:
         sizes = {place: self._peek(value) for place, value in enumerate(values)}
@@ -141,7 +127,7 @@ class CompressBatch:
 
         sizes = {place: (each.width, each.height, each.mode) for place, each in pictures.items()}
         for group in self._alike(sizes):
-            found |= attempt(compress, group, raise_bugs=self._evaluation["device"] != "cpu")
+            found |= attempt(compress, group, raise_bugs=self._raises_bugs)
         return found
 
     def _alike(self, sizes: Mapping[int, Size]) -> list[list[int]]:
@@ -180,10 +166,6 @@ class CompressBatch:
         codec = DiffusionCodec.from_pretrained(name, allow_pickle=allow_pickle, **self._evaluation)
         self._codecs[name] = codec
         return codec
-
-
-def _compressor(arguments: dict[str, Any]) -> CompressBatch:
-    return CompressBatch(**arguments)
 
 
 def _row(outcome: Compressed | Failed) -> dict[str, Any]:

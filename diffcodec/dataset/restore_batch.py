@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, Unpack
 from diffcodec.coding.options import DecompressionSettings, DecompressOptions
 from diffcodec.coding.stream import ParsedStream
 from diffcodec.dataset.attempts import Failed, alike, attempt, failure
-from diffcodec.dataset.columns import Columns, bytes_of, column, names
-from diffcodec.errors import ConfigError, WrongTypeError, kind_of
+from diffcodec.dataset.batch_callable import BatchCallable, options_in
+from diffcodec.dataset.columns import Columns, bytes_of
+from diffcodec.errors import WrongTypeError, kind_of
 from diffcodec.images import check_mode, write_picture
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ EMPTY: dict[str, Any] = {"error": "", "width": 0, "height": 0, "mode": "", "time
 """The columns that are added beside the pictures, with the values of a row that failed."""
 
 
-class RestoreBatch:
+class RestoreBatch(BatchCallable):
     """A callable from a batch of columns to a batch of columns, which holds the networks.
 
     Construct it once a worker. A pickled one holds its options only; unpickling it loads the network again.
@@ -64,17 +65,12 @@ class RestoreBatch:
         threads: int | None = 1,
         **options: Unpack[DecompressOptions],
     ) -> None:
-        own = locals()
-        self._arguments = {key: value for key, value in own.items() if key not in ("self", "options", "__class__")}
-        self._arguments |= options
-        self.dfc, self.image, self.name, self.format, self.threads = dfc, image, name, format, threads
+        super().__init__(options_in(locals()), name=name, threads=threads, device=device, precision=precision)
+        self.dfc, self.image, self.format = dfc, image, format
         self.options: DecompressOptions = options
         self.settings = DecompressionSettings(**options)
-        if threads is not None and threads < 1:
-            raise ConfigError(f"threads: expected at least 1, found {threads}")
         if format != "array":
             check_mode("RGB", format)
-        self._evaluation: dict[str, Any] = {"device": device, "precision": precision}
         self._codecs: dict[bytes, DiffusionCodec] = {}
         self._codec: DiffusionCodec | None = None
         if model is not None:
@@ -82,22 +78,13 @@ class RestoreBatch:
 
             self._codec = DiffusionCodec.from_pretrained(model, allow_pickle=allow_pickle, **self._evaluation)
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _restorer, (self._arguments,)
-
     def __call__(self, batch: Columns) -> dict[str, Sequence[Any]]:
         """Restore the files of a batch.
 
         Raises:
             ConfigError: if the batch has no column of files. Whatever is wrong with a file is in its row.
         """
-        from diffcodec.coding.threads import limited_threads
-
-        values = column(batch, self.dfc, "dfc")
-        with limited_threads(self.threads):
-            rows = self._rows(values, names(batch, self.name, values))
-        others = {key: value for key, value in batch.items() if key != self.dfc}
-        return {**others, **{key: [row[key] for row in rows] for key in (self.image, *EMPTY)}}
+        return self._changed(batch, self.dfc, "dfc", (self.image, *EMPTY))
 
     def _rows(self, values: Sequence[Any], called: Sequence[str]) -> list[dict[str, Any]]:
         rows: dict[int, dict[str, Any]] = {}
@@ -115,7 +102,7 @@ class RestoreBatch:
             place: stream.batch_key if stream.is_complete else None for place, stream in streams.items()
         }
         for group in alike(keys, {place: stream.header.pixels for place, stream in streams.items()}):
-            for place, outcome in attempt(restore, group, raise_bugs=self._evaluation["device"] != "cpu").items():
+            for place, outcome in attempt(restore, group, raise_bugs=self._raises_bugs).items():
                 rows[place] = self._failed(outcome) if isinstance(outcome, Failed) else outcome
         return [rows[place] for place in range(len(values))]
 
@@ -151,7 +138,3 @@ class RestoreBatch:
 
     def _failed(self, outcome: Failed) -> dict[str, Any]:
         return {**EMPTY, self.image: None if self.format == "array" else b"", "error": outcome.error}
-
-
-def _restorer(arguments: dict[str, Any]) -> RestoreBatch:
-    return RestoreBatch(**arguments)

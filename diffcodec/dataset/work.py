@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -10,6 +9,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from diffcodec.config import PICTURE_SUFFIXES
+from diffcodec.dataset import compress_batch, restore_batch
+from diffcodec.dataset.batch_callable import BatchCallable
 from diffcodec.dataset.columns import Columns
 from diffcodec.dataset.manifest import ATTEMPTS, FailedMember, Kind, Manifest, read_manifest
 from diffcodec.dataset.places import Folder
@@ -19,19 +20,10 @@ from diffcodec.dataset.writing import Result, ShardWriter, Written, open_writer,
 from diffcodec.errors import DatasetError, DiffCodecError
 from diffcodec.json_config import JsonConfig
 
+_NOT_IN_TABLES = ("dfc", "notes", "network_s", "coding_s")
 EMPTY: dict[Kind, dict[str, Any]] = {
-    "compress": {
-        "error": "",
-        "width": 0,
-        "height": 0,
-        "mode": "",
-        "timestep": 0,
-        "steps": 0,
-        "file_bytes": 0,
-        "bpp": math.nan,
-        "psnr_db": math.nan,
-    },
-    "restore": {"error": "", "width": 0, "height": 0, "mode": "", "timestep": 0.0, "verified": False},
+    "compress": {key: value for key, value in compress_batch.EMPTY.items() if key not in _NOT_IN_TABLES},
+    "restore": restore_batch.EMPTY,
 }
 """Columns of tables beside the data, as of a row that failed. Not seconds: the same pictures make the same bytes."""
 
@@ -107,7 +99,7 @@ class ShardWork:
 
     job: DatasetJob
     counts_attempts: bool = False
-    _callable: Any = None
+    _callable: BatchCallable | None = None
     _destination: Folder = field(init=False)
 
     def __post_init__(self) -> None:
@@ -217,12 +209,10 @@ class ShardWork:
         count.codec_seconds += time.perf_counter() - begin
         return [{key: values[place] for key, values in found.items()} for place in range(len(rows))]
 
-    def _load(self) -> Any:
-        from diffcodec.dataset import CompressBatch, RestoreBatch
-
+    def _load(self) -> BatchCallable:
         if self.job.kind == "compress":
-            return CompressBatch(image=self.job.data_column, **self.job.arguments)
-        return RestoreBatch(dfc=self.job.data_column, **self.job.arguments)
+            return compress_batch.CompressBatch(image=self.job.data_column, **self.job.arguments)
+        return restore_batch.RestoreBatch(dfc=self.job.data_column, **self.job.arguments)
 
 
 @dataclass

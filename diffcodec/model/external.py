@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypedDict
 
@@ -20,7 +20,7 @@ from diffcodec.diffusion.denoiser import Denoiser
 from diffcodec.diffusion.external import ExternalNetwork, Predictor
 from diffcodec.errors import CheckpointError, ConfigError, WrongTypeError, kind_of
 from diffcodec.model.checkpoint import Checkpoint
-from diffcodec.model.description import ModelDescription
+from diffcodec.model.living import LivingModel
 from diffcodec.model.model_file import ModelCard
 from diffcodec.model.tables import CodecTables
 
@@ -85,7 +85,7 @@ class PredictorSettings:
 
 
 @dataclass(frozen=True)
-class ExternalModel(Checkpoint):
+class ExternalModel(LivingModel):
     """A model whose network is an object in memory. `weights` are the module's own tensors, not copies.
 
     Args:
@@ -135,21 +135,6 @@ class ExternalModel(Checkpoint):
         if isinstance(found, Pipeline):
             return Checkpoint.of_pipeline(found, name)
         return cls.of(found.predictor, found.config, name, None)
-
-    @property
-    def fingerprint(self) -> bytes:
-        """4 bytes of the SHA-256 of weights, configuration and tables as they are now: the network may be trained."""
-        return self.computed_fingerprint()
-
-    @property
-    def description(self) -> ModelDescription:
-        """The model without its weights, with the fingerprint that they have now."""
-        return self.computed_description()
-
-    def _description(self) -> Mapping[str, Any]:
-        # Without defaults, so that fields added later do not change the fingerprint.
-        config = ModelConfig.from_dict(self.config.to_dict()).essence()
-        return {"config": config, "tables": None if self.tables is None else self.tables.essence()}
 
     @property
     def device(self) -> torch.device:

@@ -8,20 +8,19 @@ from typing import Any, Self
 
 import torch
 
-from diffcodec.config import ExternalNetworkConfig, ModelConfig, Precision
+from diffcodec.config import ExternalNetworkConfig, Precision
 from diffcodec.devices import check_device
 from diffcodec.diffusion.denoiser import Denoiser
 from diffcodec.diffusion.external import ExternalNetwork, Predictor
 from diffcodec.errors import CheckpointError
 from diffcodec.latent.autoencoder import Autoencoder
-from diffcodec.model.checkpoint import Checkpoint
-from diffcodec.model.description import ModelDescription
 from diffcodec.model.latent_parts import LatentParts
+from diffcodec.model.living import LivingModel
 from diffcodec.model.model_file import ModelCard
 
 
 @dataclass(frozen=True)
-class LatentModel(Checkpoint):
+class LatentModel(LivingModel):
     """A latent diffusion model, in memory or in a folder.
 
     Args:
@@ -39,21 +38,9 @@ class LatentModel(Checkpoint):
         """
         return cls(parts.config, ModelCard(parts.name, licence="its owner's"), {}, parts=parts)
 
-    @property
-    def fingerprint(self) -> bytes:
-        """4 bytes of the SHA-256 of configuration, tables and parts as they are now: a network may be trained."""
-        return self.computed_fingerprint()
-
-    @property
-    def description(self) -> ModelDescription:
-        """The model without its weights, with the fingerprint that they have now."""
-        return self.computed_description()
-
     def _description(self) -> Mapping[str, Any]:
-        # Without defaults, so that fields added later do not change the fingerprint.
-        config = ModelConfig.from_dict(self.config.to_dict()).essence()
-        tables = None if self.tables is None else self.tables.essence()
-        return {"config": {**config, "components": self.parts.identity().components}, "tables": tables}
+        found = super()._description()
+        return {**found, "config": {**found["config"], "components": self.parts.identity().components}}
 
     def _fingerprinted_weights(self) -> Mapping[str, torch.Tensor]:
         return self.parts.identity().weights

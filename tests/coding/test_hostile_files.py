@@ -7,16 +7,14 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from hostile import claiming
 
 from diffcodec.bitstream.container import ColourMode, Container, Header, write_container
-from diffcodec.bitstream.entropy import SymbolReader, SymbolWriter
-from diffcodec.bitstream.lengths import LengthCoder
+from diffcodec.bitstream.entropy import SymbolReader
 from diffcodec.channel import ChannelId, Groups, PendingGroups, StreamKey, make_channel
 from diffcodec.channel.poisson import _Shuffle, filled_at_least
 from diffcodec.codec import DiffusionCodec
 from diffcodec.coding import trajectory
-from diffcodec.coding.context import StreamContext
-from diffcodec.coding.matching import canvas_of
 from diffcodec.config import DEFAULT_MAX_PIXEL_EVALUATIONS
 from diffcodec.errors import CorruptStreamError, TooMuchWorkError
 from diffcodec.images import Picture
@@ -40,24 +38,6 @@ def either(request: pytest.FixtureRequest) -> DiffusionCodec:
     return found
 
 
-def claiming(
-    codec: DiffusionCodec, channel_id: ChannelId, share: float, after: int = 0, alpha: bytes | None = None
-) -> bytes:
-    """A file whose first step claims messages of a share of the longest, and holds so many random bits of them."""
-    header = Header(codec.fingerprint, ColourMode.RGB, int(channel_id), 12, 0, 300, SIDE, SIDE)
-    canvas, channel = canvas_of(codec.model, header.colour, SIDE, SIDE), make_channel(channel_id, 12)
-    plan = StreamContext(codec.tables, canvas, channel, 0, 0).plan
-    end = codec.tables.lists[0].steps_to(codec.tables.level(300))[0]
-    writer, lengths = SymbolWriter(), LengthCoder(codec.tables.length_weights)
-    plan.divide([lengths], 0, end)
-    for batch in plan.batches(0, end):
-        wanted = int(share * batch.max_length(channel))
-        for tile in batch.tiles:
-            lengths.encode(wanted, batch.expected_length(channel), writer, tile.number)
-    writer.write_bits(np.random.default_rng(0).integers(0, 2, after, np.uint8))
-    return write_container(Container(header, writer.getvalue(), alpha))
-
-
 def memory_of(action: Callable[[], object]) -> int:
     """Most bytes that an action takes in Python and numpy."""
     tracemalloc.start()
@@ -75,7 +55,9 @@ def test_lengths_that_a_payload_cannot_hold_take_no_memory(
     channel_id: ChannelId, share: float, after: int, either: DiffusionCodec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(trajectory, "shared_rough_normals", lambda *arguments: pytest.fail("noise was drawn"))
-    data = claiming(either, channel_id, share, after, alpha=bytes([AlphaMethod.CONSTANT, 7]))
+    data = claiming(
+        either, SIDE, channel_id=channel_id, share=share, after=after, alpha=bytes([AlphaMethod.CONSTANT, 7])
+    )
 
     def refused() -> None:
         for read in (either.decompress, lambda data: either.truncate(data, len(data) - 1)):
@@ -88,7 +70,7 @@ def test_lengths_that_a_payload_cannot_hold_take_no_memory(
 @pytest.mark.parametrize("channel_id", [ChannelId.TRELLIS, ChannelId.POISSON])
 def test_messages_take_memory_for_what_is_there(channel_id: ChannelId, tiled_codec: DiffusionCodec) -> None:
     """The first tiles' messages are in the file, the last ones are not."""
-    data = claiming(tiled_codec, channel_id, 0.01, 4_000_000)
+    data = claiming(tiled_codec, SIDE, channel_id=channel_id, share=0.01, after=4_000_000)
 
     def refused() -> None:
         with pytest.raises(CorruptStreamError, match=r"too short|no valid symbol"):

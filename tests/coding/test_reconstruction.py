@@ -80,19 +80,27 @@ def test_every_reconstruction_makes_a_picture_of_its_own(
     assert difference(restored.picture, picture) < 0.8 * difference(restored.picture, other)
 
 
-def test_mirrored_averages_the_estimates_of_four_mirror_images(codec: DiffusionCodec, picture: Picture) -> None:
-    stream = codec.compress(picture, timestep=60)
-    (context,) = codec.contexts_of([ParsedStream.parse(stream.data)])
+def restored_from_its_state(
+    codec: DiffusionCodec, stream: Bitstream, kind: ReconstructionKind
+) -> tuple[Restoration, Trajectory]:
+    """What a decoder makes of a file, and the state that it makes it of."""
     states = []
 
-    def kept(reconstruction: Reconstruction, trajectory: Trajectory, names: Sequence[int]) -> Tensor:
+    def kept(how: Reconstruction, trajectory: Trajectory, names: Sequence[int]) -> Tensor:
         states.append(trajectory)
-        return reconstruct(reconstruction, trajectory, names)
+        return reconstruct(how, trajectory, names)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("diffcodec.coding.decoder.reconstruct", kept)
-        restored = codec.decompress(stream, reconstruction="mirrored")
+        restored = codec.decompress(stream, reconstruction=kind)
     (state,) = states
+    return restored, state
+
+
+def test_mirrored_averages_the_estimates_of_four_mirror_images(codec: DiffusionCodec, picture: Picture) -> None:
+    stream = codec.compress(picture, timestep=60)
+    (context,) = codec.contexts_of([ParsedStream.parse(stream.data)])
+    restored, state = restored_from_its_state(codec, stream, "mirrored")
     expected = torch.zeros(1, 3, 12, 10)
     for axes in ([], [2], [3], [2, 3]):
         mirrored = predict_x_0(codec.denoiser, state.x_t.flip(axes), state.level.log_snr).clamp(-1, 1)
@@ -347,16 +355,8 @@ def test_a_drawn_picture_is_one_that_its_state_could_come_from(picture: Picture)
 
 def test_short_flow_is_the_mean_further_down_the_flow(codec: DiffusionCodec, picture: Picture) -> None:
     stream = codec.compress(picture, timestep=200)
-    states = []
-
-    def kept(how: Reconstruction, trajectory: Trajectory, names: Sequence[int]) -> Tensor:
-        states.append(trajectory)
-        return reconstruct(how, trajectory, names)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("diffcodec.coding.decoder.reconstruct", kept)
-        assert codec.decompress(stream, reconstruction="short-flow").reconstruction == "short-flow"
-    (trajectory,) = states
+    restored, trajectory = restored_from_its_state(codec, stream, "short-flow")
+    assert restored.reconstruction == "short-flow"
     x_t, level = trajectory.x_t, trajectory.level
     for distance in SHORT_FLOW:
         further = NoiseLevel(trajectory.level.log_snr + distance)
