@@ -203,7 +203,7 @@ class Outcome:
 
     seconds: float
     memory: int
-    said: str
+    message: str
 
 
 def measure(case: Case, folder: Path) -> Outcome:
@@ -245,13 +245,13 @@ def resident_bytes(process: int) -> int:
 @click.option("--only", multiple=True, type=click.Choice(list(CASES)), help="Run these cases alone.")
 def main(only: tuple[str, ...]) -> None:
     """Run the cases, and print a Markdown table."""
-    click.echo("| file | before | processor seconds | memory | what is said |\n|---|---|---|---|---|")
+    click.echo("| file | before | processor seconds | memory | message |\n|---|---|---|---|---|")
     for name in only or [name for name in CASES if name not in LONG]:
         with tempfile.TemporaryDirectory() as folder:
             case = CASES[name]
             found = measure(case, Path(folder))
         click.echo(
-            f"| {case.what} | {case.before} | {found.seconds:.1f} | {found.memory / 1e6:.0f} MB | {found.said!r} |"
+            f"| {case.what} | {case.before} | {found.seconds:.1f} | {found.memory / 1e6:.0f} MB | {found.message!r} |"
         )
 
 

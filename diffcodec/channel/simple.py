@@ -50,11 +50,11 @@ class SimpleChannel(Channel):
         """The sample that a message stands for, shape (dims,): both sides compute it from the same arguments."""
 
     def length_for(self, kl_bits: float, dims: int) -> int:
-        """As many bits as the KL has."""
+        """A message of as many bits as the KL."""
         return math.ceil(kl_bits / self.bits_per_length)
 
     def information_in(self, length: int) -> int:
-        """A bit for each bit."""
+        """One bit of information for each bit of the message."""
         return 256 * self.bits_per_length * length
 
     def path_bits(self, length: int, dims: int) -> float:

@@ -36,4 +36,4 @@ def test_every_case_ends_soon(name: str, tmp_path: Path) -> None:
     found = measure(CASES[name], tmp_path)
     assert found.seconds < 60
     assert 0 < found.memory < 2e9
-    assert found.said
+    assert found.message
