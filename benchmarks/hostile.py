@@ -34,7 +34,7 @@ from diffcodec.coding.context import StreamContext
 from diffcodec.coding.matching import canvas_of
 
 CIFAR, PHOTO = "cifar10-small-v3", "photo-small-v1"
-SECONDS = 300
+SECONDS = 1800
 """After which a process is killed."""
 
 

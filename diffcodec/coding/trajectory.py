@@ -170,12 +170,11 @@ class Trajectory:
         coefficients = posterior(self.level, level)
         canvas = self.context.canvas
         rest = None if canvas.is_all_coded else self._shared_noise(REST_NOISE_STEP + step)
-        y = self.context.signal.with_coded(rest, displacement, canvas).to(self.device)
-        y *= coefficients.std
-        x_s = coefficients.of_x_0 * estimate  # a new tensor: forks may share x_t
-        for channel, other in zip(x_s.unbind(1), self.x_t.unbind(1), strict=True):  # products of one channel at a time
-            channel += coefficients.of_x_t * other
-        x_s += y
+        x_s = self.context.signal.with_coded(rest, displacement, canvas).to(self.device)
+        x_s *= coefficients.std
+        # In the displacements' memory, as forks may share x_t; the mean of one channel at a time.
+        for channel, x_0, x_t in zip(x_s.unbind(1), estimate.unbind(1), self.x_t.unbind(1), strict=True):
+            channel += coefficients.of_x_0 * x_0 + coefficients.of_x_t * x_t
         self._x_t, self.level, self._estimate = x_s, level, None
 
     def _shared_noise(self, step: int) -> NDArray[np.float32]:
