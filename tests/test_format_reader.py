@@ -31,7 +31,7 @@ from diffcodec.coding.step_plan import TileMessages
 from diffcodec.coding.step_prior import BandVariances
 from diffcodec.coding.stream import ParsedStream
 from diffcodec.coding.tiling import Tiling, by_shape
-from diffcodec.config import ModelConfig, UNetConfig
+from diffcodec.config import ModelConfig, PlainUNetConfig, UNetConfig
 from diffcodec.diffusion.denoiser import Denoiser
 from diffcodec.images import Picture
 from diffcodec.lossless.coder import LosslessCoder
@@ -669,6 +669,12 @@ def test_printed_estimate_at_lower_resolutions(printed: dict[str, Any]) -> None:
     network = UNetConfig(channels=8, multipliers=(1, 2), blocks=1, patch=2, embedding_channels=16)
     config = ModelConfig(network=network, prediction="v", data_std=0.5, half_resolution_below=-1.0)
     check_printed_estimate(printed, config, (24, 36), (-9.0, -3.25, -1.1, -1.0, 5.0))
+
+
+def test_printed_estimate_of_plain_networks(printed: dict[str, Any]) -> None:
+    network = PlainUNetConfig(widths=(8, 8, 12), blocks=(1, 1, 1), embedding_channels=16)
+    config = ModelConfig(network=network, prediction="v", data_std=0.5, half_resolution_below=0.0)
+    check_printed_estimate(printed, config, (24, 36), (-9.0, -3.25, -0.1, 0.0, 5.0))
 
 
 @pytest.mark.parametrize("colour", [pytest.param(True, marks=pytest.mark.slow), False])
