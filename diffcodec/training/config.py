@@ -38,6 +38,8 @@ class TrainingConfig(JsonConfig):
             little of the bound, but everything that is visible of a picture at low rates.
         coarse_share: share of the images that get a log SNR below `coarse_below`, in continuous time; 0: proportional
             to that part of the range.
+        log_snr_range: range of log SNRs, in nats, that levels are drawn from in continuous time, for a network that
+            becomes one of several experts; empty: all of the model's.
         weighting: of the vlb loss in continuous time. `bound`: uniform. `balanced`: the error at every level relative
             to its running mean, so that an improvement in dB has the same weight at all levels.
         decay_share: share of the run, at its end, over which the learning rate falls along a cosine; before, it is
@@ -64,6 +66,7 @@ class TrainingConfig(JsonConfig):
     coarse_weight: float = 1.0
     coarse_below: float = 3.0
     coarse_share: float = 0.0
+    log_snr_range: tuple[float, ...] = ()
     weighting: WeightingKind = "bound"
     decay_share: float = 1.0
     flips: bool = True
@@ -80,6 +83,10 @@ class TrainingConfig(JsonConfig):
             require(0 <= getattr(self, name) < math.inf, f"{name}: expected 0 or more, found {getattr(self, name)}")
         require(self.warmup_images >= 0, f"warmup_images: expected 0 or more, found {self.warmup_images}")
         require(math.isfinite(self.coarse_below), f"coarse_below: expected a log SNR, found {self.coarse_below}")
+        require(
+            not self.log_snr_range or (len(self.log_snr_range) == 2 and self.log_snr_range[0] < self.log_snr_range[1]),
+            f"log_snr_range: expected two increasing log SNRs, found {self.log_snr_range}",
+        )
         for name in ("coarse_share", "decay_share"):
             require(0 <= (value := getattr(self, name)) <= 1, f"{name}: expected 0 to 1, found {value}")
         require(

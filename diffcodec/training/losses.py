@@ -30,11 +30,28 @@ def check_objective(model: ModelConfig, training: TrainingConfig) -> None:
             "in discrete time",
             parameters=["time"],
         )
+    if training.log_snr_range:
+        if not in_continuous_time(training):
+            raise ConfigError("log_snr_range: needs loss vlb in continuous time")
+        low, high = training.log_snr_range
+        if low < model.network_log_snr_min or high > model.log_snr_max:
+            raise ConfigError(
+                f"log_snr_range: expected log SNRs from {model.network_log_snr_min:g} to {model.log_snr_max:g}, as the "
+                f"model has, found {low:g} to {high:g}"
+            )
 
 
 def in_continuous_time(training: TrainingConfig) -> bool:
     """Whether levels are drawn from the whole range of log SNRs rather than from the schedule's timesteps."""
     return training.loss == "vlb" and training.time == "continuous"
+
+
+def trained_range(model: ModelConfig, training: TrainingConfig) -> tuple[float, float]:
+    """The lowest and the highest log SNR, in nats, that a run in continuous time draws."""
+    if training.log_snr_range:
+        low, high = training.log_snr_range
+        return low, high
+    return model.network_log_snr_min, model.log_snr_max
 
 
 def bits_per_loss(model: ModelConfig, training: TrainingConfig) -> float:
@@ -44,8 +61,10 @@ def bits_per_loss(model: ModelConfig, training: TrainingConfig) -> float:
     """
     if training.loss == "simple":
         return math.nan
-    nats = 0.5 * (model.log_snr_max - model.network_log_snr_min) if training.time == "continuous" else 1.0
-    return nats / math.log(2)
+    if training.time != "continuous":
+        return 1 / math.log(2)
+    low, high = trained_range(model, training)
+    return 0.5 * (high - low) / math.log(2)
 
 
 def draw_log_snr(config: TrainingConfig, count: int, denoiser: Denoiser) -> tuple[Tensor, Tensor]:
@@ -59,7 +78,7 @@ def draw_log_snr(config: TrainingConfig, count: int, denoiser: Denoiser) -> tupl
     """
     places = (torch.arange(count) + torch.rand(())) / count
     if in_continuous_time(config):
-        low, high = denoiser.config.network_log_snr_min, denoiser.config.log_snr_max
+        low, high = trained_range(denoiser.config, config)
         if config.coarse_share:
             edge, share = config.coarse_below, config.coarse_share
             fine = edge + (high - edge) * (places - share) / max(1 - share, 1e-9)
