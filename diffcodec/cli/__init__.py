@@ -33,6 +33,7 @@ class LazyGroup(click.Group):
         "sample",
         "interpolate",
         "train",
+        "join",
         "calibrate",
         "evaluate",
         "import",

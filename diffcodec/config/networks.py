@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+from itertools import pairwise
 from typing import Literal
 
 from diffcodec.json_config import JsonConfig, require
@@ -156,6 +158,8 @@ class PlainUNetConfig(JsonConfig):
         widths: channels of every scale; each scale halves the resolution.
         blocks: residual blocks of every scale, on the way down and again on the way up; the last scale has them once.
         embedding_channels: width of the noise-level embedding.
+        expert_edges: log SNRs, in nats and ascending, at which another network of this shape takes over
+            (`diffcodec.diffusion.experts`); empty: one network for all levels.
     """
 
     kind: Literal["plain"] = "plain"
@@ -163,6 +167,7 @@ class PlainUNetConfig(JsonConfig):
     widths: tuple[int, ...] = (48, 80, 128)
     blocks: tuple[int, ...] = (1, 1, 3)
     embedding_channels: int = 128
+    expert_edges: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         require(1 <= self.image_channels <= 64, f"image_channels: expected 1 to 64, found {self.image_channels}")
@@ -177,6 +182,11 @@ class PlainUNetConfig(JsonConfig):
         require(
             1 <= self.embedding_channels <= 1 << 14,
             f"embedding_channels: expected 1 to 16384, found {self.embedding_channels}",
+        )
+        edges = (-math.inf, *self.expert_edges, math.inf)
+        require(
+            len(self.expert_edges) < 8 and all(low < high for low, high in pairwise(edges)),
+            f"expert_edges: expected at most 7 increasing log SNRs, found {self.expert_edges}",
         )
 
     @property

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from diffcodec.config import ExternalNetworkConfig, ModelConfig, NetworkConfig, PlainUNetConfig
+from diffcodec.diffusion.experts import Experts
 from diffcodec.diffusion.external import ExternalNetwork
 from diffcodec.diffusion.plain_unet import PlainUNet
 from diffcodec.diffusion.pyramid import estimate_at_half_size
@@ -75,7 +76,7 @@ def make_network(config: NetworkConfig, out_channels: int) -> nn.Module:
     if isinstance(config, ExternalNetworkConfig):
         raise CheckpointError("the model's network is not in its file: pass it to DiffusionCodec.from_noise_predictor")
     if isinstance(config, PlainUNetConfig):
-        return PlainUNet(config, out_channels)
+        return Experts(config, out_channels) if config.expert_edges else PlainUNet(config, out_channels)
     return UNet(config, out_channels)
 
 
@@ -196,5 +197,6 @@ class Denoiser(nn.Module):
             # The paper's network receives t - 1; only here are timesteps 0-based.
             steps = [self.schedule.timestep_nearby(value) - 1 for value in log_snr.tolist()]
             condition = torch.tensor(steps, dtype=torch.float32)
-        raw: Tensor = self.network(x, condition.to(x.device)).float()
+        levels = (log_snr.tolist(),) if isinstance(self.network, Experts) else ()
+        raw: Tensor = self.network(x, condition.to(x.device), *levels).float()
         return raw

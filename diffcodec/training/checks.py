@@ -6,11 +6,12 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from diffcodec.config import ModelConfig
+from diffcodec.config import ModelConfig, PlainUNetConfig
 from diffcodec.diffusion.denoiser import Denoiser
+from diffcodec.diffusion.experts import weights_of_expert
 from diffcodec.errors import CheckpointError, ConfigError
 from diffcodec.training.config import TrainingConfig
-from diffcodec.training.losses import check_objective
+from diffcodec.training.losses import check_objective, trained_range
 
 
 def check_settings(
@@ -44,6 +45,12 @@ def check_settings(
             f"training images: expected sides that are multiples of {stride}, found {sides[0]} x {sides[1]}",
             parameters=["size"],
         )
+    if isinstance(model.network, PlainUNetConfig) and model.network.expert_edges:
+        raise ConfigError(
+            "expert_edges: experts are trained one by one, each on its own log_snr_range, and joined afterwards; "
+            "train a configuration without them",
+            parameters=["model"],
+        )
     check_objective(model, training)
     if training.batch_size % processes:
         raise ConfigError(
@@ -54,17 +61,22 @@ def check_settings(
         raise ConfigError(f"accumulate: {share} images per process cannot be divided into {accumulate} equal parts")
 
 
-def load_initial_weights(denoiser: Denoiser, trained: ModelConfig, weights: Mapping[str, Tensor]) -> None:
-    """Put the weights of a trained model into a denoiser.
+def load_initial_weights(
+    denoiser: Denoiser, training: TrainingConfig, trained: ModelConfig, weights: Mapping[str, Tensor]
+) -> None:
+    """Put the weights of a trained model, or of one of its experts, into a denoiser.
 
     Args:
         denoiser: to be trained.
+        training: of experts, the one for the middle of its range of log SNRs is taken.
         trained: configuration that the weights were trained with; schedule and fixed variances may differ.
         weights: by parameter name.
 
     Raises:
         CheckpointError: if they do not fit the model, or predict another quantity.
     """
+    if isinstance(trained.network, PlainUNetConfig) and trained.network.expert_edges:
+        weights = weights_of_expert(weights, trained.network, sum(trained_range(denoiser.config, training)) / 2)
     try:
         denoiser.load_state_dict({name: value.float() for name, value in weights.items()})
     except RuntimeError as error:

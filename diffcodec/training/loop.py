@@ -260,7 +260,7 @@ class Trainer:
         Raises:
             CheckpointError: if they do not fit the model, or predict another quantity.
         """
-        load_initial_weights(self.denoiser, model, weights)
+        load_initial_weights(self.denoiser, self.training, model, weights)
         self.ema = ExponentialMovingAverage(self.denoiser, self.training.ema_decay)
 
     def save_state(self, path: Path) -> None:

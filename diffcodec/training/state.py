@@ -15,7 +15,7 @@ from diffcodec.files import atomic_write
 from diffcodec.training.config import TrainingConfig
 
 FREE = ("decay_share", "final_learning_rate", "coarse_share", "coarse_below", "coarse_weight", "log_snr_range")
-"""Settings that a resumed run may change: a run at a constant learning rate can be given any end, or become an expert."""
+"""Settings that a resumed run may change: one at a constant learning rate can be given any end, or become an expert."""
 
 
 def write_state(path: Path, model: ModelConfig, training: TrainingConfig, content: dict[str, Any]) -> None:

@@ -29,6 +29,7 @@ UNET = UNetConfig(channels=8, multipliers=(1, 2), blocks=1, patch=2, full_resolu
 NETWORKS: dict[str, NetworkConfig] = {
     "unet": UNET,
     "plain": PlainUNetConfig(widths=(8, 12), blocks=(1, 1), embedding_channels=16),
+    "experts": PlainUNetConfig(widths=(8, 12), blocks=(1, 1), embedding_channels=16, expert_edges=(0.0, 3.0)),
     "attention": UNetConfig(
         channels=32, multipliers=(1, 1), blocks=1, attention_scales=(1,), norm="group", norm_groups=8
     ),
