@@ -19,7 +19,8 @@ from diffcodec.training.checks import check_settings
 from diffcodec.training.config import TrainingConfig
 from diffcodec.training.losses import bits_per_loss, draw_log_snr
 
-MODEL = ModelConfig(PlainUNetConfig(widths=(8, 12), blocks=(1, 1), embedding_channels=16), prediction="v", data_std=0.5)
+NETWORK = PlainUNetConfig(widths=(8, 12), blocks=(1, 1), embedding_channels=16)
+MODEL = ModelConfig(NETWORK, prediction="v", data_std=0.5)
 SETTINGS = ("--set", "batch_size=16", "--set", "decay_share=0")
 
 
@@ -81,7 +82,7 @@ def test_what_is_no_range(levels: tuple[float, ...]) -> None:
         (MODEL, TrainingConfig(log_snr_range=(1.0, 12.0)), r"from -8.5 to 9.6.*found 1 to 12"),
         (MODEL, TrainingConfig(log_snr_range=(1.0, 2.0), loss="simple"), "needs loss vlb in continuous time"),
         (
-            replace(MODEL, network=replace(MODEL.network, expert_edges=(1.0,))),
+            replace(MODEL, network=replace(NETWORK, expert_edges=(1.0,))),
             TrainingConfig(),
             "experts are trained one by one",
         ),
