@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from diffcodec.config import ModelConfig, UNetConfig
+from diffcodec.config import ModelConfig, PlainUNetConfig, UNetConfig
 from diffcodec.errors import ConfigError
 from diffcodec.training.config import TrainingConfig
 
@@ -39,23 +39,25 @@ RECIPES: dict[str, Recipe] = {
             data_std=0.5,
         )
     ),
-    # Photographs: a wider full-resolution branch around a smaller trunk, a third of the operations per pixel.
-    # Noisy levels are evaluated at lower resolutions.
+    # Photographs: plain convolutions, a third of the operations per pixel. Noisy levels are evaluated at lower
+    # resolutions. The released model has three of these networks, as experts.
     "photo-small": Recipe(
         ModelConfig(
-            network=UNetConfig(channels=72, multipliers=(1, 2), patch=4, full_resolution_channels=48),
+            network=PlainUNetConfig(widths=(48, 80, 128, 160), blocks=(1, 1, 1, 3)),
             prediction="v",
             data_std=0.5,
             log_snr_min=-11.0,
-            half_resolution_below=-1.0,
+            half_resolution_below=0.0,
         ),
         TrainingConfig(
             batch_size=16,
             optimizer="muon",
             muon_weight_decay=0.3,
             warmup_images=4_000,
-            coarse_weight=3.0,
-            coarse_below=4.5,
+            weighting="balanced",
+            coarse_share=0.75,
+            coarse_below=6.5,
+            rotations=True,
         ),
         size=96,
     ),
