@@ -32,8 +32,9 @@ from diffcodec.bitstream.lengths import LengthCoder
 from diffcodec.channel import ChannelId, make_channel
 from diffcodec.coding.context import StreamContext
 from diffcodec.coding.matching import canvas_of
+from diffcodec.model.locations import DEFAULT_MODEL, PHOTO_MODEL
 
-CIFAR, PHOTO = "cifar10-small-v3", "photo-small-v1"
+CIFAR, PHOTO = DEFAULT_MODEL, PHOTO_MODEL
 SECONDS = 1800
 """After which a process is killed."""
 

@@ -35,6 +35,7 @@ from diffcodec.diffusion.denoiser import Denoiser, alpha_sigma
 from diffcodec.diffusion.windows import predict_x_0
 from diffcodec.evaluation.summary_table import aligned
 from diffcodec.model.levels import LOG_SNR_SCALE
+from diffcodec.model.locations import PHOTO_MODEL
 
 Floats = NDArray[np.float32]
 FACTORS = np.exp2(np.arange(-6, 6.01, 0.5))
@@ -154,7 +155,7 @@ def step_bits(
 @click.command()
 @click.option("--data", required=True, type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--training", required=True, type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--model", default="photo-small-v1", show_default=True)
+@click.option("--model", default=PHOTO_MODEL, show_default=True)
 @click.option("--timestep", type=click.IntRange(1), default=50, show_default=True, help="Where the files end.")
 @click.option("--limit", type=click.IntRange(1), default=8, show_default=True, help="Pictures of --data.")
 @click.option("--training-limit", type=click.IntRange(1), default=40, show_default=True)

@@ -18,11 +18,12 @@ from diffcodec.codec import DiffusionCodec
 from diffcodec.evaluation.summary_table import aligned
 from diffcodec.images import Picture
 from diffcodec.images.error import psnr_db, squared_error
+from diffcodec.model.locations import PHOTO_MODEL
 
 
 @click.command()
 @click.option("--data", type=click.Path(path_type=Path, exists=True), required=True, help="Folder of pictures.")
-@click.option("--model", default="photo-small-v1", show_default=True, help="Bundled model or model file.")
+@click.option("--model", default=PHOTO_MODEL, show_default=True, help="Bundled model or model file.")
 @click.option("--limit", type=click.IntRange(1), default=4, show_default=True, help="Number of pictures.")
 @click.option("--crop", type=click.IntRange(16), default=384, show_default=True, help="Side of the crops.")
 @click.option("--timesteps", default="300,100,50,20,5", show_default=True)

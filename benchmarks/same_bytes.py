@@ -72,11 +72,12 @@ def settings(k: int) -> dict[str, Any]:
 def digests(models: Path) -> dict[str, list[str]]:
     """Digests of the file and of the restored pixels of every picture, by this process's diffcodec."""
     from diffcodec import DiffusionCodec, read_picture
+    from diffcodec.model.locations import DEFAULT_MODEL, PHOTO_MODEL
 
     found = {}
     codecs = {
         kind: DiffusionCodec.from_pretrained(models / f"{name}.safetensors")
-        for kind, name in (("cifar", "cifar10-small-v3"), ("photo", "photo-small-v1"))
+        for kind, name in (("cifar", DEFAULT_MODEL), ("photo", PHOTO_MODEL))
     }
     scratch = Path(os.environ["SAME_BYTES_SCRATCH"])
     for k, (name, image) in enumerate(pictures()):

@@ -34,6 +34,7 @@ from diffcodec.evaluation.provenance import machine
 from diffcodec.evaluation.summary_table import aligned
 from diffcodec.images import Picture
 from diffcodec.images.error import psnr_db, squared_error
+from diffcodec.model.locations import PHOTO_MODEL
 
 HERE = Path(__file__).parent
 REFERENCE = "AVIF, speed 0"
@@ -147,7 +148,7 @@ def draw(curves: list[Curve], path: Path) -> None:
 
 @click.command()
 @click.option("--data", type=click.Path(path_type=Path, exists=True), required=True, help="Folder of pictures.")
-@click.option("--model", default="photo-small-v1", show_default=True, help="Bundled model or model file.")
+@click.option("--model", default=PHOTO_MODEL, show_default=True, help="Bundled model or model file.")
 @click.option("--limit", type=click.IntRange(1), default=24, show_default=True, help="Number of pictures.")
 @click.option("--crop", type=click.IntRange(16), help="Side of a crop from the middle.  [default: whole pictures]")
 @click.option("--timesteps", default="200,100,50,20", show_default=True)

@@ -24,6 +24,7 @@ from diffcodec.evaluation.summary_table import aligned
 from diffcodec.images import Picture
 from diffcodec.model.checkpoint import Checkpoint
 from diffcodec.model.loading import load_checkpoint
+from diffcodec.model.locations import PHOTO_MODEL
 from diffcodec.model.tables import UNSENT_SCALE
 
 
@@ -57,7 +58,7 @@ def rate_change(curve: NDArray[np.float64], reference: NDArray[np.float64], qual
 
 @click.command()
 @click.option("--data", type=click.Path(path_type=Path, exists=True), required=True, help="Folder of pictures.")
-@click.option("--model", default="photo-small-v1", show_default=True, help="Bundled model or model file.")
+@click.option("--model", default=PHOTO_MODEL, show_default=True, help="Bundled model or model file.")
 @click.option("--limit", type=click.IntRange(1), default=8, show_default=True, help="Number of pictures.")
 @click.option("--crop", type=click.IntRange(16), default=384, show_default=True, help="Side of the crops.")
 @click.option("--shares", default="0.03,0.1", show_default=True, help="Beside 0.")

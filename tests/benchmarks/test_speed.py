@@ -12,6 +12,7 @@ import torch
 from click.testing import CliRunner
 
 from diffcodec.codec import DiffusionCodec
+from diffcodec.model.locations import DEFAULT_MODEL, PHOTO_MODEL
 
 
 @pytest.fixture(scope="module")
@@ -43,17 +44,15 @@ def test_a_run_measures_batches_and_sizes(tmp_path: Path) -> None:
 
 
 def test_models_are_compared_in_turns(tmp_path: Path) -> None:
-    result, output = run(
-        tmp_path / "speed.json", "--sizes", "12x8", "--timesteps", "400,300", "--compare", "photo-small-v1"
-    )
+    result, output = run(tmp_path / "speed.json", "--sizes", "12x8", "--timesteps", "400,300", "--compare", PHOTO_MODEL)
     found = [(row["model"], row["timestep"]) for row in result["comparison"]]
-    assert found == [(name, t) for t in (400, 300) for name in ("cifar10-small-v3", "photo-small-v1")]
+    assert found == [(name, t) for t in (400, 300) for name in (DEFAULT_MODEL, PHOTO_MODEL)]
     assert all(name in output for name, _ in found)
     assert not result["batches"]
     assert not result["sizes"]
 
 
-@pytest.mark.parametrize("model", ["cifar10-small-v3", "photo-small-v1"])
+@pytest.mark.parametrize("model", [DEFAULT_MODEL, PHOTO_MODEL])
 def test_the_network_alone_is_evaluated_as_often_as_by_the_codec(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
     codec, calls = DiffusionCodec.from_pretrained(model), list[float]()
     original = codec.denoiser.predict_x_0

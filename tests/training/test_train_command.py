@@ -21,6 +21,7 @@ from diffcodec.cli.commands.train import parse_duration, parse_setting
 from diffcodec.config import ModelConfig, UNetConfig
 from diffcodec.errors import ConfigError
 from diffcodec.model.loading import load_checkpoint
+from diffcodec.model.locations import PHOTO_MODEL
 from diffcodec.training.config import TrainingConfig
 from diffcodec.training.loop import Trainer
 from diffcodec.training.parallel import Processes
@@ -356,6 +357,6 @@ def test_starts_from_the_weights_of_another_model(place: Path) -> None:
 
 
 def test_does_not_start_from_a_model_of_another_shape(place: Path) -> None:
-    result = train(place, "--images", "16", "--from", "photo-small-v1")
+    result = train(place, "--images", "16", "--from", PHOTO_MODEL)
     fails(result, "do not fit the configuration of the model")
     assert not (place / "out").exists()
