@@ -34,6 +34,7 @@ _STATES_AT_ONCE = 1 << 16  # scores of one group of lanes; 256 KiB, so that they
 _SURVIVOR_BYTES = 1 << 27
 _LARGE_SEARCH = 1 << 26  # states times positions: a tenth of a second in numpy
 _LONG_RUN_S = 5.0
+_MANY_DIMS, _MANY_BITS = 1 << 15, 400
 
 
 def search(
@@ -60,9 +61,15 @@ def search(
 
 
 def _pays(tasks: Sequence[Task]) -> bool:
-    """Whether to use numba: if it is loaded already, for a large search, or if the program has run for seconds."""
-    work = sum(task.lane.positions << task.lane.memory for task in tasks)
-    return "numba" in sys.modules or work >= _LARGE_SEARCH or time.process_time() >= _LONG_RUN_S
+    """Whether to use numba: if it is loaded already, for large searches, or if the program has run for seconds.
+
+    A message of many dims and hundreds of bits belongs to a large picture, most of whose searches are to come.
+    """
+    lanes = [task.lane for task in tasks]
+    work = sum(lane.positions << lane.memory for lane in lanes)
+    dims, bits = sum(lane.stop - lane.start for lane in lanes), sum(lane.bits for lane in lanes)
+    many = dims >= _MANY_DIMS and bits >= _MANY_BITS
+    return "numba" in sys.modules or work >= _LARGE_SEARCH or many or time.process_time() >= _LONG_RUN_S
 
 
 @lru_cache(maxsize=1)

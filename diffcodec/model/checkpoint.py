@@ -96,13 +96,19 @@ class Checkpoint:
 
     def _description(self) -> Mapping[str, Any]:
         """Configuration and tables in their JSON form."""
-        # Round trip: an integer in place of a float would be written differently before and after reading.
-        config = ModelConfig.from_dict(self.config.to_dict()).to_dict()
-        tables = self.tables.to_dict() if self.tables else None
+        as_written = None, None
         if self.written is not None:
             written_config, written_tables = understood(self.written)
-            config = self.written["config"] if written_config == self.config else config
-            tables = self.written["tables"] if written_tables == self.tables else tables
+            as_written = (
+                self.written["config"] if written_config == self.config else None,
+                self.written["tables"] if written_tables == self.tables else None,
+            )
+        config, tables = as_written
+        if config is None:
+            # Round trip: an integer in place of a float would be written differently before and after reading.
+            config = ModelConfig.from_dict(self.config.to_dict()).to_dict()
+        if tables is None and self.tables:
+            tables = self.tables.to_dict()
         return {"config": config, "tables": tables}
 
     def denoiser(self, device: str | torch.device = "cpu", precision: Precision = "auto") -> Denoiser:
