@@ -9,7 +9,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from diffcodec.config import PlainUNetConfig
+from diffcodec.config import NetworkConfig, PlainUNetConfig
 from diffcodec.diffusion.plain_unet import PlainUNet
 
 NETWORK = "network."
@@ -56,7 +56,12 @@ def weights_as_expert(weights: Mapping[str, Tensor], number: int) -> dict[str, T
     return {f"{NETWORK}experts.{number}.{name.removeprefix(NETWORK)}": value for name, value in weights.items()}
 
 
-def weights_of_expert(weights: Mapping[str, Tensor], network: PlainUNetConfig, log_snr: float) -> dict[str, Tensor]:
+def edges_of(network: NetworkConfig) -> tuple[float, ...]:
+    """The log SNRs, in nats, at which the next expert takes over; none for a single network."""
+    return network.expert_edges if isinstance(network, PlainUNetConfig) else ()
+
+
+def weights_of_expert(weights: Mapping[str, Tensor], edges: Sequence[float], log_snr: float) -> dict[str, Tensor]:
     """The weights of the expert for a level in nats, named as those of a denoiser with a single network."""
-    prefix = f"{NETWORK}experts.{bisect_right(network.expert_edges, log_snr)}."
+    prefix = f"{NETWORK}experts.{bisect_right(edges, log_snr)}."
     return {NETWORK + name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}

@@ -96,14 +96,11 @@ class Checkpoint:
 
     def _description(self) -> Mapping[str, Any]:
         """Configuration and tables in their JSON form."""
-        as_written = None, None
+        config = tables = None
         if self.written is not None:
             written_config, written_tables = understood(self.written)
-            as_written = (
-                self.written["config"] if written_config == self.config else None,
-                self.written["tables"] if written_tables == self.tables else None,
-            )
-        config, tables = as_written
+            config = self.written["config"] if written_config == self.config else None
+            tables = self.written["tables"] if written_tables == self.tables else None
         if config is None:
             # Round trip: an integer in place of a float would be written differently before and after reading.
             config = ModelConfig.from_dict(self.config.to_dict()).to_dict()

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
@@ -55,12 +54,16 @@ def join_experts(parts: Sequence[Checkpoint], edges: Sequence[float], name: str)
 def _joint_card(parts: Sequence[Checkpoint], config: ModelConfig, edges: Sequence[float], name: str) -> ModelCard:
     ranges = list(pairwise((config.network_log_snr_min, *edges, config.log_snr_max)))
     cards = [part.card for part in parts]
-    recipe = [f"log SNR {low:g} to {high:g}: {card.recipe}" for (low, high), card in zip(ranges, cards, strict=True)]
-    time = [f"log SNR {low:g} to {high:g}: {card.time}" for (low, high), card in zip(ranges, cards, strict=True)]
+
+    def by_range(texts: Iterable[str]) -> str:
+        return "; ".join(
+            f"log SNR {low:g} to {high:g}: {text}" for (low, high), text in zip(ranges, texts, strict=True)
+        )
+
     return ModelCard(
         name,
         data="; ".join(dict.fromkeys(card.data for card in cards)),
-        recipe=json.dumps(recipe),
-        time="; ".join(time),
+        recipe=by_range(card.recipe for card in cards),
+        time=by_range(card.time for card in cards),
         licence="; ".join(dict.fromkeys(card.licence for card in cards)),
     )

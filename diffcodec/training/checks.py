@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from diffcodec.config import ModelConfig, PlainUNetConfig
+from diffcodec.config import ModelConfig
 from diffcodec.diffusion.denoiser import Denoiser
-from diffcodec.diffusion.experts import weights_of_expert
+from diffcodec.diffusion.experts import edges_of, weights_of_expert
 from diffcodec.errors import CheckpointError, ConfigError
 from diffcodec.training.config import TrainingConfig
 from diffcodec.training.losses import check_objective, trained_range
@@ -45,7 +45,7 @@ def check_settings(
             f"training images: expected sides that are multiples of {stride}, found {sides[0]} x {sides[1]}",
             parameters=["size"],
         )
-    if isinstance(model.network, PlainUNetConfig) and model.network.expert_edges:
+    if edges_of(model.network):
         raise ConfigError(
             "expert_edges: experts are trained one by one, each on its own log_snr_range, and joined afterwards; "
             "train a configuration without them",
@@ -75,8 +75,8 @@ def load_initial_weights(
     Raises:
         CheckpointError: if they do not fit the model, or predict another quantity.
     """
-    if isinstance(trained.network, PlainUNetConfig) and trained.network.expert_edges:
-        weights = weights_of_expert(weights, trained.network, sum(trained_range(denoiser.config, training)) / 2)
+    if edges := edges_of(trained.network):
+        weights = weights_of_expert(weights, edges, sum(trained_range(denoiser.config, training)) / 2)
     try:
         denoiser.load_state_dict({name: value.float() for name, value in weights.items()})
     except RuntimeError as error:

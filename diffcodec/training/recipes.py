@@ -40,7 +40,7 @@ RECIPES: dict[str, Recipe] = {
         )
     ),
     # Photographs: plain convolutions, a third of the operations per pixel. Noisy levels are evaluated at lower
-    # resolutions. The released model has three of these networks, as experts.
+    # resolutions. `photo-small-v1` still has the network before it.
     "photo-small": Recipe(
         ModelConfig(
             network=PlainUNetConfig(widths=(48, 80, 128, 160), blocks=(1, 1, 1, 3)),

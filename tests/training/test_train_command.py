@@ -27,6 +27,7 @@ from diffcodec.training.loop import Trainer
 from diffcodec.training.parallel import Processes
 from diffcodec.training.recipes import named_recipe
 from tests.commands import fails
+from tests.training.places import write_place
 
 ROOT = Path(__file__).parents[2]
 MODEL = ModelConfig(
@@ -40,11 +41,7 @@ MODEL = ModelConfig(
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
-    """A folder with a grid of 16 tiles of 8 x 8 pixels and the configuration of a tiny network."""
-    pixels = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
-    Image.fromarray(pixels).save(tmp_path / "grid.png")
-    (tmp_path / "tiny.json").write_text(json.dumps(MODEL.to_dict()))
-    return tmp_path
+    return write_place(tmp_path, MODEL)
 
 
 def train(place: Path, *more: str, model: str | None = None) -> Result:

@@ -1,6 +1,5 @@
 """Experts: trained one by one on ranges of levels, joined by a command, and tuned on from there."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from PIL import Image
 
 from diffcodec.cli import main
 from diffcodec.config import ModelConfig, PlainUNetConfig
@@ -18,6 +16,7 @@ from diffcodec.model.loading import load_checkpoint
 from diffcodec.training.checks import check_settings
 from diffcodec.training.config import TrainingConfig
 from diffcodec.training.losses import bits_per_loss, draw_log_snr
+from tests.training.places import write_place
 
 NETWORK = PlainUNetConfig(widths=(8, 12), blocks=(1, 1), embedding_channels=16)
 MODEL = ModelConfig(NETWORK, prediction="v", data_std=0.5)
@@ -26,11 +25,7 @@ SETTINGS = ("--set", "batch_size=16", "--set", "decay_share=0")
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
-    """A folder with a grid of 16 tiles of 8 x 8 pixels and the configuration of a tiny network."""
-    pixels = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
-    Image.fromarray(pixels).save(tmp_path / "grid.png")
-    (tmp_path / "tiny.json").write_text(json.dumps(MODEL.to_dict()))
-    return tmp_path
+    return write_place(tmp_path, MODEL)
 
 
 def train(place: Path, out: str, *more: str) -> None:
