@@ -14,7 +14,15 @@ from diffcodec.errors import CheckpointError, ConfigError, DiffCodecError
 from diffcodec.files import atomic_write
 from diffcodec.training.config import TrainingConfig
 
-FREE = ("decay_share", "final_learning_rate", "coarse_share", "coarse_below", "coarse_weight", "log_snr_range")
+FREE = (
+    "decay_share",
+    "final_learning_rate",
+    "coarse_share",
+    "coarse_below",
+    "coarse_weight",
+    "ema_decay",
+    "log_snr_range",
+)
 """Settings that a resumed run may change: one at a constant learning rate can be given any end, or become an expert."""
 
 
