@@ -17,12 +17,12 @@ from typing import Any
 
 import click
 import numpy as np
+from avif_files import largest_avif
 from numpy.typing import NDArray
 from photo_folder import middle, photo_paths
 from PIL import Image, ImageDraw, ImageFont
 
 from diffcodec import DiffusionCodec, Picture, read_picture
-from diffcodec.evaluation.baselines import all_baselines
 from diffcodec.evaluation.summary_table import aligned
 from diffcodec.files import atomic_write
 from diffcodec.images.error import psnr_db, squared_error
@@ -109,15 +109,12 @@ def table(data: Path, limit: int | None, model: str, from_results: bool, results
 def figure(picture: Path, model: str, side: int, draw: Path) -> None:
     """Draw a photograph at four qualities, and AVIF's files of at most the same bytes."""
     codec, pixels = DiffusionCodec.from_pretrained(model), in_colour(read_picture(picture).pixels)
-    avif = next(each for each in all_baselines() if each.name == "avif")
-    original = Image.fromarray(pixels)
     columns = []
     for quality in SHOWN:
         stream = codec.compress(Picture(pixels), quality=quality, measure=False)
         ours, size = codec.decompress(stream).pixels, len(stream.data)
-        files = [data for each in range(101) if len(data := avif.encode(original, float(each))) <= size]
-        theirs = in_colour(np.asarray(avif.decode(files[-1]).convert("RGB"))) if files else None
-        columns.append((quality, size, ours, len(files[-1]) if files else 0, theirs))
+        their_size, theirs = largest_avif(pixels, size) or (0, None)
+        columns.append((quality, size, ours, their_size, theirs))
     width = (side + GAP) * (len(SHOWN) + 1) - GAP
     sheet = Image.new("RGB", (width, 2 * (side + LABEL)), "white")
     pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(15)
