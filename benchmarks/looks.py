@@ -9,6 +9,7 @@ Files of 0.03, 0.06, 0.12 and 0.25 bits a pixel. The last lines say by how much 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,7 +46,7 @@ class Look:
     Args:
         bpp: bits a pixel of its file.
         pixels: as restored.
-        score: SSIMULACRA 2.
+        score: SSIMULACRA 2; NaN for pictures that are too small.
         psnr_db: of all channels.
     """
 
@@ -58,14 +59,14 @@ class Look:
     def of(cls, original: Pixels, restored: Pixels, size: int) -> Look:
         """Measure what was restored of a file of so many bytes."""
         rate = 8 * size / (original.shape[0] * original.shape[1])
-        score = measure_ssimulacra2(original, restored)
-        return cls(rate, restored, score, psnr_db(squared_error(original, restored)))
+        score, decibels = measure_ssimulacra2(original, restored), psnr_db(squared_error(original, restored))
+        return cls(rate, restored, math.nan if score is None else score, math.inf if decibels is None else decibels)
 
 
 def looks(codec: DiffusionCodec, original: Pixels, rate: float) -> dict[str, Look]:
     """A picture's file of a rate, restored by every decoder, and AVIF's largest file of no more bytes."""
     data = codec.compress(Picture(original), target=Target.bpp(rate), measure=False).data
-    found = {
+    found: dict[str, Look] = {
         name: Look.of(original, codec.decompress(data, reconstruction=name).pixels, len(data)) for name in DECODERS
     }
     if (theirs := largest_avif(original, len(data))) is not None:

@@ -1,6 +1,7 @@
 """Real photographs: diffcodec against JPEG, WebP, JPEG 2000, AVIF and JPEG XL.
 
     python benchmarks/photos.py --kodak KODAK --cbsd68 CBSD68    # measure; goes on where it was stopped
+    python benchmarks/photos.py --kodak KODAK --best             # our smallest files, too
     python benchmarks/photos.py --kodak KODAK --timing           # seconds and memory of one picture
     python benchmarks/photos.py --markdown                       # the tables, from the result files alone
     python benchmarks/photos.py --plot                           # the curves, from the result files alone
@@ -109,6 +110,7 @@ def measure(
     jobs: int,
     out: Path,
     fresh: bool,
+    best: bool,
     command: str,
 ) -> list[Path]:
     """Measure all codecs on all data sets.
@@ -116,7 +118,7 @@ def measure(
     Returns:
         The folders of the result files.
     """
-    from photographs.measure import OwnSettings, photo_baselines
+    from photographs.measure import BEST, OwnSettings, photo_baselines
     from photographs.run import DatasetRun
 
     check_device(device)
@@ -136,6 +138,8 @@ def measure(
             fresh,
         )
         run.add_own()
+        if best:
+            run.add_own(BEST)
         for baseline in baselines:
             run.add_peer(baseline)
         run.run(jobs)
@@ -217,22 +221,27 @@ def read_costs(out: Path) -> dict[str, Any] | None:
 
 
 def draw_figures(out: Path, figures: Path, compressai: Sequence[tuple[str, Path]] = ()) -> list[str]:
-    """The curves of every data set; names of the figures drawn.
+    """The curves of every data set, and published ones beside them; names of the figures drawn.
 
     Args:
         out: folder of the results.
         figures: folder of the figures.
         compressai: names of data sets, and CompressAI's result files of them.
     """
+    from figures.above_avif import REFERENCE, draw_above_avif
     from figures.photos import draw_photo_curves
     from figures.style import save
-    from photographs.rates import photo_results
+    from photographs.rates import photo_results, published_records
 
     names = []
     for folder in result_folders(out):
         names.append(f"{folder.name}-curves")
         more = [path for name, path in compressai if name == folder.name]
-        save(draw_photo_curves(photo_results(folder, more)), figures, names[-1])
+        results = photo_results(folder, more)
+        save(draw_photo_curves(results), figures, names[-1])
+        if (published := published_records(results)) and REFERENCE in results.codecs:
+            names.append(f"{folder.name}-published")
+            save(draw_above_avif(results, published), figures, names[-1])
     return names
 
 
@@ -277,6 +286,7 @@ FOLDER = click.Path(path_type=Path, file_okay=False)
 )
 @click.option("--out", type=FOLDER, default=HERE / "results" / "photos", show_default="benchmarks/results/photos")
 @click.option("--fresh", is_flag=True, help="Measure everything anew.")
+@click.option("--best", is_flag=True, help="Our files at speed 0, the smallest, too.")
 @click.option("--timing", is_flag=True, help="Instead: seconds and memory of one picture of the first set.")
 @click.option("--markdown", is_flag=True, help="Instead: print the tables as Markdown, from the result files.")
 @click.option("--plot", is_flag=True, help="Instead: draw the curves, from the result files.")
@@ -307,6 +317,7 @@ def main(
     jobs: int,
     out: Path,
     fresh: bool,
+    best: bool,
     timing: bool,
     markdown: bool,
     plot: bool,
@@ -334,7 +345,7 @@ def main(
         if markdown:
             print_tables(out, result_folders(out), markdown=True)
         if not (timing or plot or strip or markdown):
-            folders = measure(sources, model, device, timestep, seed, jobs, out, fresh, command_of(ctx))
+            folders = measure(sources, model, device, timestep, seed, jobs, out, fresh, best, command_of(ctx))
             print_tables(out, folders, markdown=False)
             click.echo(f"{time.perf_counter() - begin:.0f} s; results in {out}")
     except DiffCodecError as error:
@@ -348,6 +359,7 @@ def command_of(ctx: click.Context) -> str:
     words = ["python benchmarks/photos.py"]
     words += [f"--{name} {name.upper()}" for name in ("kodak", "cbsd68") if ctx.params[name]]
     words += [f"--data {text.partition('=')[0]}=FOLDER" for text in ctx.params["others"]]
+    words += ["--best"] * ctx.params["best"]
     for name in ("limit", "cbsd_limit", "model", "timestep", "seed"):
         if ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
             value = Path(ctx.params[name]).name if name == "model" else ctx.params[name]

@@ -136,6 +136,27 @@ def compare(
     )
 
 
+def compare_published(
+    ours: CodecResult, published: Sequence[tuple[float, float]], db_range: tuple[float, float] = (-math.inf, math.inf)
+) -> tuple[float, float, float] | None:
+    """BD-rate against a published curve of means over the same pictures, and the PSNRs compared; None without overlap.
+
+    Args:
+        ours: a lossy codec, whose rates are those of whole files.
+        published: bits per pixel and PSNR in dB, by rising rate.
+        db_range: only for PSNRs in this range.
+    """
+    rates, psnr = measured(ours, "bpp", sorted(ours.image_numbers())).curve()
+    other = np.array(published)
+    other = other[np.diff(other[:, 1], prepend=-math.inf) > 0]
+    low_db = max(psnr[0], other[0, 1], db_range[0])
+    high_db = min(psnr[-1], other[-1, 1], db_range[1])
+    if high_db <= low_db:
+        return None
+    curves = (other[:, 0], other[:, 1]), (rates, psnr)
+    return _bd_rate(*(_part(curve, low_db, high_db) for curve in curves)), float(low_db), float(high_db)
+
+
 def _part(
     curve: tuple[NDArray[np.float64], NDArray[np.float64]], low_db: float, high_db: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -30,7 +30,7 @@ def draw_photo_curves(results: Results) -> Figure:
     drawn = []
     for axes, (metric, title) in zip(panels, PANELS.items(), strict=True):
         curves, lowest = [], np.inf
-        for codec in [*results.peers, *results.own("trellis")]:
+        for codec in [*results.peers, *results.own("best", "trellis")]:
             curve = rate_distortion(codec, "bpp", metric)
             if not curve.rates:
                 continue
@@ -56,7 +56,7 @@ def draw_photo_curves(results: Results) -> Figure:
         drawn.append(curves)
     mark_rates(panels[0])
     panels[len(panels) // 2].set_xlabel("rate (bits per pixel)")
-    own = [codec.codec for codec in results.own("trellis")]
+    own = [codec.codec for codec in results.own("trellis", "best")]
     figure.legend(
         handles=[handles[name] for name in sorted(handles, key=lambda name: name not in own)],
         loc="outside lower center",

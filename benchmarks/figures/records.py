@@ -192,7 +192,7 @@ def load_results(folder: Path, reported: Path | None = None, compressai: Sequenc
         raise ConfigError(f"{folder}: results of several data sets, {', '.join(sorted(datasets))}: keep them apart")
     published = {}
     if reported is not None and reported.is_dir():
-        published = {path.stem: _read_reported(path) for path in sorted(reported.glob("*.json"))}
+        published = {path.stem: read_reported(path) for path in sorted(reported.glob("*.json"))}
     published |= {path.stem: compressai_record(read_compressai(path)) for path in compressai}
     return Results(datasets.pop(), codecs, published, _subpixels_per_pixel(codecs.values()))
 
@@ -255,7 +255,12 @@ def _read_point(path: Path, record: dict[str, Any]) -> Point:
     return Point(where, str(record.get("setting", "")), parameter, tuple(rows), summary)
 
 
-def _read_reported(path: Path) -> dict[str, Any]:
+def read_reported(path: Path) -> dict[str, Any]:
+    """Published numbers: an object with `source` and `points`.
+
+    Raises:
+        ConfigError: if the file is no such object.
+    """
     record = _read(path)
     if not isinstance(record.get("source"), str):
         raise ConfigError(f"{path}: source: expected where the numbers are from, found {record.get('source')!r}")

@@ -72,6 +72,7 @@ class Look:
 
 _LOOKS = {
     "diffcodec-trellis": Look("#000000", "o", width=2.2),
+    "diffcodec-best": Look("#444444", "d", (0, (2, 1)), 1.7, filled=False),
     "diffcodec-poisson": Look("#777777", "x", (0, (4, 1.5)), 1.7),
     "diffcodec-true-sampling": Look("#000000", "o", (0, (1, 1.2)), filled=False),
     "jpeg-420": Look("#D55E00", "s", (0, (5, 1.5))),

@@ -6,9 +6,10 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from figures.records import CodecResult, Results, load_results
+from figures.records import CodecResult, Results, load_results, read_reported
 from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float64]
@@ -17,6 +18,9 @@ METRICS = {"psnr_db": "PSNR (dB)", "ms_ssim": "MS-SSIM", "haarpsi": "HaarPSI"}
 """Columns of the rows, and what they are called."""
 
 JPEGS = ("jpeg-420", "jpeg-444")
+PUBLISHED = Path(__file__).parents[1] / "data"
+"""Folder of `<data set>-published.json`: curves as others report them, in the form of a result file."""
+
 GRID = np.geomspace(0.02, 8, 601)
 """Rates at which curves are held against each other, in bits per pixel, 1 % apart."""
 
@@ -98,6 +102,16 @@ def photo_results(folder: Path, compressai: Sequence[Path] = ()) -> Results:
     return replace(results, codecs={name: _complete(codec) for name, codec in results.codecs.items()})
 
 
+def published_records(results: Results) -> dict[str, dict[str, Any]]:
+    """Curves of a data set as others report them, by file: those in `PUBLISHED`, and CompressAI's that were asked for.
+
+    Raises:
+        ConfigError: if a file is not what it should be.
+    """
+    known = PUBLISHED / f"{results.dataset}-published.json"
+    return {**({known.stem: read_reported(known)} if known.exists() else {}), **results.reported}
+
+
 def _complete(codec: CodecResult) -> CodecResult:
     most = max((len(point.rows) for point in codec.points), default=0)
     return replace(codec, points=tuple(point for point in codec.points if len(point.rows) == most))
@@ -108,7 +122,7 @@ def values_at(results: Results, metric: str, bpp: FloatArray) -> dict[str, Float
 
     Where both kinds of JPEG are there, the better of them at each rate of each picture is there as another.
     """
-    codecs = [*results.own("trellis"), *results.peers]
+    codecs = [*results.own("trellis", "best"), *results.peers]
     found = {codec.label: Curves.of(codec, metric).at(bpp) for codec in codecs}
     jpegs = [Curves.of(results.codecs[name], metric).at(bpp) for name in JPEGS if name in results.codecs]
     if len(jpegs) == len(JPEGS) and jpegs[0].shape == jpegs[1].shape:

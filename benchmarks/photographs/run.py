@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
 from diffcodec.codec import DiffusionCodec
-from diffcodec.config import DEFAULT_EFFORT
+from diffcodec.coding.speed import SPEEDS
 from diffcodec.evaluation.baselines import Baseline
 from diffcodec.evaluation.datasets import Dataset
 from diffcodec.evaluation.points import Point, measure_points
 from diffcodec.evaluation.provenance import OWN_LIBRARIES, conditions
 from diffcodec.evaluation.records import ResultFile, Row
-from photographs.measure import OURS, OwnSettings, own_point, peer_point
+from photographs.measure import BEST, OURS, OwnSettings, own_point, peer_point
 
 PEER_LIBRARIES = ("pillow", "pillow-jxl-plugin", "piq")
 
@@ -46,14 +46,15 @@ class DatasetRun:
     points: list[Point] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
-    def add_own(self) -> None:
-        """Our curve of every picture."""
-        file = self._open(
-            OURS, "diffcodec", self.codec, channel="trellis", effort=DEFAULT_EFFORT, finest=self.settings.timestep
-        )
+    def add_own(self, name: str = OURS) -> None:
+        """Our curve of every picture, with default settings or, as `BEST`, at speed 0."""
+        settings = replace(self.settings, codec=name)
+        label, speed = ("diffcodec, speed 0", {"speed": 0}) if name == BEST else ("diffcodec", {})
+        effort = SPEEDS[settings.speed].effort
+        file = self._open(name, label, self.codec, channel="trellis", effort=effort, finest=settings.timestep, **speed)
         done = {row["image"] for point in file.points.values() for row in point["rows"]}
         self.points += [
-            own_point(self.settings, place, picture)
+            own_point(settings, place, picture)
             for place, picture in enumerate(self.dataset.pictures)
             if place not in done
         ]
@@ -100,16 +101,15 @@ class DatasetRun:
                 self._finish(point, results)
 
     def _finish(self, point: Point, results: list[Any]) -> None:
-        if point.codec == OURS:
-            self._add_picture(round(point.parameter), results[0])
+        if point.codec in (OURS, BEST):
+            self._add_picture(self.files[point.codec], round(point.parameter), results[0])
         elif reasons := [result for result in results if isinstance(result, str)]:
             self.notes += dict.fromkeys(reasons)
         else:
             self.files[point.codec].add(point.setting, point.parameter, point.rows(results))
 
-    def _add_picture(self, place: int, rows: list[Row]) -> None:
+    def _add_picture(self, file: ResultFile, place: int, rows: list[Row]) -> None:
         """Put the rows of a picture's files to those of the same number of steps of other pictures."""
-        file = self.files[OURS]
         by_steps: defaultdict[str, list[Row]] = defaultdict(list)
         for setting, known in file.points.items():
             by_steps[setting] += known["rows"]

@@ -7,11 +7,21 @@ from typing import Any
 
 import numpy as np
 from figures import bd_rate
+from figures.published import published_curves
 from figures.records import CodecResult, Results
 
 from diffcodec.evaluation.summary_table import aligned
 from photographs.measure import OURS
-from photographs.rates import GRID, METRICS, Comparison, FloatArray, compare_over_rates, mean_and_count, values_at
+from photographs.rates import (
+    GRID,
+    METRICS,
+    Comparison,
+    FloatArray,
+    compare_over_rates,
+    mean_and_count,
+    published_records,
+    values_at,
+)
 
 RATES = (0.1, 0.25, 0.5, 1.0, 2.0)
 """Bits per pixel of the tables."""
@@ -47,6 +57,7 @@ def report(results: Results, costs: Mapping[str, Any] | None, *, markdown: bool)
         sections += [
             "BD-rate of diffcodec by PSNR: change of rate at equal PSNR, negative if it needs less",
             table(bd_lines(results), markdown),
+            *published_sections(results, markdown),
             "Rates at which the mean PSNR of diffcodec lies above that of another codec",
             table(lead_lines(results), markdown),
         ]
@@ -86,6 +97,31 @@ def _mean_cell(values: FloatArray, digits: int) -> str:
     return f"{mean:.{digits}f}" + (f" ({count})" if count < len(values) else "")
 
 
+def published_sections(results: Results, markdown: bool) -> list[str]:
+    """The table of published curves, if there are any."""
+    lines = published_lines(results)
+    title = "BD-rate by PSNR against curves as others report them (means over the same pictures, not measured here)"
+    return [title, table(lines, markdown)] if len(lines) > 1 else []
+
+
+def published_lines(results: Results) -> Lines:
+    """BD-rate of our files against published curves, below and above `SPLIT_BPP`, too."""
+    parts = [f"{side} {SPLIT_BPP:g} bpp" for side in ("below", "above")]
+    lines = [["files of", "against", "kMAC a pixel", "all rates", *parts, "PSNR compared"]]
+    for ours in results.own("trellis", "best"):
+        split = psnr_at(ours, SPLIT_BPP)
+        for name, record in published_records(results).items():
+            costs = record.get("kmac_per_pixel", {})
+            for curve in published_curves(record, name):
+                ranges = ((-np.inf, np.inf), (-np.inf, split), (split, np.inf))
+                found = [bd_rate.compare_published(ours, curve.points, each) for each in ranges]
+                cells = [MISSING if each is None else bd_rate.signed(each[0]) for each in found]
+                overlap = MISSING if found[0] is None else f"{found[0][1]:.1f} to {found[0][2]:.1f} dB"
+                kmac = " to ".join(f"{each:g}" for each in dict.fromkeys(costs.get(curve.codec, ()))) or MISSING
+                lines.append([ours.label, curve.label, kmac, *cells, overlap])
+    return lines
+
+
 def bd_lines(results: Results) -> Lines:
     """BD-rate of our files against every other codec's: over all rates, and below and above `SPLIT_BPP`."""
     ours = results.codecs[OURS]
@@ -93,7 +129,7 @@ def bd_lines(results: Results) -> Lines:
     ranges = [None, (-np.inf, split), (split, np.inf)]
     parts = [f"{side} {SPLIT_BPP:g} bpp" for side in ("below", "above")]
     lines = [["against", "all rates", "95 % interval", *parts, "PSNR compared"]]
-    for peer in results.peers:
+    for peer in [*results.peers, *results.own("best")]:
         found = [bd_rate.compare(ours, peer, "whole_file", db_range=each) for each in ranges]
         whole = found[0]
         interval = MISSING
@@ -141,7 +177,7 @@ def cost_lines(results: Results, costs: Mapping[str, Any] | None) -> Lines:
     """Seconds and memory of every codec."""
     memory = {row["codec"]: row for row in (costs or {}).get("memory", ())}
     lines = [["codec", "setting", "bpp", "encode s", "decode s", "MiB more", "MiB in all", "threads"]]
-    for codec in [*results.own("trellis"), *results.peers]:
+    for codec in [*results.own("trellis", "best"), *results.peers]:
         points = [(rate.mean, point) for point in codec.points if (rate := point.estimate("bpp"))]
         if not points:
             continue

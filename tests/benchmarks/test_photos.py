@@ -25,9 +25,9 @@ pytest.importorskip("matplotlib")
 pytest.importorskip("bjontegaard")
 pytest.importorskip("piq")
 import photos
-from figures import bd_rate, crops
+from figures import above_avif, bd_rate, crops
 from photographs import costs, measure, tables
-from photographs.rates import compare_over_rates, mean_and_count, photo_results, values_at
+from photographs.rates import compare_over_rates, mean_and_count, photo_results, published_records, values_at
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 
@@ -260,6 +260,53 @@ def test_a_part_of_the_range_has_a_bd_rate_of_its_own(measured: tuple[Path, Resu
     assert high.percent is not None
     ratios = np.log1p(np.array([low.percent, high.percent]) / 100)
     assert 100 * np.expm1(ratios.mean()) == pytest.approx(everything.percent, abs=3)
+
+
+def test_published_curves_are_compared(measured: tuple[Path, Result]) -> None:
+    ours = photo_results(measured[0] / "kodak").codecs[measure.OURS]
+    own = above_avif.mean_curve(ours)
+    found = bd_rate.compare_published(ours, [(rate / 2, psnr) for rate, psnr in own])
+    assert found is not None
+    assert found[0] == pytest.approx(100, abs=1)
+    assert found[1:] == pytest.approx((own[0, 1], own[-1, 1]))
+    assert bd_rate.compare_published(ours, list(map(tuple, own)), (99, 100)) is None
+    better = np.array([(rate, psnr + 1) for rate, psnr in own])
+    assert above_avif.above(better, own)[:, 1] == pytest.approx(1, abs=1e-9)
+
+
+def test_published_curves_of_kodak_are_in_tables_and_figures(measured: tuple[Path, Result]) -> None:
+    results = photo_results(measured[0] / "kodak")
+    lines = tables.published_lines(results)
+    assert [line[1] for line in lines[1:]][:2] == ["VTM", "BPG 4:4:4"]
+    assert dict(zip(lines[0], lines[3], strict=True))["kMAC a pixel"] == "87 to 194"
+    with_avif = replace(results, codecs={**results.codecs, above_avif.REFERENCE: results.codecs["jpeg-444"]})
+    figure = above_avif.draw_above_avif(with_avif, published_records(results))
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert labels[0] == "diffcodec"
+    assert "VTM, as reported" in labels
+    assert published_records(replace(results, dataset="holiday")) == {}
+
+
+def test_the_best_setting_has_a_curve_of_its_own(
+    model: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own_rows, speeds = measure.measure_own, []
+
+    def noted(settings: measure.OwnSettings, place: int, picture: Picture) -> Any:
+        speeds.append(settings.speed)
+        return own_rows(settings, place, picture)
+
+    monkeypatch.setattr(measure, "measure_own", noted)
+    options = ("--kodak", pictures, "--model", model, "--timestep", "300", "--limit", "1", "--out", tmp_path)
+    done = invoke(*options, "--best")
+    assert done.exit_code == 0, done.output
+    assert sorted(speeds) == [0, 6]
+    record = json.loads((tmp_path / "kodak-first-1" / "diffcodec-best.json").read_text(encoding="utf-8"))
+    assert record["command"].startswith("python benchmarks/photos.py --kodak KODAK --best --limit 1")
+    results = photo_results(tmp_path / "kodak-first-1")
+    assert results.codecs[measure.BEST].record["effort"] == 16
+    assert results.codecs[measure.OURS].record["effort"] == 12
+    assert "diffcodec, speed 0" in done.output
 
 
 @pytest.mark.parametrize(
