@@ -1,6 +1,7 @@
 """Seconds against bits: all settings of `--speed`, the speeds of AVIF and the efforts of JPEG XL, on real pictures.
 
-    python benchmarks/speed_table.py --data KODAK                  # table, figure and JSON of the eleven speeds
+    python benchmarks/speed_table.py --data KODAK                  # table and JSON of the eleven speeds
+    python benchmarks/speed_table.py --data KODAK --draw docs/images/speed.png    # a figure, too
     python benchmarks/speed_table.py --data KODAK --grid           # all steps and efforts, to choose the speeds from
     python benchmarks/speed_table.py --data KODAK --limit 2 --crop 256 --peers ''
 
@@ -157,6 +158,7 @@ def draw(curves: list[Curve], path: Path) -> None:
 @click.option("--clock", type=click.Choice(["wall", "processor"]), default="wall", show_default=True)
 @click.option("--threads", type=click.IntRange(1), help="Of the network.  [default: as torch chooses]")
 @click.option("--out", type=click.Path(path_type=Path), default=HERE / "results" / "speed_table.json")
+@click.option("--draw", "figure", type=click.Path(path_type=Path), help="Where the figure goes; needs AVIF.")
 def main(
     data: Path,
     model: str,
@@ -168,6 +170,7 @@ def main(
     clock: str,
     threads: int | None,
     out: Path,
+    figure: Path | None,
 ) -> None:
     """Measure, print a table, write JSON and a figure."""
     if threads:
@@ -191,7 +194,7 @@ def main(
         click.echo(f"{name}: {curves[-1].seconds(2):.2f} s, {curves[-1].seconds(3):.2f} s", err=True)
     for name, kind, options in peer_settings(peers.split(",")):
         curves.append(Curve(name, peer_curve(pictures, kind, ticks, **options)))
-    default = next((c for c in curves if c.name in ("diffcodec, speed 6", "diffcodec, 24 steps, effort 12")), curves[0])
+    default = next((c for c in curves if c.name in ("diffcodec, speed 6", "diffcodec, 16 steps, effort 12")), curves[0])
     rows = [["setting", "compress", "restore", f"bits over {default.name}"]]
     for curve in curves:
         rate = "" if curve is default else f"{curve.rate_over(default):+.1f} %"
@@ -201,8 +204,8 @@ def main(
         click.echo(f"speed {speed}: {SPEEDS[speed].effort}, {steps_at(speed, codec.tables, size)}")
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps({"machine": machine("cpu", 1), "curves": [asdict(c) for c in curves]}), encoding="utf-8")
-    if any(curve.name == REFERENCE for curve in curves):
-        draw(curves, out)
+    if figure and any(curve.name == REFERENCE for curve in curves):
+        draw(curves, figure)
 
 
 if __name__ == "__main__":
