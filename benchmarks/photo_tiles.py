@@ -89,7 +89,7 @@ def write_array(chosen: Sequence[Tile], path: Path) -> None:
 @click.option("--lossless", type=click.Path(path_type=Path, exists=True, file_okay=False), help="PNG and the like.")
 @click.option("--jpeg", type=click.Path(path_type=Path, exists=True, file_okay=False), help="JPEG: shrunk by half.")
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder for the arrays.")
-@click.option("--side", type=click.IntRange(16, 512), default=192, show_default=True, help="Of a tile.")
+@click.option("--side", type=click.IntRange(16, 512), default=128, show_default=True, help="Of a tile.")
 @click.option("--every", type=click.IntRange(2), default=20, show_default=True, help="Every so manieth is held out.")
 @click.option("--seed", type=int, default=1, show_default=True)
 def main(lossless: Path | None, jpeg: Path | None, out: Path, side: int, every: int, seed: int) -> None:

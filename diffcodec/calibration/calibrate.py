@@ -68,7 +68,7 @@ class Plan:
 
 PLAN = Plan(16, END_WEIGHTS)
 LATENT_PLAN = Plan(24, PHOTO_END_WEIGHTS)
-PHOTO_PLAN = Plan(24, PHOTO_END_WEIGHTS, longest_step=1.5, tile_side=512, unsent_share=26)
+PHOTO_PLAN = Plan(16, PHOTO_END_WEIGHTS, longest_step=1.5, tile_side=512, unsent_share=26)
 
 
 def calibrate(

@@ -21,16 +21,16 @@ class SpeedSetting(NamedTuple):
 
 SPEEDS = (
     SpeedSetting(16, 3),
+    SpeedSetting(14, 3),
     SpeedSetting(14, 2),
     SpeedSetting(14, 1),
-    SpeedSetting(13, 1),
+    SpeedSetting(12, 1),
     SpeedSetting(14, 0),
-    SpeedSetting(13, 0),
     SpeedSetting(12, 0),
     SpeedSetting(14, -1),
-    SpeedSetting(14, -2),
+    SpeedSetting(12, -1),
     SpeedSetting(12, -2),
-    SpeedSetting(10, -3),
+    SpeedSetting(10, -2),
 )
 """By speed, from 0 (smallest files) to 10 (fastest)."""
 

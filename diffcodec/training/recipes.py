@@ -39,8 +39,7 @@ RECIPES: dict[str, Recipe] = {
             data_std=0.5,
         )
     ),
-    # Photographs: plain convolutions, a third of the operations per pixel. Noisy levels are evaluated at lower
-    # resolutions. `photo-small-v1` still has the network before it.
+    # Photographs: plain convolutions. Noisy levels are evaluated at lower resolutions.
     "photo-small": Recipe(
         ModelConfig(
             network=PlainUNetConfig(widths=(48, 80, 128, 160), blocks=(1, 1, 1, 3)),

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     "--steps",
     type=click.IntRange(1),
     help="Levels of the list that `compress` uses by default: 4, 8, 12, 16, 24, 32 or 64.  [default: 16, or 24 for "
-    "models of photographs]",
+    "latent models]",
 )
 @click.option(
     "-o",
