@@ -15,7 +15,7 @@ from pathlib import Path
 
 import click
 import numpy as np
-from avif_files import largest_avif
+from files_of_size import largest_avif
 from numpy.typing import NDArray
 from photo_folder import middle, photo_paths
 from PIL import Image, ImageDraw, ImageFont

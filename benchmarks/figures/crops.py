@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from files_of_size import files_around
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from photo_folder import middle
@@ -106,19 +107,9 @@ def crop_groups(
 
 
 def nearest_in_bytes(baseline: Baseline, picture: Picture, wanted: int) -> tuple[int, Coded]:
-    """A codec's file whose length is nearest to a number of bytes, by ratio, and its setting.
-
-    Found by halving the range of whole settings, in which lengths rise but for little exceptions.
-    """
-    image, tried = picture_to_pil(picture), dict[int, bytes]()
+    """A codec's file whose length is nearest to a number of bytes, by ratio, and its setting."""
     low, high = round(baseline.parameters[0]), round(baseline.parameters[-1])
-    while low <= high:
-        middle = (low + high) // 2
-        tried[middle] = baseline.encode(image, middle)
-        if len(tried[middle]) < wanted:
-            low = middle + 1
-        else:
-            high = middle - 1
+    tried = files_around(baseline, picture_to_pil(picture), wanted, low, high)
     best = min(tried, key=lambda setting: abs(math.log(len(tried[setting]) / wanted)))
     restored = np.asarray(baseline.decode(tried[best]).convert(picture.mode))
     return best, Coded(restored, len(tried[best]))

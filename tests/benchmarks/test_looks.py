@@ -7,8 +7,8 @@ from pathlib import Path
 import looks
 import numpy as np
 import pytest
-from avif_files import largest_avif
 from click.testing import CliRunner
+from files_of_size import largest_avif
 from looks import main
 from PIL import Image, features
 
