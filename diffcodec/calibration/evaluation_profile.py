@@ -1,4 +1,4 @@
-"""Measures what evaluations of a network may leave out."""
+"""Measures how a network is best evaluated."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from diffcodec.calibration.error_curve import at_once, noisy
+from diffcodec.coding.reconstruction import MIRRORINGS
 from diffcodec.devices import device_of, evaluation_precision
 from diffcodec.diffusion.denoiser import Denoiser
 from diffcodec.diffusion.schedule import NoiseLevel
@@ -20,7 +21,7 @@ LARGEST_SEAM = 0.01
 
 @torch.no_grad()
 def measure_profile(denoiser: Denoiser, x_0: Tensor, *, points: int = 16, seed: int = 0) -> EvaluationProfile:
-    """The rounding error of a network in bfloat16, in units of the estimate's own error, and the margin of windows.
+    """A network's rounding error in bfloat16, its gain from mirrored inputs, and the margin of windows.
 
     Args:
         denoiser: the model.
@@ -30,17 +31,22 @@ def measure_profile(denoiser: Denoiser, x_0: Tensor, *, points: int = 16, seed: 
     """
     generator, device = torch.Generator().manual_seed(seed), device_of(denoiser)
     log_snrs = np.linspace(denoiser.config.log_snr_min, denoiser.config.log_snr_max, points).tolist()
-    ratios = []
+    ratios, gains = [], []
     for log_snr in log_snrs:
-        level, rounding, error = NoiseLevel(log_snr), 0.0, 0.0
+        level, rounding, error, averaged = NoiseLevel(log_snr), 0.0, 0.0, 0.0
         for batch in torch.split(x_0, at_once(*x_0.shape[2:])):
             x_t = noisy(batch, level, generator).to(device)
             full, half = (_estimate(denoiser, x_t, level, dtype) for dtype in (torch.float32, torch.bfloat16))
             rounding += float((half - full).square().sum())
             error += float((full - batch).square().sum())
+            mirrored = (_estimate(denoiser, x_t.flip(axes), level, torch.float32).flip(axes) for axes in MIRRORINGS[1:])
+            averaged += float((sum(mirrored, full) / len(MIRRORINGS) - batch).square().sum())
         # An error of less than a thousandth of a grey level does not count in a ratio.
-        ratios.append((rounding / max(error, 1e-10 * x_0.numel())) ** 0.5)
-    return EvaluationProfile(tuple(log_snrs), tuple(ratios), measure_margin(denoiser, x_0, seed=seed))
+        least = 1e-10 * x_0.numel()
+        ratios.append((rounding / max(error, least)) ** 0.5)
+        gains.append(10 * math.log10(max(error, least) / max(averaged, least)))
+    margin = measure_margin(denoiser, x_0, seed=seed)
+    return EvaluationProfile(tuple(log_snrs), tuple(ratios), margin, tuple(gains))
 
 
 @torch.no_grad()

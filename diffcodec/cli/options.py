@@ -210,7 +210,7 @@ reconstruction_options = together(
         help="How to make a picture from the noisy state at the file's end: mean has the least error of one evaluation "
         "of the network, mirrored takes four and errs a little less; short-flow takes three and mottles smooth areas "
         "less; flow and ancestral look more natural, with invented detail. auto is mean, short-flow for coarse files "
-        "of photographs, and flow for latent models.",
+        "of photographs, mirrored for fine files of 32 steps or more, and flow for latent models.",
     ),
     click.option(
         "--decoder-steps",

@@ -136,4 +136,4 @@ def usual(
         return how
     stops = stream.stops(context.tables)[: stream.steps_until(settings.timestep, context.tables)]
     log_snr = stops[-1].log_snr / LOG_SNR_SCALE if stops else -math.inf
-    return how.resolved(context.signal.usual_reconstruction(log_snr, context.canvas))
+    return how.resolved(context.usual_reconstruction(log_snr))

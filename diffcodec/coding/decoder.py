@@ -127,8 +127,7 @@ class Decoder:
 
     def _method(self, trajectory: Trajectory, *, every: bool) -> Reconstruction:
         """How pictures are made from the current state; `auto` is `mean` where every step is shown."""
-        signal, log_snr = self.context.signal, trajectory.level.log_snr
-        usual = "mean" if every else signal.usual_reconstruction(log_snr, self.context.canvas)
+        usual = "mean" if every else self.context.usual_reconstruction(trajectory.level.log_snr)
         return self.reconstruction.resolved(usual)
 
     def _pixels(self, trajectory: Trajectory, how: Reconstruction) -> list[NDArray[np.uint8]]:

@@ -138,7 +138,8 @@ class ModelInUse:
             )
 
     def _context(self, known: StreamContext, exact: bool) -> CodecContext:
-        half = FLOAT32 if exact else levels_in_bf16(self.precision, self.checkpoint.profile, self.device)
+        profile = self.checkpoint.profile
+        half = FLOAT32 if exact else levels_in_bf16(self.precision, profile, self.device)
         signal: Signal
         if isinstance(self.checkpoint, LatentModel):
             kind = known.canvas.kind
@@ -147,5 +148,13 @@ class ModelInUse:
         else:
             signal = PICTURES[known.canvas.kind]
         return CodecContext(
-            known.tables, known.canvas, known.channel, known.seed, known.level_list, self.denoiser, signal, half
+            known.tables,
+            known.canvas,
+            known.channel,
+            known.seed,
+            known.level_list,
+            self.denoiser,
+            signal,
+            half,
+            profile,
         )

@@ -16,6 +16,9 @@ RECONSTRUCTIONS: tuple[ReconstructionKind, ...] = get_args(ReconstructionKind)
 MIRRORINGS = ((), (2,), (3,), (2, 3))
 """Axes of (N, C, H, W) along which `mirrored` mirrors the state, one evaluation for each."""
 
+MIRRORED_FROM_STEPS = 32
+"""Levels of a list from which `auto` takes `mirrored` in place of `mean`, if calibration found that the model gains."""
+
 SHORT_FLOW = (0.375, 0.75)
 """Log SNRs beyond the state's, in nats, to which `short-flow` follows the flow; benchmarks/short_flow.py."""
 
@@ -31,11 +34,12 @@ class Reconstruction:
     """How the decoder makes pictures from x_t.
 
     Args:
-        kind: `auto` is what suits model and rate: for models of pixels `short-flow` for coarse files, else `mean`; for
-            latent models, whose mean looks washed out, `flow`. `mean` is the network's x_0 estimate, which has the
-            least error of one evaluation; `mirrored` averages the estimates of four mirror images, which errs a little
-            less; `flow` follows the probability flow down to the image, and `short-flow` only a little way down, from
-            where it takes the mean: as little error, and a cleaner look; `ancestral` draws a sample of p(x_0 | x_t).
+        kind: `auto` is what suits model and rate: for models of pixels `short-flow` for coarse files, `mirrored` for
+            fine ones of many steps if the model gains by it, else `mean`; for latent models, whose mean looks washed
+            out, `flow`. `mean` is the network's x_0 estimate, which has the least error of one evaluation; `mirrored`
+            averages the estimates of four mirror images, which errs a little less; `flow` follows the probability flow
+            down to the image, and `short-flow` only a little way down, from where it takes the mean: as little error,
+            and a cleaner look; `ancestral` draws a sample of p(x_0 | x_t).
         steps: noise levels from pure noise to t = 1, of which those below x_t's are visited; by default 100 for flow
             and 250 for ancestral.
         seed: of `ancestral`, at least 0.

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from diffcodec.channel import StreamKey, shared_rough_normals
 from diffcodec.coding.context import StreamContext
+from diffcodec.coding.reconstruction import MIRRORED_FROM_STEPS, ReconstructionKind
 from diffcodec.coding.report import Stopwatch
 from diffcodec.coding.signals import Signal
 from diffcodec.coding.step_coding import StepCoder
@@ -38,11 +39,13 @@ class CodecContext(StreamContext):
         denoiser: the network.
         signal: converts between pictures and states.
         half_precision: the levels at which the network is evaluated in bfloat16. Parsing does not depend on it.
+        profile: what calibration measured of the network.
     """
 
     denoiser: Denoiser
     signal: Signal
     half_precision: EvaluationProfile = FLOAT32
+    profile: EvaluationProfile = FLOAT32
 
     @property
     def steps(self) -> StepCoder:
@@ -54,6 +57,15 @@ class CodecContext(StreamContext):
         """The coder of the last step to t = 0, for a model with lossless tables."""
         assert self.tables.lossless is not None
         return LosslessCoder(self.tables.lossless, self.canvas.kind.coded_channels == 1, self.levels)
+
+    def usual_reconstruction(self, log_snr: float) -> ReconstructionKind:
+        """What `auto` stands for, for states at a log SNR.
+
+        Long lists of levels are for those who wait: three more evaluations are few beside theirs.
+        """
+        usual = self.signal.usual_reconstruction(log_snr, self.canvas)
+        waits = len(self.levels.levels) >= MIRRORED_FROM_STEPS
+        return "mirrored" if usual == "mean" and waits and self.profile.gains_from_mirroring(log_snr) else usual
 
     def level_near(self, log_snr: float) -> NoiseLevel:
         """The level of a log SNR, or the nearest that the network was trained on."""

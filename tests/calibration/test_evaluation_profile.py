@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -13,7 +14,8 @@ from diffcodec.config import ModelConfig, PlainUNetConfig, UNetConfig
 from diffcodec.diffusion import windows
 from diffcodec.diffusion.denoiser import Denoiser
 from diffcodec.diffusion.units import to_unit
-from diffcodec.model.evaluation_profile import LARGEST_ERROR
+from diffcodec.errors import ConfigError
+from diffcodec.model.evaluation_profile import LARGEST_ERROR, LEAST_MIRROR_GAIN, EvaluationProfile
 from tests.conftest import smooth_pixels
 
 CONFIG = ModelConfig(
@@ -95,3 +97,29 @@ def test_windows_are_read_with_the_measured_margin() -> None:
     assert windows.margin_of(network) == 4
     network.window_margin = 1000
     assert windows.margin_of(network) == CONFIG.network.receptive_radius
+
+
+def test_the_gain_from_mirrored_inputs_is_measured() -> None:
+    """Errors that have nothing to do with each other in mirror images average out: to a quarter."""
+    network, x_0 = denoiser(), to_unit(images())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(network, "predict_x_0", lambda x_t, log_snr: 0.1 * torch.randn_like(x_t))
+        random = measure_profile(network, torch.zeros_like(x_0), points=3)
+    assert all(gain == pytest.approx(10 * math.log10(4), abs=0.5) for gain in random.mirror_gains)
+    assert random.gains_from_mirroring(0.0)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(network, "predict_x_0", lambda x_t, log_snr: torch.zeros_like(x_t))
+        symmetric = measure_profile(network, x_0, points=3)
+    assert symmetric.mirror_gains == pytest.approx((0, 0, 0), abs=1e-6)
+    assert not symmetric.gains_from_mirroring(0.0)
+
+
+def test_a_gain_counts_between_levels_that_both_have_it() -> None:
+    profile = EvaluationProfile((0.0, 2.0, 4.0), (0.0, 0.0, 0.0), mirror_gains=(0.1, 0.1, LEAST_MIRROR_GAIN / 2))
+    assert profile.gains_from_mirroring(1.0)
+    assert not profile.gains_from_mirroring(3.0)
+    assert not profile.gains_from_mirroring(5.0)
+    assert not replace(profile, mirror_gains=()).gains_from_mirroring(1.0)
+    with pytest.raises(ConfigError, match="expected as many gains as levels, found 3 and 2"):
+        replace(profile, mirror_gains=(0.1, 0.1))

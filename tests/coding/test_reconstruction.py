@@ -19,6 +19,7 @@ from diffcodec.channel import ChannelId, make_channel
 from diffcodec.codec import DiffusionCodec
 from diffcodec.coding import reconstruction as reconstruction_module
 from diffcodec.coding.options import DecompressOptions
+from diffcodec.coding.progress import Progress
 from diffcodec.coding.reconstruction import SHORT_FLOW, Reconstruction, ReconstructionKind
 from diffcodec.coding.report import Bitstream, Restoration, Stopwatch
 from diffcodec.coding.restoring import reconstruct
@@ -30,6 +31,8 @@ from diffcodec.diffusion.windows import predict_x_0
 from diffcodec.errors import CheckpointError, ConfigError
 from diffcodec.images import Picture
 from diffcodec.model.checkpoint import Checkpoint
+from diffcodec.model.evaluation_profile import EvaluationProfile
+from diffcodec.model.levels import LevelList
 from diffcodec.model.loading import load_checkpoint
 from diffcodec.training.data import load_images
 from tests.conftest import assert_same_picture, smooth_pixels
@@ -379,3 +382,25 @@ def test_auto_goes_by_rate_for_photographs(timestep: int, kind: str, codec: Diff
     assert {each.reconstruction for each in codec.progressive(large)} == {"mean"}
     small = codec.compress(Picture(smooth_pixels(30, 120)), timestep=timestep)
     assert codec.decompress(small).reconstruction == "mean"
+
+
+@pytest.mark.parametrize(
+    ("levels", "gain", "kind"), [(32, 0.1, "mirrored"), (31, 0.1, "mean"), (32, 0.0, "mean"), (32, None, "mean")]
+)
+def test_auto_mirrors_fine_files_of_many_steps_if_the_model_gains(
+    levels: int, gain: float | None, kind: str, tiny_checkpoint: Checkpoint, picture: Picture
+) -> None:
+    tables = tiny_checkpoint.tables
+    assert tables is not None
+    timesteps = np.unique(np.geomspace(1, 900, 200).round().astype(int))[::-1]
+    fine = tuple(tables.level(int(t)) for t in (*timesteps[: levels - 1], 1))
+    lists = (LevelList(0, fine, ()),)
+    profile = EvaluationProfile((-20.0, 20.0), (1.0, 1.0), mirror_gains=(gain,) * 2 if gain is not None else ())
+    checkpoint = tiny_checkpoint.with_tables(replace(tables, lists=lists, default_steps=levels))
+    codec = DiffusionCodec(replace(checkpoint, profile=profile))
+    stream = codec.compress(picture, timestep=1)
+    seen: list[Progress] = []
+    restored = codec.decompress(stream, progress=seen.append)
+    assert restored.reconstruction == kind
+    assert seen[-1].evaluations == seen[-1].expected
+    assert_same_picture(codec.decompress(stream, reconstruction=kind).picture, restored.picture)  # type: ignore[arg-type]
