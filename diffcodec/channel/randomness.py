@@ -16,7 +16,6 @@ from math import gcd
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtri
 
 from diffcodec.channel.base import StreamKey
 
@@ -58,6 +57,14 @@ def shared_halves(key: StreamKey, purpose: Purpose, lane: int, count: int) -> ND
     return words.astype("<u8", copy=False).view("<u2")[:count]
 
 
+def _normal_quantile(probability: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The inverse normal CDF; imported late, since files are described and cut without it and it takes 0.15 s."""
+    from scipy.special import ndtri
+
+    quantile: NDArray[np.float64] = ndtri(probability)
+    return quantile
+
+
 def shared_normals(key: StreamKey, lane: int, count: int) -> NDArray[np.float32]:
     """Samples of N(0, 1), shape (count,): the inverse normal CDF of (u + 1/2) / 2**32 for 32-bit u."""
     words = shared_integers(key, Purpose.NORMALS, lane, -(-count // 2))
@@ -65,7 +72,7 @@ def shared_normals(key: StreamKey, lane: int, count: int) -> NDArray[np.float32]
     normals = np.empty(count, np.float32)
     for start in range(0, count, _NORMALS_AT_ONCE):
         part = slice(start, start + _NORMALS_AT_ONCE)
-        normals[part] = ndtri((u[part] + 0.5) * 2.0**-32)
+        normals[part] = _normal_quantile((u[part] + 0.5) * 2.0**-32)
     return normals
 
 
@@ -103,7 +110,7 @@ def shared_order(key: StreamKey, dims: int) -> NDArray[np.int64]:
 @lru_cache(maxsize=1)
 def normal_quantiles() -> NDArray[np.float32]:
     """The inverse normal CDF of (u + 1/2) / 2**16 for 16-bit u, shape (65536,)."""
-    quantiles: NDArray[np.float32] = ndtri((np.arange(1 << 16) + 0.5) * 2.0**-16).astype(np.float32)
+    quantiles: NDArray[np.float32] = _normal_quantile((np.arange(1 << 16) + 0.5) * 2.0**-16).astype(np.float32)
     quantiles.setflags(write=False)
     return quantiles
 
@@ -134,7 +141,7 @@ def label_table(rows: int) -> NDArray[np.float32]:
     Args:
         rows: a power of two, at most 2**16.
     """
-    magnitude = ndtri(0.5 + (np.arange(rows) + 0.5) / (2.0 * rows))
+    magnitude = _normal_quantile(0.5 + (np.arange(rows) + 0.5) / (2.0 * rows))
     magnitude /= np.sqrt(np.mean(magnitude**2))
     random = shared_halves(STATIC_KEY, Purpose.TRELLIS_TABLE, rows, 4 * COLUMNS * rows).reshape(2, COLUMNS, 2, rows)
     rank = np.argsort(random[0], axis=-1, kind="stable")  # (COLUMNS, 2, rows)

@@ -11,7 +11,6 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.fft import dct, dctn, idctn
 
 BLOCK = 32
 """Largest side of a block in pixels: a whole CIFAR-10 picture."""
@@ -73,6 +72,8 @@ class BandTransform:
         return planes.reshape(coefficients.shape)
 
     def _blockwise(self, planes: NDArray[np.float32], *, inverse: bool) -> NDArray[np.float32]:
+        from scipy.fft import dctn, idctn  # late: files are described and cut without it, and it takes 0.15 s
+
         transform = idctn if inverse else dctn
         result = np.empty_like(planes)
         for rows, block_height in _stretches(self.height):
@@ -90,6 +91,8 @@ def _channel_dct(channels: int) -> NDArray[np.float32]:
     For RGB: the normalised sum, red minus blue, green minus both. A Karhunen-Loeve transform measured at every level
     saves nothing more (docs/benchmarks.md).
     """
+    from scipy.fft import dct
+
     matrix: NDArray[np.float32] = dct(np.eye(channels), norm="ortho", axis=0).astype(np.float32)
     return matrix
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from diffcodec.model.tables import CodecTables
+if TYPE_CHECKING:
+    from diffcodec.model.tables import CodecTables
 
 
 class SpeedSetting(NamedTuple):

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import bootstrap
 
 from diffcodec.errors import ConfigError
 from diffcodec.files import atomic_write
@@ -85,6 +84,8 @@ def _interval(samples: tuple[NDArray[np.float64], ...], statistic: Callable[...,
         missing = np.full(samples[0].shape[:-1], math.nan)
         return missing, missing
     # The same images are resampled for all columns, reproducibly by the seed; BCa fails on constant columns.
+    from scipy.stats import bootstrap  # late: it takes half a second
+
     interval = bootstrap(
         samples,
         statistic,

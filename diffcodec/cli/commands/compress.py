@@ -9,10 +9,8 @@ from typing import Any
 
 import click
 
-from diffcodec.cli.batch.compressor import CompressJob
 from diffcodec.cli.batch.inputs import expand
 from diffcodec.cli.batch.outputs import check_suffix, outputs
-from diffcodec.cli.batch.run import RunOptions, run_batch
 from diffcodec.cli.compression import (
     GOAL_PARAMETERS,
     chosen_goal,
@@ -22,7 +20,6 @@ from diffcodec.cli.compression import (
     shared_seed_option,
     steps_option,
 )
-from diffcodec.cli.forecast import show_forecasts
 from diffcodec.cli.help import FILES, FOLDERS, MODEL, QUALITY, SPEED, SectionedCommand
 from diffcodec.cli.options import (
     FOLDER_PARAMETERS,
@@ -128,6 +125,11 @@ def command(
     Formats: PNG, JPEG, WebP, AVIF, TIFF, GIF, BMP, PPM, PGM, PBM, JPEG 2000, ICO, ICNS, TGA, QOI, PCX and SGI; JPEG XL
     and HEIC with a plugin.
     """
+    # Imported late, so that --help is fast.
+    from diffcodec.cli.batch.compressor import CompressJob
+    from diffcodec.cli.batch.run import RunOptions, run_batch
+    from diffcodec.cli.forecast import show_forecasts
+
     if run["quiet"] and (number := missing_number(images)) is not None:
         raise click.UsageError(f"-q is short for --quiet and takes no value, found {number}: pass --quality {number}")
     timestep, goal = chosen_goal(quality, timestep, max_bytes, max_bpp, min_psnr)

@@ -8,8 +8,6 @@ import click
 
 from diffcodec.cli.batch.inputs import expand
 from diffcodec.cli.batch.outputs import outputs
-from diffcodec.cli.batch.restorer import DecompressJob
-from diffcodec.cli.batch.run import RunOptions, run_batch
 from diffcodec.cli.help import FILES, FOLDERS, MODEL, QUALITY, SPEED, SectionedCommand
 from diffcodec.cli.options import (
     FOLDER_PARAMETERS,
@@ -74,6 +72,10 @@ def command(
     FILES are .dfc files, folders of them, patterns such as 'photos/**/*.dfc', or - for standard input. Lossless files
     (t = 0) restore the exact pixels with any decoder.
     """
+    # Imported late, so that --help is fast.
+    from diffcodec.cli.batch.restorer import DecompressJob
+    from diffcodec.cli.batch.run import RunOptions, run_batch
+
     options = RunOptions(**run)
     inputs = expand(files, [".dfc"], recursive=recursive)
     targets = outputs(inputs.files, out, ".png", inputs.many)

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from collections.abc import Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from diffcodec.cli.failures import painted
 from diffcodec.cli.options import allow_pickle_option
+
+if TYPE_CHECKING:
+    from diffcodec.model.tables import CodecTables
 
 
 @click.command("models")
@@ -22,7 +27,6 @@ def command(model: tuple[str, ...], as_json: bool, allow_pickle: bool) -> None:
 
     MODEL is a model file, a diffusers pipeline folder, or hf:NAME of one on the Hugging Face Hub.
     """
-    from diffcodec.model.loading import load_checkpoint
     from diffcodec.model.locations import DEFAULT_MODEL, PHOTO_MODEL, SMALL_SIDE, bundled_models, find_model
 
     bundled = bundled_models()
@@ -30,15 +34,10 @@ def command(model: tuple[str, ...], as_json: bool, allow_pickle: bool) -> None:
     found = []
     for name in model or tuple(bundled):
         path = find_model(name, allow_pickle=allow_pickle)
-        checkpoint = load_checkpoint(name, allow_pickle=allow_pickle)
         files = [file for file in path.rglob("*") if file.is_file()] if path.is_dir() else [path]
         values = {
-            **checkpoint.card.to_dict(),
-            "fingerprint": checkpoint.ready().fingerprint.hex(),
-            "parameters": sum(value.numel() for value in checkpoint.weights.values()),
+            **(described_folder(name, allow_pickle) if path.is_dir() else described_file(path)),
             "bytes": sum(file.stat().st_size for file in files),
-            "levels": [len(levels.levels) for levels in checkpoint.tables.lists] if checkpoint.tables else [],
-            "default_steps": (checkpoint.tables.default_steps or None) if checkpoint.tables else None,
             "default_for": defaults.get(name),
         }
         if as_json:
@@ -49,6 +48,41 @@ def command(model: tuple[str, ...], as_json: bool, allow_pickle: bool) -> None:
     click.echo(table(found))
     for values in found:
         click.echo(f"\n{card(values)}", nl=False)
+
+
+def described_file(path: Path) -> dict[str, Any]:
+    """What a model file says of itself; without torch, which takes seconds to import."""
+    from diffcodec.model.description import describe_file
+    from diffcodec.model.model_file import read_model_file
+
+    file, description = read_model_file(path), describe_file(path)
+    parameters = sum(math.prod(tensor.shape) for tensor in file.tensors)
+    return {
+        **file.card.to_dict(),
+        "fingerprint": description.fingerprint.hex(),
+        "parameters": parameters,
+        **_steps(file.tables),
+    }
+
+
+def described_folder(name: str, allow_pickle: bool) -> dict[str, Any]:
+    """The same for a pipeline's folder."""
+    from diffcodec.model.loading import load_checkpoint
+
+    checkpoint = load_checkpoint(name, allow_pickle=allow_pickle)
+    return {
+        **checkpoint.card.to_dict(),
+        "fingerprint": checkpoint.ready().fingerprint.hex(),
+        "parameters": sum(value.numel() for value in checkpoint.weights.values()),
+        **_steps(checkpoint.tables),
+    }
+
+
+def _steps(tables: CodecTables | None) -> dict[str, Any]:
+    return {
+        "levels": [len(levels.levels) for levels in tables.lists] if tables else [],
+        "default_steps": (tables.default_steps or None) if tables else None,
+    }
 
 
 def table(models: Sequence[Mapping[str, Any]]) -> str:
