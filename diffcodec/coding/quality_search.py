@@ -24,6 +24,9 @@ MOST_PER_LEVEL = 14.0
 FLOOR = -20.0
 """Below it, scores say nothing of how far a quality is."""
 
+WIDE, LARGEST_ERROR = 10.0, 2.0
+"""Where two levels' scores are further apart, the point between them is measured, and corrected if it is off by more."""
+
 MOST_WAITING = 1 << 22
 """Pixels above which no states between two measured levels are kept: each takes 24 bytes a pixel."""
 
@@ -52,7 +55,7 @@ class QualitySearch:
 
     It follows the trajectory, measures the estimate at some levels of the list until one has the score, and
     interpolates the timestep between that level and the one before. The network evaluates only what encoding takes
-    anyway, and once the last level.
+    anyway, and once the last level; where levels are far apart once what was interpolated, and rarely once more.
 
     Args:
         encoder: for pictures of this size and mode.
@@ -122,12 +125,22 @@ class QualitySearch:
                 high, waiting = middle, waiting[:place]
             else:
                 low, waiting = middle, waiting[place + 1 :]
+        before, wide = low.point, high.score - low.score > WIDE
+        found, timestep = self._ending(before, high.point, self._interpolated(low, high, wanted))
+        if wide and found is not high.point:
+            tried = self._measure(found)
+            if abs(tried.score - wanted) > LARGEST_ERROR:
+                low, high = (low, tried) if tried.score >= wanted else (tried, high)
+                return self._ending(before, high.point, self._interpolated(low, high, wanted))
+        return found, timestep
+
+    def _interpolated(self, low: Measured, high: Measured, wanted: float) -> int:
+        """The coarsest timestep that has a score, if it is linear in log SNR between two points."""
         share = (wanted - low.score) / (high.score - low.score)
         least = low.level.log_snr + share * (high.level.log_snr - low.level.log_snr)
         coarsest, finest = (self.tables.timestep_at(each.level) for each in (low, high))
         between = range(coarsest - 1, finest, -1)
-        timestep = next((t for t in between if self.tables.level(t).log_snr >= least), finest)
-        return self._ending(low.point, high.point, timestep)
+        return next((t for t in between if self.tables.level(t).log_snr >= least), finest)
 
     def _ending(self, before: Waypoint, point: Waypoint, timestep: int) -> tuple[Waypoint, int]:
         """The point of a timestep: `point` if it is there, or else a step from the one before."""

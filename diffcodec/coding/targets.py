@@ -51,7 +51,7 @@ class Target:
 
     @classmethod
     def quality(cls, value: float) -> Target:
-        """A quality from 0 to 100 as people see it: 100 is visually lossless, 50 the default. See `quality_search`."""
+        """A quality from 0 to 100 as people see it: 100 is visually lossless, 50 about what t = 50 gives. See `quality_search`."""
         return cls("quality", value)
 
     @classmethod
@@ -81,7 +81,7 @@ class Target:
     @property
     def is_limit(self) -> bool:
         """Whether the value is an upper bound, which coarse files meet."""
-        return self.quantity != "psnr_db"
+        return self.quantity in ("file_bytes", "bpp")
 
     def is_met_by(self, file: Measured) -> bool:
         """Whether a file meets the target."""

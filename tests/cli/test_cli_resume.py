@@ -43,7 +43,7 @@ def compress(pictures: Path, tiny_model: Path, tmp_path: Path) -> Callable[..., 
     """Compresses the folder with --resume; returns what became of every picture."""
 
     def compress(*options: str | int | Path) -> dict[str, str]:
-        if not {"-t", "--bytes"} & set(options):
+        if not {"-t", "--bytes", "--quality", "--psnr"} & set(options):
             options += "-t", 300
         result = run("compress", pictures, "--model", tiny_model, *options, "-o", tmp_path / "out", "--resume")
         assert "Traceback" not in result.output
@@ -107,6 +107,12 @@ def test_force_replaces_them_once(compress: Callable[..., dict[str, str]], tmp_p
 def test_targets_that_are_met_are_done(compress: Callable[..., dict[str, str]]) -> None:
     assert set(compress("--bytes", 90).values()) == {"done"}
     assert set(compress("--bytes", 90).values()) == {"up to date"}
+
+
+@pytest.mark.parametrize("goal", [("--quality", 30), ("--psnr", 20)])
+def test_qualities_and_psnrs_are_not_checked(goal: tuple[str, int], compress: Callable[..., dict[str, str]]) -> None:
+    assert set(compress(*goal).values()) == {"done"}
+    assert set(compress(*goal).values()) == {"up to date"}
 
 
 def test_lossless_files_are_done_with_or_without_noise(compress: Callable[..., dict[str, str]], pictures: Path) -> None:
