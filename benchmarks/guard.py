@@ -142,7 +142,7 @@ def main(images: int, model: str | None, out: Path) -> None:
         "without oneDNN": other_kernels,
         "N(0, 1e-5) on eps, first seed": lambda: with_noise(sent, 1),
         "N(0, 1e-5) on eps, second seed": lambda: with_noise(sent, 2),
-        "the same, network asked about pure noise": lambda: with_noise(Sent(asked, pictures), 1),
+        "the same, network evaluated on pure noise": lambda: with_noise(Sent(asked, pictures), 1),
     }
     guard = GUARD / UNIT
     differences = {}

@@ -234,8 +234,8 @@ class DiffusionCodec(ModelInUse):
         return self.decompress_batch([parsed(stream, DecompressionSettings(**options))], **options)[0]
 
     def decompress_batch(self, streams: Sequence[Stream], **options: Unpack[DecompressOptions]) -> list[Restoration]:
-        """Restore several pictures. Those of one size that end at one level are restored together, which halves the
-        time of small ones. Pictures do not depend on the rest of the batch.
+        """Restore several pictures. Those of one size that end at one level are restored together, which is faster for
+        small ones. Pictures depend on the rest of the batch only by rounding.
 
         Args:
             streams: any mixture of sizes and end levels.
@@ -273,6 +273,19 @@ class DiffusionCodec(ModelInUse):
         return (each[0] for each in Decoder(context, [known], how, Stopwatch()).progressive())
 
     def truncate(self, stream: Stream, max_bytes: int, *, keep_metadata: bool = True) -> bytes:
-        """Shorten a file without re-encoding. `coding.truncation.truncate` does the same without codec and network."""
+        """Shorten a file without re-encoding. `coding.truncation.truncate` does the same without codec and network.
+
+        Args:
+            stream: as for `decompress`.
+            max_bytes: largest length of the result.
+            keep_metadata: whether colour profile and EXIF block are kept.
+
+        Returns:
+            The file with as many complete steps as fit.
+
+        Raises:
+            ConfigError: if not even one step fits, or the picture is stored as a whole.
+            StreamError: if the stream is damaged, or of another model.
+        """
         known = parsed(stream, DecompressionSettings())
         return truncate(known, self.model, as_integer("max_bytes", max_bytes), keep_metadata=keep_metadata)

@@ -13,6 +13,7 @@ from __future__ import annotations
 from enum import IntEnum
 from functools import lru_cache
 from math import gcd
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,7 +58,7 @@ def shared_halves(key: StreamKey, purpose: Purpose, lane: int, count: int) -> ND
     return words.astype("<u8", copy=False).view("<u2")[:count]
 
 
-def _normal_quantile(probability: NDArray[np.float64]) -> NDArray[np.float64]:
+def _normal_quantile(probability: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
     """The inverse normal CDF; imported late, since files are described and cut without it and it takes 0.15 s."""
     from scipy.special import ndtri
 

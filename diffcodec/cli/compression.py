@@ -15,7 +15,7 @@ goal_options = together(
         "--quality",
         type=click.FloatRange(0, 100),
         metavar="Q",
-        help="0 to 100 as people see it: 100 is visually lossless, 70 good, 50 about the default, 20 rough.",
+        help="Perceived quality from 0 to 100: 100 is visually lossless, 70 good, 50 about the default, 20 rough.",
     ),
     click.option(
         "-t",

@@ -64,7 +64,7 @@ class Timestep(click.IntRange):
 
 
 def nearest_integers(text: str) -> list[int]:
-    """The integers from 0 between which the number in a text lies, or which it is; none if it is no number."""
+    """The nearest non-negative integers around the number in a text; empty if the text is not a number."""
     try:
         return sorted({max(0, rounded(float(text))) for rounded in (math.floor, math.ceil)})
     except (ValueError, OverflowError):
@@ -139,7 +139,7 @@ folder_options = together(
         help="Number of processes, which share the cores; 0 for one per core.  [default: one per core if there is "
         "enough to do and enough memory]",
     ),
-    click.option("--resume", is_flag=True, help="Continue a stopped run: skip inputs whose results exist."),
+    click.option("--resume", is_flag=True, help="Continue a stopped run: skip inputs whose results are up to date."),
     click.option("--json", "as_json", is_flag=True, help="Print one JSON object per input instead of lines."),
     click.option("-q", "--quiet", is_flag=True, help="Print errors and warnings only."),
     click.option(
@@ -209,8 +209,9 @@ reconstruction_options = together(
         show_default=True,
         help="How to make a picture from the noisy state at the file's end: mean has the least error of one evaluation "
         "of the network, mirrored takes four and errs a little less; short-flow takes three and mottles smooth areas "
-        "less; flow and ancestral look more natural, with invented detail. auto is mean, short-flow for coarse files "
-        "of photographs, mirrored for fine files of 32 steps or more, and flow for latent models.",
+        "less; flow and ancestral look more natural, with invented detail. auto chooses flow for latent models, "
+        "short-flow for coarse photographs, mirrored for fine files of lists of 32 or more levels if calibration found "
+        "a gain, else mean.",
     ),
     click.option(
         "--decoder-steps",

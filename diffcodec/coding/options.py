@@ -151,11 +151,8 @@ class DecompressionSettings:
     Args:
         timestep: restore a coarser version: the last level of the stream that is not finer than this. If it is coarser
             than the first level, the picture is made from pure noise. A stored picture (t = 0) has no coarser version.
-        reconstruction: how to make a picture from the noisy state x_t at the stream's end: `auto` is `mean`, for
-            coarse files of photographs `short-flow`, and for latent models `flow`; `mean` is the network's estimate of
-            x_0, with the least error; `mirrored` averages four, which errs a little less; `short-flow` takes the mean a
-            little further along the flow, which mottles smooth areas less; `flow` (deterministic) and `ancestral`
-            (random) denoise x_t level by level, which looks more natural. A `Reconstruction` also sets steps and seed.
+        reconstruction: how to make a picture from the noisy state x_t at the stream's end: one of the kinds that
+            `Reconstruction` describes, or a `Reconstruction`, which also sets steps and seed.
             Exact pixels (t = 0) do not depend on it.
         partial: if the stream is cut or damaged, restore its last complete step instead of raising. Damaged streams
             need more than a few KiB for this: only those have a checksum for every block.

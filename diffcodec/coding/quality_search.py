@@ -22,10 +22,10 @@ MOST_PER_LEVEL = 14.0
 """How far SSIMULACRA 2 rises from one level of a list of 24 to the next, at most, once it is above FLOOR."""
 
 FLOOR = -20.0
-"""Below it, scores say nothing of how far a quality is."""
+"""Scores below this do not predict the distance to a quality."""
 
 WIDE, LARGEST_ERROR = 10.0, 2.0
-"""Where two levels' scores are further apart, the point between them is measured, and corrected if it is off by more."""
+"""Between levels whose scores are further apart the point found is measured, and corrected if it is off by more."""
 
 MOST_WAITING = 1 << 22
 """Pixels above which no states between two measured levels are kept: each takes 24 bytes a pixel."""

@@ -17,7 +17,7 @@ MIRRORINGS = ((), (2,), (3,), (2, 3))
 """Axes of (N, C, H, W) along which `mirrored` mirrors the state, one evaluation for each."""
 
 MIRRORED_FROM_STEPS = 32
-"""Levels of a list from which `auto` takes `mirrored` in place of `mean`, if calibration found that the model gains."""
+"""Shortest level list for which `auto` is `mirrored` instead of `mean`, if calibration measured a gain."""
 
 SHORT_FLOW = (0.375, 0.75)
 """Log SNRs beyond the state's, in nats, to which `short-flow` follows the flow; benchmarks/short_flow.py."""

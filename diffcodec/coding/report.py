@@ -79,16 +79,22 @@ class StepReport:
 class Report:
     """Size, distortion and cost of one compressed picture.
 
-    `steps` has a row for every step.
+    Rates count the whole file: `bpd` in bits per subpixel, `bpp` in bits per pixel. Header, payload, alpha plane and
+    metadata add up to the file's bytes. Times are the picture's share of its batch's.
 
-    Rates count the whole file: `bpd` per subpixel, `bpp` per pixel. `ideal_bits` is the sum of the KL divergences at
-    the states visited, `delivered_bits` the information that arrived (log2 q/p at the samples sent), `path_bits` and
-    `side_bits` the cost of samples and of step lengths, `residual_bits` the cost of the exact pixels at t = 0 (for a
-    stored picture, which has no steps, of everything). `header_bytes` includes the checksums, so that header, payload,
-    alpha plane and metadata add up to the file. `psnr_db` and `rmse` are of the `mean`
-    reconstruction, and NaN if they were not measured; `ceiling_psnr_db` is what a latent model's autoencoder alone
-    reaches, None for models of pixels. Times are the
-    picture's share of its batch's.
+    Args:
+        width, height, mode: of the picture, in pixels.
+        timestep: at which the file ends.
+        steps: a row for every step.
+        channel, effort: of the channel simulation.
+        file_bytes, header_bytes, alpha_bytes: of the file, its header with checksums, and its alpha plane.
+        ideal_bits: sum of the KL divergences at the states visited.
+        delivered_bits: information that arrived, log2 q/p at the samples sent.
+        path_bits, side_bits: cost of the samples, and of the lengths of the steps.
+        residual_bits: cost of the exact pixels at t = 0; for a stored picture, which has no steps, of everything.
+        psnr_db, rmse: of the `mean` reconstruction, in dB and grey levels; NaN if they were not measured.
+        ceiling_psnr_db: of a latent model's autoencoder alone; None for models of pixels.
+        network_s, coding_s: seconds in the network, and in everything else.
     """
 
     width: int

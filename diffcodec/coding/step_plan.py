@@ -61,7 +61,7 @@ class TileMessages:
 
     @property
     def sent_dims(self) -> int:
-        """Coefficients of a tile that its message tells of."""
+        """Number of coefficients of a tile that are sent."""
         return self.prior.dims
 
     def parts(self, pictures: int) -> Iterator[TileMessages]:

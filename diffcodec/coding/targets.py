@@ -51,7 +51,7 @@ class Target:
 
     @classmethod
     def quality(cls, value: float) -> Target:
-        """A quality from 0 to 100 as people see it: 100 is visually lossless, 50 about what t = 50 gives. See `quality_search`."""
+        """A perceived quality from 0 to 100: 100 is visually lossless, 50 is near t = 50. See `quality_search`."""
         return cls("quality", value)
 
     @classmethod

@@ -61,7 +61,7 @@ class CodecContext(StreamContext):
     def usual_reconstruction(self, log_snr: float) -> ReconstructionKind:
         """What `auto` stands for, for states at a log SNR.
 
-        Long lists of levels are for those who wait: three more evaluations are few beside theirs.
+        With a long level list, three more evaluations add little time.
         """
         usual = self.signal.usual_reconstruction(log_snr, self.canvas)
         waits = len(self.levels.levels) >= MIRRORED_FROM_STEPS

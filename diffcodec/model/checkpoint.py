@@ -53,7 +53,8 @@ class Checkpoint:
         written: configuration and tables exactly as in the model file. A later release may know more fields than the
             file; the fingerprint must not change with that. For a model that is not from a diffcodec file: the
             configuration without fields that have their default value.
-        profile: what evaluations of the network may leave out, as calibration measured it; not part of the fingerprint.
+        profile: bfloat16 error, window margin and gain from mirroring, measured by calibration; not part of the
+            fingerprint.
     """
 
     config: ModelConfig
@@ -151,7 +152,7 @@ class Checkpoint:
         return denoiser
 
     def with_weights_of(self, denoiser: Denoiser) -> Checkpoint:
-        """The model that a network is: this one if they have the same weights, else one with the network's."""
+        """This model, or a copy with the network's weights if they differ."""
         found = {name: value.detach().cpu() for name, value in denoiser.weights().items()}
         if found.keys() == self.weights.keys() and all(
             _is_equal(value, self.weights[name].detach().cpu()) for name, value in found.items()

@@ -39,7 +39,7 @@ class FolderParts:
     """The parts of a pipeline folder.
 
     Args:
-        folder: it.
+        folder: with one subfolder per part.
         name: for people.
         allow_pickle: whether weights may be unpickled if there are no others.
         stored: the embedding of the empty prompt; None: the folder's own text encoders compute it, once for all.
@@ -52,7 +52,7 @@ class FolderParts:
 
     @property
     def config(self) -> ModelConfig:
-        """The model."""
+        """The model's configuration."""
         return self.folder.config
 
     @property

@@ -43,7 +43,7 @@ class LatentParts(Protocol):
 
     @property
     def config(self) -> ModelConfig:
-        """The model."""
+        """The model's configuration."""
 
     @property
     def device(self) -> torch.device:
@@ -112,7 +112,7 @@ class PipelineParts:
 
     @cached_property
     def config(self) -> ModelConfig:
-        """The model."""
+        """The model's configuration."""
         scheduler = settings_of(self.pipeline.scheduler, SCHEDULER_DEFAULTS)
         return latent_model_of(settings_of(self._module, {}), scheduler, settings_of(self.pipeline.vae, {}))
 

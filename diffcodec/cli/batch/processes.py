@@ -27,7 +27,7 @@ EXIT_TIMEOUT_S = 3.0
 """Time for a process to exit after SIGTERM before it is killed."""
 
 LEAST_BETWEEN_S = 0.5
-"""Time between two movements that a process reports."""
+"""Time between two progress that a process reports."""
 
 Load = Callable[[], Worker[Any, Any]]
 
@@ -40,8 +40,8 @@ class Defect:
 
 
 @dataclass(frozen=True)
-class Movement:
-    """How far a process is with the tasks that it works on together."""
+class ProgressMessage:
+    """Progress of a process on its current tasks."""
 
     places: list[int]
     fraction: float
@@ -94,7 +94,7 @@ def finish_in_processes(
                     continue
                 if isinstance(message, Defect):
                     raise RuntimeError(message.text)
-                if isinstance(message, Movement):
+                if isinstance(message, ProgressMessage):
                     moved(message.places, message.fraction)
                     continue
                 task, _ = message
@@ -175,9 +175,9 @@ def _serve(pipe: Connection, load: Load, threads: int) -> None:
     # Libraries read these when they are loaded, which happens with the worker.
     os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(threads)))
     try:
-        worker, movements = load(), Movements(pipe)
+        worker, progress = load(), ProgressSender(pipe)
         while True:
-            for message in finish(worker, pipe.recv(), movements.send):
+            for message in finish(worker, pipe.recv(), progress.send):
                 pipe.send(message)
     except (EOFError, BrokenPipeError):  # the parent has closed its end
         pass
@@ -187,18 +187,18 @@ def _serve(pipe: Connection, load: Load, threads: int) -> None:
         pipe.send(Defect(traceback.format_exc()))
 
 
-class Movements:
-    """Reports the movements of a process through a pipe, two a second at most."""
+class ProgressSender:
+    """Reports the progress of a process through a pipe, two a second at most."""
 
     def __init__(self, pipe: Connection) -> None:
         self.pipe, self.last = pipe, time.monotonic()
 
     def send(self, places: Sequence[int], fraction: float) -> None:
-        """Send a movement, unless the last one has just been sent."""
+        """Report progress, unless that was just done."""
         now = time.monotonic()
         if now - self.last >= LEAST_BETWEEN_S:
             self.last = now
-            self.pipe.send(Movement(list(places), fraction))
+            self.pipe.send(ProgressMessage(list(places), fraction))
 
 
 class _Leave(BaseException):

@@ -25,8 +25,14 @@ if TYPE_CHECKING:
     help="Pictures to measure on, as for `train`; not pictures of a benchmark.",
 )
 @click.option("--root", default="data", show_default=True, help="Where torchvision keeps CIFAR-10.")
-@click.option("--size", type=click.IntRange(4, 1024), default=32, show_default=True, help="Side of a picture.")
-@click.option("--limit", type=click.IntRange(1), default=256, show_default=True, help="Number of pictures.")
+@click.option(
+    "--size",
+    type=click.IntRange(4, 1024),
+    default=32,
+    show_default=True,
+    help="Cut pictures into tiles of this side, in pixels.",
+)
+@click.option("--limit", type=click.IntRange(1), default=256, show_default=True, help="Use at most this many tiles.")
 @click.option(
     "--steps",
     type=click.IntRange(1),

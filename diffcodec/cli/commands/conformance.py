@@ -55,7 +55,7 @@ def complete_case(context: click.Context, parameter: click.Parameter, incomplete
 def command(
     cases: tuple[str, ...], device: str, precision: Precision, threads: int | None, folder: Path | None, as_json: bool
 ) -> None:
-    """Check that files are restored here as elsewhere: on a new machine or GPU, or with another release of torch.
+    """Check that this machine restores files correctly: for a new machine or GPU, or another release of torch.
 
     Restores a file for each feature, or those named as CASE, and compares the pictures with the references: lossless
     ones must be exact, others may differ by what docs/compatibility.md promises. Exit code 1 if one differs by more.
@@ -83,7 +83,7 @@ def command(
         total = sum(outcome.seconds for outcome in found)
         click.echo(f"\n{len(found) - len(failed)} of {len(found)} cases pass in {total:.1f} s: {described(where)}")
     if failed:
-        raise click.ClickException(f"files are not restored as they must be: {', '.join(failed)}")
+        raise click.ClickException(f"failed cases: {', '.join(failed)}")
 
 
 def row(outcome: Outcome, width: int) -> str:

@@ -16,7 +16,7 @@ from diffcodec.cli.options import allow_pickle_option
 @allow_pickle_option
 @click.option("--force", is_flag=True, help="Overwrite an existing file.")
 def command(model: str, out: Path, allow_pickle: bool, force: bool) -> None:
-    """Turn a diffusers pipeline into one model file. It works without calibration, but better with it.
+    """Turn a diffusers pipeline into one model file. Without calibration, its files are larger.
 
     MODEL is a pipeline folder, or hf:NAME of one on the Hugging Face Hub. A bundled model or a model file is copied.
     The weights are unchanged.

@@ -39,8 +39,8 @@ FRAMES = 48
 @click.option(
     "--size",
     type=click.IntRange(1),
-    help="Height and width, a multiple of 4 for the bundled models. With --share-from the image is cropped and scaled "
-    "to it.  [default: 32; that of the image]",
+    help="Height and width, a multiple of the network's stride: 4 for cifar10-small, 8 for photo-small. With "
+    "--share-from the image is cropped and scaled to it.  [default: 32; that of the image]",
 )
 @click.option(
     "--columns", type=click.IntRange(1), help="Pictures in a row.  [default: a square grid; 10 with --progressive]"

@@ -113,9 +113,9 @@ def command(
       diffcodec dataset compress s3://bucket/train -o s3://bucket/train-dfc --workers 64
 
     SOURCE is a folder of tar files (WebDataset) or Parquet files, one such file, a pattern of them, or a folder of
-    pictures; here or in any store that fsspec reaches. What is complete is not done again: repeat the command to
-    continue a run that was stopped, or to do what failed for want of the store. A picture that fails is named, and
-    stops nothing. Several workers need Ray: pip install 'diffcodec[ray]'.
+    pictures; here or in any store that fsspec reaches. Complete shards are skipped: repeat the command to
+    continue a stopped run, or to retry shards that could not be reached. A picture that fails is reported, and the
+    others continue. Several workers need Ray: pip install 'diffcodec[ray]'.
     """
     timestep, goal = chosen_goal(quality, timestep, max_bytes, max_bpp, min_psnr)
 

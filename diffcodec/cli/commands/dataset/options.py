@@ -19,7 +19,7 @@ worker_options = together(
         "--workers",
         type=click.IntRange(0),
         metavar="N",
-        help="Number of workers; 0: none but this process, without Ray.  [default: one per core and thread, of this "
+        help="Number of workers; 0: work in this process, without Ray.  [default: one per core and thread, of this "
         "machine or of the cluster of RAY_ADDRESS]",
     ),
     click.option(
@@ -36,7 +36,7 @@ gpu_option = click.option(
     default=0.0,
     show_default=True,
     metavar="X",
-    help="GPUs of a worker, may be a fraction; its network then runs there.",
+    help="GPUs per worker, on which the network then runs; fractions share a GPU.",
 )
 data_options = together(
     click.option(
@@ -56,8 +56,8 @@ data_options = together(
     click.option(
         "--name-column", default="name", show_default=True, metavar="NAME", help="Column of names in Parquet files."
     ),
-    click.option("--retry-failed", is_flag=True, help="Do shards again in which pictures failed."),
-    click.option("--force", is_flag=True, help="Start anew, even if there are results made with other options."),
+    click.option("--retry-failed", is_flag=True, help="Process shards with failed pictures again."),
+    click.option("--force", is_flag=True, help="Start over, even if there are results made with other options."),
 )
 DATA_PARAMETERS = ("destination", "format", "data_column", "name_column", "retry_failed", "force")
 WORKER_PARAMETERS = ("workers", "threads", "gpus", "as_json", "quiet", "progress")

@@ -103,7 +103,7 @@ def command(
     \b
       diffcodec dataset restore train-dfc/ -o train-back/
 
-    SOURCE is as for `dataset compress`, with .dfc files in the place of pictures. What is complete is not done again.
+    SOURCE is as for `dataset compress`, with .dfc files in the place of pictures. Complete shards are skipped.
     """
     from diffcodec.cli.commands.dataset.running import run_dataset
     from diffcodec.dataset.engine import Workers

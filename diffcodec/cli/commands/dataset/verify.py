@@ -14,7 +14,7 @@ from diffcodec.cli.options import complete_file
 @click.option(
     "--source",
     shell_complete=complete_file,
-    help="Also compare with the source of the results: nothing lost, nothing twice, and no shard incomplete.",
+    help="Also compare with the source of the results: check for missing pictures, duplicates and incomplete shards.",
 )
 @worker_options
 def command(
