@@ -417,6 +417,9 @@ def test_a_length_that_the_payload_is_too_short_for_is_refused(codec: DiffusionC
         ({"timestep": 9, "seed": 1.5}, "seed: expected an integer"),
         ({"target": 800}, r"target: expected a Target, such as Target\.bytes\(800\), found 800"),
         ({"timestep": 9, "steps": 0}, "steps: the model has lists of 11, 4 levels, found 0"),
+        ({"psnr": 30}, r"psnr: there is no such argument: pass target=Target\.psnr\(DB\)"),
+        ({"tiemstep": 9}, "tiemstep: there is no such argument: expected quality, timestep, target, channel, "),
+        ({"timestep": 9, "progress": 5}, "progress: expected True, False or a function, found 5"),
     ],
 )
 def test_options_out_of_range_are_named(
@@ -712,3 +715,8 @@ def test_a_damaged_stream_of_a_batch_is_named(codec: DiffusionCodec, timestep: i
         assert str(caught.value).startswith(message)
         with pytest.raises(StreamError, match=r"^stream 2 of 3 is "):
             codec.decompress_batch(batch)
+
+
+def test_unknown_arguments_are_type_errors_as_in_python(codec: DiffusionCodec, picture: Picture) -> None:
+    with pytest.raises(TypeError, match="decoder: there is no such argument: pass reconstruction"):
+        codec.decompress(codec.compress(picture), decoder="flow")  # type: ignore[call-arg]

@@ -148,8 +148,8 @@ def test_whole_numbers_pass_for_fractions() -> None:
 @pytest.mark.parametrize(
     ("kind", "data", "message"),
     [
-        (ScheduleConfig, {"steps": 0}, "steps: expected 1 to 4095, found 0"),
-        (ScheduleConfig, {"steps": 4096}, "steps: expected 1 to 4095, found 4096"),
+        (ScheduleConfig, {"steps": 0}, "steps: expected an integer from 1 to 4095, found 0"),
+        (ScheduleConfig, {"steps": 4096}, "steps: expected an integer from 1 to 4095, found 4096"),
         (ScheduleConfig, {"beta_start": 0.0}, "0 < beta_start"),
         (ScheduleConfig, {"beta_start": 0.03}, "beta_start <= beta_end"),
         (ScheduleConfig, {"beta_end": 1.0}, "beta_end < 1"),
@@ -270,3 +270,10 @@ def test_the_small_model_s_recipe_is_the_default() -> None:
 def test_the_essence_tells_kinds_of_networks_apart(network: NetworkConfig) -> None:
     config = ModelConfig(network)
     assert ModelConfig.from_dict(config.essence()) == config
+
+
+def test_schedules_made_in_python_are_checked_too() -> None:
+    with pytest.raises(ConfigError, match="steps: expected an integer from 1 to 4095, found 'a'"):
+        ScheduleConfig(steps="a")  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="kind: expected one of linear, scaled_linear, cosine, betas, found 'foo'"):
+        ScheduleConfig(kind="foo")  # type: ignore[arg-type]

@@ -57,7 +57,7 @@ def test_a_wrong_number_of_symbols(codec: DiffusionCodec, picture: Picture) -> N
         def choose(self, mean: Any, std: Any, length: int, key: StreamKey) -> list[int]:
             return [0]
 
-    with pytest.raises(ValueError, match="choose: expected"):
+    with pytest.raises(ConfigError, match="choose: expected"):
         codec.compress(picture, timestep=20, channel=Short())
 
 
@@ -100,3 +100,53 @@ def test_what_is_no_channel(value: Any, codec: DiffusionCodec, picture: Picture)
         codec.compress(picture, channel=value)
     with pytest.raises(WrongTypeError, match="channel: expected a Channel or None"):
         codec.decompress(codec.compress(picture, timestep=300), channel=value)
+
+
+@pytest.mark.parametrize(
+    ("symbols", "message"),
+    [
+        ([17], r"choose: expected symbols below 2\^4 = 16, .* found 17"),
+        ([-1], r"choose: expected symbols below 2\^4 = 16, .* found -1"),
+        ([0.9], "choose: expected integers, found float64"),
+        (None, r"choose: expected 1 symbols, found an array of shape \(\)"),
+    ],
+)
+def test_symbols_that_do_not_fit_are_refused(symbols: Any, message: str) -> None:
+    class Careless(SimpleChannel):
+        bits_per_length = 4
+
+        def choose(self, mean: Any, std: Any, length: int, key: StreamKey) -> Any:
+            return symbols
+
+        def sample(self, dims: int, symbols: Any, key: StreamKey) -> Any:
+            return np.zeros(dims)
+
+    with pytest.raises(ConfigError, match=message):
+        Careless().select(np.zeros((1, 3)), None, [1], [StreamKey(0, 0)])
+
+
+@pytest.mark.parametrize(
+    ("sample", "message"),
+    [
+        ([np.nan, 0, 0], "sample: expected finite numbers"),
+        ([0, 0], r"sample: expected 3 numbers, found an array of shape \(2,\)"),
+        (None, "sample: expected finite numbers|sample: expected 3 numbers"),
+        ("words", "sample: expected 3 numbers, found str"),
+    ],
+)
+def test_samples_that_are_none_are_refused(sample: Any, message: str) -> None:
+    class Careless(SimpleChannel):
+        def choose(self, mean: Any, std: Any, length: int, key: StreamKey) -> Any:
+            return np.zeros(length, int)
+
+        def sample(self, dims: int, symbols: Any, key: StreamKey) -> Any:
+            return sample
+
+    with pytest.raises(ConfigError, match=message):
+        Careless().select(np.zeros((1, 3)), None, [1], [StreamKey(0, 0)])
+
+
+@pytest.mark.parametrize("bits", [0, -4, 2.5, 63])
+def test_symbols_have_whole_bits(bits: Any) -> None:
+    with pytest.raises(ConfigError, match="bits_per_length: expected an integer from 1 to 62"):
+        type("Wide", (SimpleChannel,), {"bits_per_length": bits})

@@ -284,7 +284,7 @@ def test_options_that_make_no_sense_are_named(options: dict[str, Any], error: ty
         (np.zeros((2, 2)), r"schedule: expected betas \(T,\), found \(2, 2\)"),
         ([0.1, 2.0], "betas: expected numbers between 1e-30 and 1, found 2.0"),
         ([0.1, float("nan")], "betas: expected numbers"),
-        ([], "steps: expected 1 to 4095, found 0"),
+        ([], "steps: expected an integer from 1 to 4095, found 0"),
     ],
 )
 def test_schedules_that_make_no_sense_are_named(schedule: Any, message: str) -> None:

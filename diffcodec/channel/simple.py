@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -22,6 +23,7 @@ from diffcodec.channel.base import (
     key_of,
 )
 from diffcodec.channel.randomness import shared_normals
+from diffcodec.errors import ConfigError
 
 
 class SimpleChannel(Channel):
@@ -33,6 +35,17 @@ class SimpleChannel(Channel):
 
     bits_per_length: int = 1
     """Bits of a symbol: it lies in [0, 2**bits_per_length)."""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Check `bits_per_length`.
+
+        Raises:
+            ConfigError: if it is not an integer from 1 to 62.
+        """
+        super().__init_subclass__(**options)
+        bits = cls.bits_per_length
+        if not isinstance(bits, int) or not 1 <= bits <= 62:
+            raise ConfigError(f"bits_per_length: expected an integer from 1 to 62, found {bits!r}")
 
     @abstractmethod
     def choose(self, mean: FloatArray, std: NDArray[np.float32], length: int, key: StreamKey) -> ArrayLike:
@@ -69,11 +82,9 @@ class SimpleChannel(Channel):
         std = np.ones((count, dims), np.float32) if groups is None else groups.each_std
         messages: list[Message] = []
         for i, length in enumerate(lengths):
-            chosen: ArrayLike = self.choose(mean[i], std[i], length, key_of(keys, i)) if length else []
-            symbols = np.asarray(chosen, np.int64)
-            if symbols.shape != (length,):
-                raise ValueError(f"choose: expected {length} symbols, found an array of shape {symbols.shape}")
-            messages.append(symbols)
+            empty: ArrayLike = np.empty(0, np.int64)
+            chosen = self.choose(mean[i], std[i], length, key_of(keys, i)) if length else empty
+            messages.append(self._checked(chosen, length))
         return messages, self.samples(dims, groups, lengths, keys, messages)
 
     def samples(
@@ -88,8 +99,26 @@ class SimpleChannel(Channel):
         rows = np.empty((len(messages), dims), np.float32)
         for i, message in enumerate(messages):
             key = key_of(keys, i)
-            rows[i] = self.sample(dims, message.astype(np.int64), key) if len(message) else shared_normals(key, 0, dims)
+            if len(message):
+                rows[i] = _finite_sample(self.sample(dims, message.astype(np.int64), key), dims)
+            else:
+                rows[i] = shared_normals(key, 0, dims)
         return rows
+
+    def _checked(self, chosen: ArrayLike, length: int) -> Message:
+        """The symbols that `choose` returned, (length,)."""
+        symbols, end = np.asarray(chosen), 1 << self.bits_per_length
+        if symbols.shape != (length,):
+            raise ConfigError(f"choose: expected {length} symbols, found an array of shape {symbols.shape}")
+        if symbols.dtype.kind not in "iub":
+            raise ConfigError(f"choose: expected integers, found {symbols.dtype}")
+        outside = symbols[(symbols < 0) | (symbols >= end)]
+        if outside.size:
+            raise ConfigError(
+                f"choose: expected symbols below 2^{self.bits_per_length} = {end}, the range of `bits_per_length`, "
+                f"found {outside[0]}"
+            )
+        return symbols.astype(np.int64)
 
     def write(self, message: Message, writer: SymbolWriter) -> None:
         """Symbol by symbol, `bits_per_length` fair bits each, highest first."""
@@ -102,3 +131,16 @@ class SimpleChannel(Channel):
             return np.empty(0, np.int64)
         bits = reader.read_bits(length * self.bits_per_length).reshape(length, -1).astype(np.int64)
         return bits @ (1 << np.arange(self.bits_per_length, dtype=np.int64)[::-1])
+
+
+def _finite_sample(found: ArrayLike, dims: int) -> NDArray[np.float32]:
+    """The sample that `sample` returned, (dims,)."""
+    try:
+        sample = np.asarray(found, np.float32)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"sample: expected {dims} numbers, found {type(found).__name__}") from error
+    if sample.shape != (dims,):
+        raise ConfigError(f"sample: expected {dims} numbers, found an array of shape {sample.shape}")
+    if not np.isfinite(sample).all():
+        raise ConfigError("sample: expected finite numbers, found NaN or infinity")
+    return sample

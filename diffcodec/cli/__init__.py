@@ -70,10 +70,14 @@ class LazyGroup(click.Group):
             try:
                 return super().invoke(ctx)
             except Exception as error:
-                if (line := explain(error)) is None:
+                command = self.get_command(ctx, ctx.invoked_subcommand or "")
+                if (line := explain(error, command=command)) is None:
                     raise
                 drop_unwritable_output()
                 raise click.ClickException(printable(line)) from error
+            except KeyboardInterrupt:
+                click.echo("Stopped", err=True)
+                raise click.exceptions.Exit(130) from None
 
 
 @click.command(cls=LazyGroup, context_settings=HELP_NAMES)

@@ -42,7 +42,7 @@ class Failure:
     message: str
 
 
-def explain(error: BaseException, when_full: str = WHEN_FULL) -> str | None:
+def explain(error: BaseException, when_full: str = WHEN_FULL, command: click.Command | None = None) -> str | None:
     """One line about an error that is not a bug, with the options that may help; None for bugs.
 
     Also None for a broken pipe: click ends the program quietly.
@@ -50,9 +50,11 @@ def explain(error: BaseException, when_full: str = WHEN_FULL) -> str | None:
     Args:
         error: raised.
         when_full: what to do if there is not enough memory.
+        command: that ran, whose options may be named; None: the one that runs.
     """
     if isinstance(error, DiffCodecError):
         flags = [FLAGS.get(name, f"--{name.replace('_', '-')}") for name in error.parameters]
+        flags = [flag for flag in flags if _has(command, flag)]
         return f"{error} ({', '.join(flags)})" if flags else str(error)
     if lacks_memory(error):
         return f"not enough memory: {when_full}"
@@ -60,6 +62,16 @@ def explain(error: BaseException, when_full: str = WHEN_FULL) -> str | None:
         name = f"{error.filename}: " if error.filename else ""
         return f"{name}{error.strerror or error}"
     return None
+
+
+def _has(command: click.Command | None, flags: str) -> bool:
+    """Whether a command, or the one that runs, has options; if that is not known, it may have them."""
+    context = click.get_current_context(silent=True)
+    command = command or (context.command if context else None)
+    if command is None or isinstance(command, click.Group):
+        return True
+    known = {name for parameter in command.params for name in parameter.opts}
+    return all(flag.split()[0] in known for flag in flags.split(", "))
 
 
 def attempt(

@@ -16,6 +16,7 @@ from diffcodec.cli.batch.inputs import Inputs
 from diffcodec.cli.batch.work import Task
 from diffcodec.cli.failures import printable
 from diffcodec.cli.latent_forecast import latent_folder, show_latent_forecasts
+from diffcodec.errors import TargetError
 from diffcodec.images import Picture
 
 if TYPE_CHECKING:
@@ -68,10 +69,14 @@ def show_forecasts(job: CompressJob, inputs: Inputs, *, as_json: bool) -> None:
 
     def show(source: str) -> None:
         picture = worker.read(Task(0, source, "")).content
-        found = forecast(worker.codec_for(picture.width, picture.height), picture, job)
+        codec = worker.codec_for(picture.width, picture.height)
+        try:
+            found = forecast(codec, picture, job)
+        except TargetError as error:
+            raise TargetError(f"{source}: samples of the picture miss the target: {error}") from error
         click.echo(json.dumps({"input": source, **asdict(found)}) if as_json else printable(f"{source}: {found.line}"))
 
-    inputs.show_each(show)
+    inputs.show_each(show, as_json=as_json)
 
 
 def forecast(codec: DiffusionCodec, picture: Picture, job: CompressJob) -> Forecast:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib import resources
 from typing import Any, TypeVar
 
@@ -74,8 +74,23 @@ def nearest_integers(text: str) -> list[int]:
 allow_pickle_option = click.option(
     "--allow-pickle", is_flag=True, help="Allow pipeline folders whose weights exist only as a Python pickle (.bin)."
 )
+
+
+class OptionOfModel(click.Option):
+    """An option that means nothing unless a model is named."""
+
+    def handle_parse_result(
+        self, ctx: click.Context, opts: Mapping[str, Any], args: list[str]
+    ) -> tuple[Any, list[str]]:
+        """Refuse it without --model."""
+        if opts.get(self.name or "") is not None and opts.get("model") is None:
+            raise click.UsageError(f"{self.opts[0]} needs --model, the latent model that it belongs to.", ctx)
+        return super().handle_parse_result(ctx, opts, args)
+
+
 tables_option = click.option(
     "--tables",
+    cls=OptionOfModel,
     type=click.Path(dir_okay=False),
     shell_complete=complete_file,
     help="Tables of a latent model, from `diffcodec calibrate`.  [default: those in the model's folder]",

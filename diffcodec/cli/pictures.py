@@ -178,19 +178,22 @@ def to_array(images: Tensor) -> NDArray[np.uint8]:
     return array
 
 
-def check_target(target: str, force: bool, *, own_format: bool = False, makes_folder: bool = False) -> None:
+def check_target(
+    target: str, force: bool, option: str = "--out", *, own_format: bool = False, makes_folder: bool = False
+) -> None:
     """Fail before the work, which may take minutes, if the result cannot be written.
 
     Args:
         target: name of the picture.
         force: whether it may be overwritten.
+        option: that names it, for messages.
         own_format: the format is not one of still pictures, so it is not checked.
         makes_folder: its folder will be created.
 
     Raises:
         DiffCodecError: if the picture cannot be written there, or not in the format of its suffix.
     """
-    check_writable(target, force)
+    check_writable(target, force, option=option)
     if target == STANDARD:
         return
     if not own_format:

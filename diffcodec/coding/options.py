@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, fields
 from operator import index
 from typing import Any, TypedDict, TypeVar
 
@@ -55,12 +55,46 @@ class DecompressOptions(TypedDict, total=False):
     progress: ProgressCallback | bool
 
 
+OTHER_NAMES = {
+    "bytes": "target=Target.bytes(N)",
+    "max_bytes": "target=Target.bytes(N)",
+    "bpp": "target=Target.bpp(X)",
+    "max_bpp": "target=Target.bpp(X)",
+    "psnr": "target=Target.psnr(DB)",
+    "decoder": "reconstruction",
+    "t": "timestep",
+}
+"""Names of options elsewhere, with what they are called here."""
+
+Settings = TypeVar("Settings")
+
+
+def settings_of(kind: type[Settings], options: Mapping[str, Any]) -> Settings:
+    """Settings made of keyword arguments.
+
+    Raises:
+        WrongTypeError: if there is no such argument.
+        ConfigError: as the settings.
+    """
+    names = [field.name for field in fields(kind)]  # type: ignore[arg-type]
+    for name in options:
+        if name not in names:
+            hint = f"pass {OTHER_NAMES[name]}" if name in OTHER_NAMES else f"expected {', '.join(names)}"
+            raise WrongTypeError(f"{name}: there is no such argument: {hint}")
+    return kind(**options)
+
+
+def _check_progress(progress: object) -> None:
+    if not isinstance(progress, bool) and not callable(progress):
+        raise WrongTypeError(f"progress: expected True, False or a function, found {progress!r}")
+
+
 @dataclass(frozen=True)
 class CompressionSettings:
     """How pictures are compressed.
 
     Args:
-        quality: 0 to 100 as people see it: 100 is visually lossless, 50 about the default. The timestep is searched by
+        quality: perceived quality from 0 to 100: 100 is visually lossless, 50 near t = 50. The timestep is searched by
             the SSIMULACRA 2 of the picture.
         timestep: instead, noise level t at which to stop, 1 (finest) to T (almost pure noise), or 0 for lossless;
             DEFAULT_TIMESTEP if neither it nor a target is given.
@@ -106,6 +140,7 @@ class CompressionSettings:
         for name in ("timestep", "speed", "effort", "seed", "steps"):
             if (value := getattr(self, name)) is not None:
                 object.__setattr__(self, name, as_integer(name, value))
+        _check_progress(self.progress)
         if not isinstance(self.channel, Channel) and self.channel not in CHANNELS:
             raise ConfigError(f"channel: expected one of {', '.join(CHANNELS)}, found {self.channel!r}")
         if not 0 <= self.speed < len(SPEEDS):

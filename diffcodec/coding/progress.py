@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -70,7 +71,11 @@ class ProgressBar:
         from tqdm.auto import tqdm
 
         self._bar = tqdm(
-            total=1.0, bar_format="{percentage:3.0f}% |{bar}| {elapsed}<{remaining}", leave=False, miniters=0
+            total=1.0,
+            bar_format="{percentage:3.0f}% |{bar}| {elapsed}<{remaining}",
+            leave=False,
+            miniters=0,
+            disable=False if "ipykernel" in sys.modules else None,  # None: only on a terminal
         )
 
     def __call__(self, progress: Progress) -> None:

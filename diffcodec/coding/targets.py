@@ -47,7 +47,7 @@ class Target:
             raise ConfigError(f"quality: expected 0 to 100, found {self.value!r}")
         if not is_valid:
             names = {"file_bytes": "number of bytes", "bpp": "number of bits per pixel", "psnr_db": "PSNR in dB"}
-            raise ConfigError(f"target: expected a finite {names[self.quantity]} above 0, found {self.value!r}")
+            raise ConfigError(f"expected a finite {names[self.quantity]} above 0, found {self.value!r}")
 
     @classmethod
     def quality(cls, value: float) -> Target:
@@ -103,7 +103,7 @@ class Target:
                 f"{psnr_db:.2f} dB; t = 0 is lossless"
             )
         if self.quantity == "file_bytes":
-            limit, found = f"{self.value} bytes", f"{nearest.file_bytes} bytes"
+            limit, found = f"{self.value} byte{'s' * (self.value != 1)}", f"{nearest.file_bytes} bytes"
         else:
             limit, found = f"{self.value:g} bpp", f"{math.ceil(1000 * nearest.bpp) / 1000:.3f} bpp"
         return f"no file of at most {limit}: the coarsest, at t = {timestep}, takes {found}"

@@ -72,5 +72,9 @@ PICTURE_SUFFIXES = (
     ".gif",
     ".tga",
     ".qoi",
+    ".ico",
+    ".icns",
+    ".pcx",
+    ".sgi",
 )
 """Suffixes of the pictures that are taken from folders and archives."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
+from typing import Literal, get_args
 
 from diffcodec.config.latent import LatentConfig
 from diffcodec.config.networks import ExternalNetworkConfig, PlainUNetConfig, UNetConfig
@@ -39,7 +39,12 @@ class ScheduleConfig(JsonConfig):
     betas: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
-        require(1 <= self.steps <= 4095, f"steps: expected 1 to 4095, found {self.steps}")
+        kinds = get_args(ScheduleKind)
+        require(self.kind in kinds, f"kind: expected one of {', '.join(kinds)}, found {self.kind!r}")
+        require(
+            isinstance(self.steps, int) and 1 <= self.steps <= 4095,
+            f"steps: expected an integer from 1 to 4095, found {self.steps!r}",
+        )
         require(
             0 < self.beta_start <= self.beta_end < 1,
             f"betas: expected 0 < beta_start <= beta_end < 1, found {self.beta_start} and {self.beta_end}",

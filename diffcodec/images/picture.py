@@ -31,6 +31,8 @@ class Picture:
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        if not isinstance(self.pixels, np.ndarray):
+            raise WrongTypeError(f"pixels: expected an array, found {kind_of(self.pixels)}")
         shape = self.pixels.shape
         if self.pixels.dtype != np.uint8 or len(shape) not in (2, 3) or shape[2:] not in ((), (3,)):
             raise ImageError(f"pixels must be uint8 (H, W, 3) or (H, W), not {self.pixels.dtype} {shape}")

@@ -575,7 +575,7 @@ def test_nonsense_targets_are_refused_before_the_model_is_looked_for(photo: Path
         assert result.exit_code == 2
         assert option in result.stderr
     else:
-        fails(result, "target: expected a finite", value)
+        fails(result, "expected a finite", value)
 
 
 def test_targets_out_of_reach_are_named_with_the_picture_and_the_others_go_on(tiny_model: Path, tmp_path: Path) -> None:

@@ -166,3 +166,40 @@ def test_warnings_and_notes_have_other_colours(stream: Path, tiny_model: Path, t
     Image.new("CMYK", (8, 8)).save(tmp_path / "cmyk.jpg")
     noted = in_colour("compress", tmp_path / "cmyk.jpg", "--model", tiny_model, env={"NO_COLOR": "1"})
     assert noted.stderr.startswith("Note: ")
+
+
+def test_tables_need_their_model(photo: Path) -> None:
+    fails(run("compress", photo, "--tables", "none"), "--tables needs --model", code=2)
+    fails(run("decompress", photo, "--tables", "none"), "--tables needs --model", code=2)
+
+
+def test_errors_name_only_options_of_their_command(photo: Path, stream: Path, tiny_model: Path, tmp_path: Path) -> None:
+    cut = tmp_path / "cut.dfc"
+    cut.write_bytes(stream.read_bytes()[:-9])
+    result = run("compare", photo, cut, "--model", tiny_model)
+    fails(result, "cut.dfc")
+    assert "--partial" not in result.stderr
+    fails(run("decompress", cut, "-o", tmp_path / "x.png", "--model", tiny_model), "(--partial)")
+    fails(run("compare", photo, photo, "--difference", photo), "choose another name with --difference")
+
+
+def test_info_has_an_object_for_every_file(photo: Path, stream: Path) -> None:
+    result = run("info", photo, stream, "--json")
+    assert result.exit_code == 1
+    failed, good = map(json.loads, result.stdout.splitlines())
+    assert failed["file"] == str(photo)
+    assert "not a .dfc file" in failed["error"]
+    assert good["file"] == str(stream)
+
+
+def test_a_forecast_of_a_target_names_its_picture(photo: Path, tiny_model: Path) -> None:
+    fails(run("compress", photo, "--bytes", 1, "--dry-run", "--model", tiny_model), photo.name, "no file of at most")
+
+
+def test_interrupting_before_the_work_is_exit_code_130(photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*arguments: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("diffcodec.cli.commands.compress.expand", interrupted)
+    result = run("compress", photo)
+    assert (result.exit_code, result.stderr) == (130, "Stopped\n")

@@ -296,3 +296,8 @@ def test_a_mixed_folder_that_is_killed_in_the_middle_ends_in_the_same_state(
     assert [line for line in resumed.stderr.splitlines() if line.startswith("Error: ")] == failures
     assert left <= resumed.stdout.count(": up to date\n") < made
     assert state(killed) == state(whole)
+
+
+def test_standard_input_has_no_results_to_skip(pictures: Path, tiny_model: Path, tmp_path: Path) -> None:
+    result = run("compress", "-", "--resume", "-o", tmp_path / "x.dfc", "--model", tiny_model, stdin=b"")
+    fails(result, "--resume needs files")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from itertools import pairwise
 from typing import Any
 
@@ -93,7 +94,19 @@ def test_a_search_that_ends_early_is_complete() -> None:
     assert reports[-1].fraction == 1
 
 
-def test_true_shows_a_bar(codec: DiffusionCodec, picture: Picture, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("terminal", [True, False])
+def test_true_shows_a_bar_on_a_terminal(
+    terminal: bool,
+    codec: DiffusionCodec,
+    picture: Picture,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal, raising=False)
+    monkeypatch.delitem(sys.modules, "ipykernel", raising=False)
+    codec.compress(picture, timestep=100, progress=True)
+    assert ("0%" in capsys.readouterr().err) is terminal
+    monkeypatch.setitem(sys.modules, "ipykernel", sys)
     codec.compress(picture, timestep=100, progress=True)
     assert "0%" in capsys.readouterr().err
     codec.compress(picture, timestep=100)

@@ -153,7 +153,7 @@ def test_a_target_that_cannot_be_met_names_the_nearest_that_can(codec: Diffusion
 @pytest.mark.parametrize("value", [0, -1, -0.5, math.nan, math.inf, -math.inf, "800", None])
 @pytest.mark.parametrize("make", [Target.bytes, Target.bpp, Target.psnr])
 def test_nonsense_is_no_target(make: Callable[[float], Target], value: float) -> None:
-    with pytest.raises(ConfigError, match=r"target: expected a finite .* above 0, found"):
+    with pytest.raises(ConfigError, match=r"expected a finite .* above 0, found"):
         make(value)
 
 

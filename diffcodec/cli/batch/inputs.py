@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -52,8 +53,13 @@ class Inputs:
         """Paths of all files."""
         return [file.path for file in self.files]
 
-    def show_each(self, show: Callable[[str], None]) -> None:
+    def show_each(self, show: Callable[[str], None], *, as_json: bool = False, key: str = "input") -> None:
         """Call a function with the path of every file; inputs that fail are reported, and the others continue.
+
+        Args:
+            show: prints what it finds.
+            as_json: whether failures are JSON objects on standard output, too.
+            key: of the input's name in these.
 
         Raises:
             click.exceptions.Exit: with code 1 if any failed.
@@ -64,6 +70,8 @@ class Inputs:
         for path in self.paths:
             outcome = attempt(path, show, path)
             if isinstance(outcome, Failure):
+                if as_json:
+                    click.echo(json.dumps({key: path, "error": outcome.message}))
                 report(outcome)
                 failures.append(outcome)
         if failures:

@@ -81,8 +81,14 @@ def _shared(names: Sequence[str]) -> list[int]:
     return [place for same in places.values() if len(same) > 1 for place in same]
 
 
-def check_writable(name: str, force: bool, source: str = STANDARD) -> None:
+def check_writable(name: str, force: bool, source: str = STANDARD, option: str = "--out") -> None:
     """Fail before the work rather than after it if the result may not be written.
+
+    Args:
+        name: of the result.
+        force: whether it may be overwritten.
+        source: the input, which is never overwritten.
+        option: that names the result, for messages.
 
     Raises:
         ConfigError: if the file exists and `force` is not set, or it is the input itself.
@@ -90,9 +96,9 @@ def check_writable(name: str, force: bool, source: str = STANDARD) -> None:
     if name == STANDARD or not os.path.exists(name):
         return
     if source != STANDARD and os.path.exists(source) and os.path.samefile(name, source):
-        raise ConfigError(f"{name} is the input itself: choose another name with --out")
+        raise ConfigError(f"{name} is the input itself: choose another name with {option}")
     if not force:
-        raise ConfigError(f"{name} exists: pass --force to overwrite it, or choose another name with --out")
+        raise ConfigError(f"{name} exists: pass --force to overwrite it, or choose another name with {option}")
 
 
 def check_suffix(name: str, what: str, suffix: str) -> None:

@@ -76,6 +76,8 @@ def run_batch(job: Job, inputs: Inputs, targets: Sequence[str], options: RunOpti
     """
     if options.as_json and STANDARD in targets:
         raise ConfigError("--json and the result cannot both go to standard output: pass -o FILE")
+    if options.resume and STANDARD in inputs.paths:
+        raise ConfigError("--resume needs files: a result does not show whether standard input was its source")
     if options.resume:
         for folder in {os.path.dirname(os.path.realpath(target)) for target in targets if target != STANDARD}:
             remove_unfinished(Path(folder))

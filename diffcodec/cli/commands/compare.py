@@ -112,8 +112,8 @@ def command(
         raise click.UsageError("--difference needs the name of a file.")
     if drawn is not None:
         for source in (original, other):
-            check_writable(drawn, force, source)
-        check_target(drawn, force)
+            check_writable(drawn, force, source, "--difference")
+        check_target(drawn, force, "--difference")
 
     from diffcodec.coding.stream import ParsedStream
     from diffcodec.evaluation.comparison import compare, difference, in_srgb

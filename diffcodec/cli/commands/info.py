@@ -84,4 +84,4 @@ def command(files: tuple[str, ...], recursive: bool, as_json: bool) -> None:
                 shown = f"{value:.4f}" if key == "bpp" else f"{value} to decode" if "evaluations" in key else value
                 click.echo(printable(f"{key.replace('_', ' '):>23}  {shown}"))
 
-    expand(files, [".dfc"], recursive=recursive).show_each(show)
+    expand(files, [".dfc"], recursive=recursive).show_each(show, as_json=as_json, key="file")
