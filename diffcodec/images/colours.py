@@ -82,7 +82,7 @@ class _Conversion:
         if image.mode in ("CMYK", "LAB"):
             converted = self._by_profile() if image.mode == "CMYK" else ColourProfile(None).to_srgb(image)
             self.image, self.profile = converted or image.convert("RGB"), None
-            how = "" if converted else ", without a profile: its colours are approximate"
+            how = "" if converted else ", without a usable profile: its colours are approximate"
             self.notes.append(f"converted from {name} to RGB{how}")
             return
         self.image = image.convert("RGB")

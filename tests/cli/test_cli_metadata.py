@@ -84,7 +84,7 @@ def test_notes_go_into_json_too(tiny_model: Path, tmp_path: Path) -> None:
     Image.fromarray(PIXELS).convert("CMYK").save(tmp_path / "a.tiff")
     options = ("-t", "300", "--model", tiny_model, "-o")
     result = run("compress", tmp_path / "a.tiff", *options, tmp_path / "a.dfc", "--json")
-    note = "converted from CMYK to RGB, without a profile: its colours are approximate"
+    note = "converted from CMYK to RGB, without a usable profile: its colours are approximate"
     assert json.loads(result.stdout)["notes"] == [note]
     assert result.stderr == f"Note: {tmp_path / 'a.tiff'}: {note}\n"
     assert run("compress", tmp_path / "a.tiff", *options, tmp_path / "b.dfc", "--quiet").output == ""

@@ -44,7 +44,7 @@ def test_other_forms_of_the_same_colours_are_taken_silently(image: Image.Image, 
 @pytest.mark.parametrize(
     ("mode", "colour", "restored", "note"),
     [
-        ("CMYK", (255, 0, 0, 0), (0, 255, 255), "converted from CMYK to RGB, without a profile: its colours are"),
+        ("CMYK", (255, 0, 0, 0), (0, 255, 255), "converted from CMYK to RGB, without a usable profile: its"),
         ("YCbCr", (76, 85, 255), (254, 0, 0), "converted from YCbCr to RGB"),
         ("HSV", (0, 255, 200), (200, 0, 0), "converted from HSV to RGB"),
         ("LAB", (255, 128, 128), (255, 255, 255), "converted from Lab to RGB"),
@@ -214,7 +214,7 @@ def test_cmyk_profiles_are_used_or_noted_as_missing(tmp_path: Path) -> None:
         image.save(tmp_path / name, icc_profile=profile(1.8), quality=100)  # of a screen: of no use
         picture = read_picture(tmp_path / name, keep="metadata")
         assert picture.metadata.icc_profile is None
-        assert picture.notes == ("converted from CMYK to RGB, without a profile: its colours are approximate",)
+        assert picture.notes == ("converted from CMYK to RGB, without a usable profile: its colours are approximate",)
 
 
 @pytest.mark.parametrize(

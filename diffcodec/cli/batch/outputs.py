@@ -67,7 +67,9 @@ def _distinct(names: Sequence[tuple[str, str]]) -> list[str]:
         longer = [place for place in shared if chosen[place] != names[place][1]]
         if not longer:
             short = names[shared[0]][0]
-            raise ConfigError(f"two inputs would both be written to {short}: use two calls with different --out")
+            raise ConfigError(
+                f"two inputs would both be written to {short}: name each once, or use two calls with different --out"
+            )
         for place in longer:
             chosen[place] = names[place][1]
     return chosen
