@@ -16,6 +16,9 @@ from diffcodec.diffusion.sampling import ReverseProcess, own_noise
 from diffcodec.diffusion.windows import check_numbers
 from diffcodec.errors import ConfigError
 
+LEAST_FLOW = 0.02
+"""Shortest step of `short-flow`, in nats of the log SNR."""
+
 
 @torch.no_grad()
 def reconstruct(reconstruction: Reconstruction, trajectory: Trajectory, names: Sequence[int]) -> Tensor:
@@ -61,15 +64,17 @@ def _short_flow(trajectory: Trajectory) -> Tensor:
     """The mean from a state a little further down the probability flow.
 
     The state of a file is one of many that its picture could have. A step along the flow takes a part of its noise
-    away, and the estimate from there has less of the mottle that the noise leaves in smooth areas.
+    away, and the estimate from there has less of the mottle that the noise leaves in smooth areas. The way ends where
+    another network or resolution takes over: its estimate of a state that it did not make has more mottle, not less.
     """
     estimate, level = trajectory.checked_estimate(), trajectory.level
     context, x_t = trajectory.context, trajectory.x_t
     if math.isinf(level.log_snr):  # pure noise: the model's mean, not an evaluation
         return estimate
+    end = context.denoiser.same_network_until(x_t.shape, level.log_snr) - LEAST_FLOW
     for distance in SHORT_FLOW:
-        further = context.level_near(trajectory.level.log_snr + distance)
-        if further.log_snr <= level.log_snr:
+        further = context.level_near(min(trajectory.level.log_snr + distance, end))
+        if further.log_snr < level.log_snr + LEAST_FLOW:
             continue
         eps = (x_t - level.alpha * estimate) / level.sigma
         x_t, level = further.alpha * estimate + further.sigma * eps, further

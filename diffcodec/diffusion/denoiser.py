@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -10,10 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from diffcodec.config import ExternalNetworkConfig, ModelConfig, NetworkConfig, PlainUNetConfig
-from diffcodec.diffusion.experts import Experts
+from diffcodec.diffusion.experts import Experts, edges_of
 from diffcodec.diffusion.external import ExternalNetwork
 from diffcodec.diffusion.plain_unet import PlainUNet
-from diffcodec.diffusion.pyramid import estimate_at_half_size
+from diffcodec.diffusion.pyramid import HALVING_GAIN, estimate_at_half_size
 from diffcodec.diffusion.schedule import NoiseLevel, NoiseSchedule, posterior
 from diffcodec.diffusion.unet import UNet
 from diffcodec.errors import CheckpointError
@@ -150,6 +152,17 @@ class Denoiser(nn.Module):
         """Whether pictures (B, C, H, W) at a log SNR are estimated at half their resolution."""
         below = self.config.half_resolution_below
         return below is not None and log_snr < below and min(shape[2:]) >= 2 * self.config.network.stride
+
+    def same_network_until(self, shape: Sequence[int], log_snr: float) -> float:
+        """The log SNR up to which pictures (B, C, H, W) are estimated by the network of a level, at its resolution."""
+        sides, shift, until = list(shape[2:]), 0.0, math.inf
+        while self.is_halved((1, 1, *sides), log_snr + shift):
+            assert self.config.half_resolution_below is not None
+            sides, until = [-(-side // 2) for side in sides], self.config.half_resolution_below - shift
+            shift += HALVING_GAIN
+        edges = edges_of(self.config.network)
+        place = bisect_right(edges, log_snr + shift)
+        return min(until, edges[place] - shift if place < len(edges) else math.inf)
 
     def evaluate(self, x_t: Tensor, log_snr: Tensor) -> Estimate:
         """`estimate` at full resolution, as trained."""

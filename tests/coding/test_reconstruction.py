@@ -404,3 +404,25 @@ def test_auto_mirrors_fine_files_of_many_steps_if_the_model_gains(
     assert restored.reconstruction == kind
     assert seen[-1].evaluations == seen[-1].expected
     assert_same_picture(codec.decompress(stream, reconstruction=kind).picture, restored.picture)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("room", "evaluated"), [(0.5, 3), (0.3, 2), (0.03, 1)])
+def test_short_flow_stays_with_the_network_of_its_level(
+    room: float, evaluated: int, tiny_checkpoint: Checkpoint, picture: Picture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whose estimate at the states that another one made is worse."""
+    codec = DiffusionCodec(tiny_checkpoint)
+    monkeypatch.setattr(codec.denoiser, "same_network_until", lambda shape, log_snr: log_snr + room)
+    _, trajectory = restored_from_its_state(codec, codec.compress(picture, timestep=200), "short-flow")
+    levels: list[float] = []
+
+    def noted(x_t: Tensor, log_snr: Tensor) -> Tensor:
+        levels.append(float(log_snr))
+        return torch.zeros_like(x_t)
+
+    monkeypatch.setattr(codec.denoiser, "predict_x_0", noted)
+    fresh = Trajectory(trajectory.context, trajectory.stops[-1], 1, Stopwatch())
+    fresh.level = trajectory.level
+    reconstruct(Reconstruction("short-flow"), fresh, [0])
+    assert len(levels) == evaluated
+    assert max(levels) < trajectory.level.log_snr + room

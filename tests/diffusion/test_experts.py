@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 from torch import Tensor
@@ -5,6 +7,7 @@ from torch import Tensor
 from diffcodec.config import ModelConfig, PlainUNetConfig
 from diffcodec.diffusion.denoiser import Denoiser
 from diffcodec.diffusion.experts import Experts
+from diffcodec.diffusion.pyramid import HALVING_GAIN
 from diffcodec.errors import ConfigError
 
 CONFIG = PlainUNetConfig(widths=(8, 12), blocks=(1, 1), embedding_channels=16, expert_edges=(1.0, 4.0))
@@ -64,3 +67,21 @@ def test_a_denoiser_of_experts() -> None:
 def test_edges_that_are_refused(edges: tuple[float, ...]) -> None:
     with pytest.raises(ConfigError, match="expert_edges"):
         PlainUNetConfig(expert_edges=edges)
+
+
+@pytest.mark.parametrize(
+    ("log_snr", "side", "until"),
+    [
+        (4.5, 64, math.inf),
+        (4.0, 64, math.inf),
+        (2.0, 64, 4.0),
+        (0.5, 64, 1.0),
+        (-0.2, 64, 0.0),  # halved once: 1.19, of the second expert up to the end of halving
+        (-1.0, 64, 1.0 - HALVING_GAIN),  # halved once: 0.39, of the first expert
+        (-1.5, 64, -HALVING_GAIN),  # halved twice: 1.27
+        (-1.5, 2, 1.0),  # too small to be halved
+    ],
+)
+def test_how_far_a_network_reaches(log_snr: float, side: int, until: float) -> None:
+    denoiser = Denoiser(ModelConfig(CONFIG, prediction="v", data_std=0.5, half_resolution_below=0.0))
+    assert denoiser.same_network_until((1, 3, side, side), log_snr) == pytest.approx(until)
