@@ -1,6 +1,6 @@
 """How good a model's estimate of x_0 is: PSNR at the noise of published denoisers, or error over the timesteps.
 
-    python benchmarks/denoising.py --model photo-small-v2 --data CBSD68
+    python benchmarks/denoising.py --model photo-small-v3 --data CBSD68
     python benchmarks/denoising.py --model runs/photo/model.safetensors --data KODAK --mirrored --limit 6
     python benchmarks/denoising.py --run runs/photo --width 0.1 --data CBSD68    # while it trains, with any average
     python benchmarks/denoising.py --model cifar10-small-v3 --timesteps     # 32 x 32, beside Table 4 of the paper

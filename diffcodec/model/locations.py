@@ -12,7 +12,7 @@ from diffcodec.errors import CheckpointError, WrongTypeError, kind_of
 DEFAULT_MODEL = "cifar10-small-v3"
 """The default model for pictures of up to SMALL_SIDE x SMALL_SIDE."""
 
-PHOTO_MODEL = "photo-small-v2"
+PHOTO_MODEL = "photo-small-v3"
 """The default model for larger pictures."""
 
 SMALL_SIDE = 64

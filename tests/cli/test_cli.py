@@ -19,7 +19,7 @@ from diffcodec.coding.options import CHANNELS
 from diffcodec.coding.targets import DEFAULT_TIMESTEP
 from diffcodec.lossless.stored import StoredKind
 from diffcodec.model.checkpoint import Checkpoint
-from diffcodec.model.locations import DEFAULT_MODEL, PHOTO_MODEL
+from diffcodec.model.locations import DEFAULT_MODEL, PHOTO_MODEL, bundled_models
 from tests.commands import fails, run, succeeds
 from tests.conftest import make_tiny_checkpoint, smooth_pixels
 
@@ -136,7 +136,12 @@ def test_models_shows_the_card(tiny_model: Path) -> None:
 def test_models_shows_what_a_model_is_the_default_for() -> None:
     head, *lines = [re.split(" {2,}", line) for line in run("models").stdout.split("\n\n")[0].splitlines()]
     assert head[:2] == ["model", "default for"]
-    assert [line[:2] for line in lines] == [[DEFAULT_MODEL, "pictures up to 64 x 64"], [PHOTO_MODEL, "larger pictures"]]
+    shown = {line[0]: line[1] for line in lines}
+    assert shown.keys() == bundled_models().keys()
+    assert {name: use for name, use in shown.items() if use != "-"} == {
+        DEFAULT_MODEL: "pictures up to 64 x 64",
+        PHOTO_MODEL: "larger pictures",
+    }
 
 
 @pytest.mark.parametrize("kind", ["empty", "text", "truncated"])

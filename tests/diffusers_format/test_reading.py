@@ -167,7 +167,7 @@ NOT_SUPPORTED = [
         r'prediction_type = "epsilon" is not supported; expected "v_prediction"',
     ),
     ("scheduler", {"_class_name": "FlowMatchEulerDiscreteScheduler"}, r'_class_name = "FlowMatch'),
-    ("scheduler", {"num_train_timesteps": 10**6}, r"num_train_timesteps: expected 1 to 4095"),
+    ("scheduler", {"num_train_timesteps": 10**6}, r"num_train_timesteps: expected an integer from 1 to 4095"),
     ("scheduler", {"trained_betas": [0.1, 0.2]}, r"betas: expected 1000 for 'betas', found 2"),
     ("scheduler", {"trained_betas": [0.1, 1.0], "num_train_timesteps": 2}, r"numbers between 1e-30 and 1, found 1\.0"),
     ("scheduler", {"trained_betas": [1e-300, 0.1], "num_train_timesteps": 2}, r"found 1e-300"),
