@@ -27,6 +27,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
+from diffcodec.coding.restoring import mean_of_mirrored
 from diffcodec.config import GREY_LEVELS_PER_UNIT
 from diffcodec.devices import check_device, device_of
 from diffcodec.diffusion.denoiser import Denoiser
@@ -41,8 +42,6 @@ from diffcodec.training.data import load_images
 
 ROOT = Path(__file__).resolve().parents[1]
 REPORTED = ROOT / "benchmarks" / "reported"
-MIRRORS: tuple[tuple[int, ...], ...] = ((), (2,), (3,), (2, 3))
-"""Dimensions of (B, C, H, W) that are mirrored before the network and after it."""
 
 
 @dataclass(frozen=True)
@@ -65,11 +64,11 @@ class Model:
         height, width = x_t.shape[2:]
         stride = self.denoiser.config.network.stride
         padded = functional.pad(x_t, (0, -width % stride, 0, -height % stride), mode="reflect")
-        estimates = []
         with torch.autocast(x_t.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-            for dims in MIRRORS if mirrored else MIRRORS[:1]:
-                estimates.append(predict_x_0(self.denoiser, padded.flip(dims), log_snr).flip(dims))
-        return torch.stack(estimates).mean(dim=0)[:, :, :height, :width].clamp(-1, 1)
+            x_0 = predict_x_0(self.denoiser, padded, log_snr)
+            if mirrored:
+                x_0 = mean_of_mirrored(lambda state: predict_x_0(self.denoiser, state, log_snr), padded, x_0)
+        return x_0[:, :, :height, :width].clamp(-1, 1)
 
     def kmac_per_pixel(self) -> float:
         """Thousands of multiplications with an addition for a pixel."""

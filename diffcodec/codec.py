@@ -27,7 +27,7 @@ from diffcodec.coding.options import (
     DecompressOptions,
     as_batch,
     as_integer,
-    settings_of,
+    checked_settings,
 )
 from diffcodec.coding.reconstruction import Reconstruction
 from diffcodec.coding.report import Bitstream, Restoration, Stopwatch
@@ -195,7 +195,7 @@ class DiffusionCodec(ModelInUse):
             ConfigError: if an option is out of range, or the pictures differ in size or mode.
             ImageError, TargetError: as `compress`.
         """
-        settings = settings_of(CompressionSettings, options)
+        settings = checked_settings(CompressionSettings, options)
         known = [as_picture(each) for each in as_batch("pictures", pictures, is_single, "compress")]
         if not known:
             return []
@@ -232,7 +232,7 @@ class DiffusionCodec(ModelInUse):
                 model, or takes more memory or work than the options allow.
             ConfigError: if `timestep` is finer than the stream, or there is no such reconstruction.
         """
-        return self.decompress_batch([parsed(stream, settings_of(DecompressionSettings, options))], **options)[0]
+        return self.decompress_batch([parsed(stream, checked_settings(DecompressionSettings, options))], **options)[0]
 
     def decompress_batch(self, streams: Sequence[Stream], **options: Unpack[DecompressOptions]) -> list[Restoration]:
         """Restore several pictures. Those of one size that end at one level are restored together, which is faster for
@@ -245,7 +245,7 @@ class DiffusionCodec(ModelInUse):
         Raises:
             StreamError, ConfigError: as `decompress`.
         """
-        settings = settings_of(DecompressionSettings, options)
+        settings = checked_settings(DecompressionSettings, options)
         given = as_batch("streams", streams, is_stream, "decompress")
         count = len(given)
         known = [parsed(stream, settings, f"stream {k} of {count}") for k, stream in enumerate(given, 1)]
@@ -264,7 +264,7 @@ class DiffusionCodec(ModelInUse):
             StreamError: as `decompress`.
             ConfigError: if there is no such reconstruction, or a timestep is given.
         """
-        settings = settings_of(DecompressionSettings, options)
+        settings = checked_settings(DecompressionSettings, options)
         if settings.timestep is not None:
             raise ConfigError("timestep: progressive restores every step and takes no timestep")
         known = parsed(stream, settings)

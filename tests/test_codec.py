@@ -720,3 +720,5 @@ def test_a_damaged_stream_of_a_batch_is_named(codec: DiffusionCodec, timestep: i
 def test_unknown_arguments_are_type_errors_as_in_python(codec: DiffusionCodec, picture: Picture) -> None:
     with pytest.raises(TypeError, match="decoder: there is no such argument: pass reconstruction"):
         codec.decompress(codec.compress(picture), decoder="flow")  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match="progress: expected True, False or a function, found 5"):
+        codec.decompress(codec.compress(picture), progress=5)  # type: ignore[arg-type]

@@ -130,7 +130,7 @@ def test_symbols_that_do_not_fit_are_refused(symbols: Any, message: str) -> None
     [
         ([np.nan, 0, 0], "sample: expected finite numbers"),
         ([0, 0], r"sample: expected 3 numbers, found an array of shape \(2,\)"),
-        (None, "sample: expected finite numbers|sample: expected 3 numbers"),
+        (None, r"sample: expected 3 numbers, found an array of shape \(\)"),
         ("words", "sample: expected 3 numbers, found str"),
     ],
 )

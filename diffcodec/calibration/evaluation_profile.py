@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from diffcodec.calibration.error_curve import at_once, noisy
-from diffcodec.coding.reconstruction import MIRRORINGS
+from diffcodec.coding.restoring import mean_of_mirrored
 from diffcodec.devices import device_of, evaluation_precision
 from diffcodec.diffusion.denoiser import Denoiser
 from diffcodec.diffusion.schedule import NoiseLevel
@@ -36,11 +37,11 @@ def measure_profile(denoiser: Denoiser, x_0: Tensor, *, points: int = 16, seed: 
         level, rounding, error, averaged = NoiseLevel(log_snr), 0.0, 0.0, 0.0
         for batch in torch.split(x_0, at_once(*x_0.shape[2:])):
             x_t = noisy(batch, level, generator).to(device)
-            full, half = (_estimate(denoiser, x_t, level, dtype) for dtype in (torch.float32, torch.bfloat16))
+            full, half = (_estimate(denoiser, level, dtype, x_t) for dtype in (torch.float32, torch.bfloat16))
             rounding += float((half - full).square().sum())
             error += float((full - batch).square().sum())
-            mirrored = (_estimate(denoiser, x_t.flip(axes), level, torch.float32).flip(axes) for axes in MIRRORINGS[1:])
-            averaged += float((sum(mirrored, full) / len(MIRRORINGS) - batch).square().sum())
+            mean = mean_of_mirrored(partial(_estimate, denoiser, level, torch.float32), x_t, full)
+            averaged += float((mean - batch).square().sum())
         # An error of less than a thousandth of a grey level does not count in a ratio.
         least = 1e-10 * x_0.numel()
         ratios.append((rounding / max(error, least)) ** 0.5)
@@ -83,6 +84,6 @@ def measure_margin(denoiser: Denoiser, x_0: Tensor, *, points: int = 4, seed: in
     return margin
 
 
-def _estimate(denoiser: Denoiser, x_t: Tensor, level: NoiseLevel, dtype: torch.dtype) -> Tensor:
+def _estimate(denoiser: Denoiser, level: NoiseLevel, dtype: torch.dtype, x_t: Tensor) -> Tensor:
     with evaluation_precision(x_t.device, dtype):
         return denoiser.estimate_x_0(x_t, level).cpu()

@@ -82,9 +82,10 @@ class SimpleChannel(Channel):
         std = np.ones((count, dims), np.float32) if groups is None else groups.each_std
         messages: list[Message] = []
         for i, length in enumerate(lengths):
-            empty: ArrayLike = np.empty(0, np.int64)
-            chosen = self.choose(mean[i], std[i], length, key_of(keys, i)) if length else empty
-            messages.append(self._checked(chosen, length))
+            if length:
+                messages.append(self._checked(self.choose(mean[i], std[i], length, key_of(keys, i)), length))
+            else:
+                messages.append(np.empty(0, np.int64))
         return messages, self.samples(dims, groups, lengths, keys, messages)
 
     def samples(

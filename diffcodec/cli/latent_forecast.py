@@ -99,4 +99,4 @@ def show_latent_forecasts(job: CompressJob, model: LatentModel, inputs: Inputs, 
         )
         click.echo(json.dumps({"input": source, **asdict(found)}) if as_json else printable(f"{source}: {found.line}"))
 
-    inputs.show_each(show)
+    inputs.show_each(show, as_json=as_json)

@@ -69,7 +69,7 @@ OTHER_NAMES = {
 Settings = TypeVar("Settings")
 
 
-def settings_of(kind: type[Settings], options: Mapping[str, Any]) -> Settings:
+def checked_settings(kind: type[Settings], options: Mapping[str, Any]) -> Settings:
     """Settings made of keyword arguments.
 
     Raises:
@@ -215,6 +215,7 @@ class DecompressionSettings:
         for name in ("max_pixels", "max_pixel_evaluations"):
             object.__setattr__(self, name, as_integer(name, getattr(self, name), least=1))
         object.__setattr__(self, "reconstruction", Reconstruction.of(self.reconstruction))
+        _check_progress(self.progress)
         if not isinstance(self.channel, Channel | None):
             raise WrongTypeError(f"channel: expected a Channel or None, found {kind_of(self.channel)}")
 

@@ -87,7 +87,8 @@ class Report:
         timestep: at which the file ends.
         steps: a row for every step.
         channel, effort: of the channel simulation.
-        file_bytes, header_bytes, alpha_bytes: of the file, its header with checksums, and its alpha plane.
+        file_bytes, header_bytes, alpha_bytes, metadata_bytes: of the file, its header with checksums, its alpha plane,
+            and its colour profile and EXIF block.
         ideal_bits: sum of the KL divergences at the states visited.
         delivered_bits: information that arrived, log2 q/p at the samples sent.
         path_bits, side_bits: cost of the samples, and of the lengths of the steps.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -48,16 +48,29 @@ def reconstruct(reconstruction: Reconstruction, trajectory: Trajectory, names: S
 
 
 def _mirrored(trajectory: Trajectory) -> Tensor:
-    """The mean of the estimates of four mirror images of the state.
+    """The mean of the estimates of four mirror images of the state."""
+    estimate, log_snr = trajectory.checked_estimate(), trajectory.level.log_snr
+    if math.isinf(log_snr):  # pure noise: the model's mean, not an evaluation
+        return estimate
+    return mean_of_mirrored(lambda x_t: trajectory.estimate_at(x_t, log_snr), trajectory.x_t, estimate)
+
+
+def mean_of_mirrored(estimate: Callable[[Tensor], Tensor], x_t: Tensor, plain: Tensor) -> Tensor:
+    """The mean of the estimates of four mirror images of a state.
 
     Mirror images of photographs are as likely as they are, but a trained network is not quite symmetric, and a part of
     its error averages out.
+
+    Args:
+        estimate: of x_0 from a state.
+        x_t: the state, (N, C, H, W).
+        plain: the estimate from the state itself, (N, C, H, W).
+
+    Returns:
+        (N, C, H, W).
     """
-    estimate = trajectory.checked_estimate()
-    if math.isinf(trajectory.level.log_snr):  # pure noise: the model's mean, not an evaluation
-        return estimate
-    found = [estimate, *(trajectory.estimate_mirrored(axes) for axes in MIRRORINGS if axes)]
-    return torch.stack(found).mean(dim=0)
+    mirrored = (estimate(x_t.flip(axes)).flip(axes) for axes in MIRRORINGS if axes)
+    return torch.stack([plain, *mirrored]).mean(dim=0)
 
 
 def _short_flow(trajectory: Trajectory) -> Tensor:

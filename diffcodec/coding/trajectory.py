@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from copy import copy
 from dataclasses import dataclass
 
@@ -148,10 +148,6 @@ class Trajectory:
         return self._estimate
 
     @torch.no_grad()
-    def estimate_mirrored(self, axes: Sequence[int]) -> Tensor:
-        """The x_0 estimate of the state mirrored along some axes of (N, C, H, W), mirrored back."""
-        return self.estimate_at(self.x_t.flip(*axes), self.level.log_snr).flip(*axes)
-
     @torch.no_grad()
     def estimate_at(self, x_t: Tensor, log_snr: float) -> Tensor:
         """The x_0 estimate of any state, (N, C, H, W), restricted to valid signals."""

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Unpack
 
-from diffcodec.coding.options import CompressionSettings, CompressOptions, settings_of
+from diffcodec.coding.options import CompressionSettings, CompressOptions, checked_settings
 from diffcodec.dataset.attempts import Failed, alike, attempt, failure
 from diffcodec.dataset.batch_callable import BatchCallable, options_in
 from diffcodec.dataset.columns import Columns, as_file, as_pixels, bytes_of
@@ -87,7 +87,7 @@ class CompressBatch(BatchCallable):
         super().__init__(options_in(locals()), name=name, threads=threads, device=device, precision=precision)
         self.image, self.model, self.first_frame = image, model, first_frame
         self.options: CompressOptions = {"measure": False, **options}
-        self.settings = settings_of(CompressionSettings, self.options)
+        self.settings = checked_settings(CompressionSettings, self.options)
         lossless: Keep = "meaning" if options.get("timestep") == 0 else "nothing"
         self.keep = lossless if keep is None else keep
         self._codecs: dict[str, DiffusionCodec] = {}

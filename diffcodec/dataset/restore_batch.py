@@ -6,7 +6,7 @@ import io
 from collections.abc import Hashable, Sequence
 from typing import TYPE_CHECKING, Any, Unpack
 
-from diffcodec.coding.options import DecompressionSettings, DecompressOptions, settings_of
+from diffcodec.coding.options import DecompressionSettings, DecompressOptions, checked_settings
 from diffcodec.coding.stream import ParsedStream
 from diffcodec.dataset.attempts import Failed, alike, attempt, failure
 from diffcodec.dataset.batch_callable import BatchCallable, options_in
@@ -68,7 +68,7 @@ class RestoreBatch(BatchCallable):
         super().__init__(options_in(locals()), name=name, threads=threads, device=device, precision=precision)
         self.dfc, self.image, self.format = dfc, image, format
         self.options: DecompressOptions = options
-        self.settings = settings_of(DecompressionSettings, options)
+        self.settings = checked_settings(DecompressionSettings, options)
         if format != "array":
             check_mode("RGB", format)
         self._codecs: dict[bytes, DiffusionCodec] = {}

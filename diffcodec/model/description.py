@@ -42,16 +42,17 @@ def describe_file(path: Path) -> ModelDescription:
     try:
         status = path.stat()
     except OSError:
-        return _describe(read_model_file(path))
+        return describe(read_model_file(path))
     return _describe_once(path, status.st_mtime_ns, status.st_size)
 
 
 @lru_cache(maxsize=8)
 def _describe_once(path: Path, changed_ns: int, size: int) -> ModelDescription:
-    return _describe(read_model_file(path))
+    return describe(read_model_file(path))
 
 
-def _describe(file: ModelFile) -> ModelDescription:
+def describe(file: ModelFile) -> ModelDescription:
+    """The description of a model file that has been read."""
     if file.tables is not None:
         return ModelDescription(file.config, file.card, file.tables, file.fingerprint)
     tables = default_tables(file.config.schedule)

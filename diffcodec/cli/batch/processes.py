@@ -27,7 +27,7 @@ EXIT_TIMEOUT_S = 3.0
 """Time for a process to exit after SIGTERM before it is killed."""
 
 LEAST_BETWEEN_S = 0.5
-"""Time between two progress that a process reports."""
+"""Least time between two reports of a process."""
 
 Load = Callable[[], Worker[Any, Any]]
 
@@ -188,7 +188,7 @@ def _serve(pipe: Connection, load: Load, threads: int) -> None:
 
 
 class ProgressSender:
-    """Reports the progress of a process through a pipe, two a second at most."""
+    """Reports the progress of a process through a pipe, twice a second at most."""
 
     def __init__(self, pipe: Connection) -> None:
         self.pipe, self.last = pipe, time.monotonic()

@@ -52,14 +52,14 @@ def command(model: tuple[str, ...], as_json: bool, allow_pickle: bool) -> None:
 
 def described_file(path: Path) -> dict[str, Any]:
     """What a model file says of itself; without torch, which takes seconds to import."""
-    from diffcodec.model.description import describe_file
+    from diffcodec.model.description import describe
     from diffcodec.model.model_file import read_model_file
 
-    file, description = read_model_file(path), describe_file(path)
+    file = read_model_file(path)
     parameters = sum(math.prod(tensor.shape) for tensor in file.tensors)
     return {
         **file.card.to_dict(),
-        "fingerprint": description.fingerprint.hex(),
+        "fingerprint": describe(file).fingerprint.hex(),
         "parameters": parameters,
         **_steps(file.tables),
     }
