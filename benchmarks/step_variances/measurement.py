@@ -117,7 +117,11 @@ def fine_step_bits(measurement: Measurement) -> float:
     Between nodes the error is interpolated geometrically over the log SNR; before the first it is constant.
     """
     squares = (measurement.errors[1:].astype(np.float64) ** 2).sum((2, 3, 4)).mean(1)
-    nodes = measurement.log_snr[1:]
+    return bits_under_curve(measurement.log_snr[1:], squares)
+
+
+def bits_under_curve(nodes: NDArray[np.float64], squares: NDArray[np.float64]) -> float:
+    """Bits at the last node in the limit of fine steps, from squared errors summed over the picture at log SNRs."""
     fine = np.linspace(nodes[0], nodes[-1], 20_001)
     curve = np.exp(np.interp(fine, nodes, np.log(squares)))
     area = np.trapezoid(curve, np.exp(fine)) + squares[0] * math.exp(nodes[0])
