@@ -117,6 +117,7 @@ HEADER = ("picture", "", "s before", "now", "ratio", "processor s before", "now"
 @click.option("--threads", type=click.IntRange(1), help="OMP_NUM_THREADS of both.  [default: unset]")
 @click.option("--model", help="Of this version.  [default: the bundled one]")
 @click.option("--options-now", default="", help="More options of this version's compress, such as '--speed 10'.")
+@click.option("--restore-options-now", default="", help="Of its decompress, such as '--precision fp32'.")
 def main(
     before: Path,
     pictures: tuple[Path, ...],
@@ -125,11 +126,13 @@ def main(
     threads: int | None,
     model: str | None,
     options_now: str,
+    restore_options_now: str,
 ) -> None:
     """Compare the command line in the folder BEFORE with this version's on PICTURES."""
     of_model = ["--model", str(Path(model).resolve()) if Path(model).exists() else model] if model else []
     packages = {"before": before.resolve(), "now": HERE.parent}
     more = {"before": ["-t", str(timestep)], "now": ["-t", str(timestep), *of_model, *options_now.split()]}
+    to_restore: dict[str, list[str]] = {"before": [], "now": [*of_model, *restore_options_now.split()]}
     times, files = [], []
     for picture in pictures:
         found: dict[tuple[str, str], Run] = {}
@@ -140,7 +143,7 @@ def main(
                 for name, package in packages.items():
                     stream, output = str(streams[name]), str(restored[name])
                     compress = ["compress", str(picture.resolve()), "-o", stream, "--force", *more[name]]
-                    decompress = ["decompress", stream, "-o", output, "--force", *(of_model if name == "now" else [])]
+                    decompress = ["decompress", stream, "-o", output, "--force", *to_restore[name]]
                     for command in (compress, decompress):
                         key = (command[0], name)
                         found[key] = run(package, command, threads).best(found.get(key))
