@@ -1,15 +1,16 @@
 """What each decoder makes of the same files of photographs, beside AVIF at the same bytes: scores and a sheet.
 
-    python benchmarks/looks.py --data KODAK --pictures kodim04,kodim07,kodim15,kodim23 --draw docs/images/looks.png
-    python benchmarks/looks.py --data KODAK --pictures kodim04 --model older.safetensors    # another model's
+    python benchmarks/looks.py --data KODAK --draw looks.webp
+    python benchmarks/looks.py --data KODAK --before older.safetensors --draw looks.webp    # beside an older model
 
-Files of 0.03, 0.06, 0.12 and 0.25 bits a pixel. The last lines say by how much `auto` falls short of the better of
+Files of 0.03, 0.06, 0.12 and 0.25 bits a pixel. The last line says by how much `auto` falls short of the better of
 `mean` and `flow`, in points of SSIMULACRA 2.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,6 +32,8 @@ RATES = (0.03, 0.06, 0.12, 0.25)
 """Bits a pixel."""
 
 DECODERS: tuple[ReconstructionKind, ...] = ("mean", "short-flow", "flow", "auto")
+BEFORE = "before: "
+OLD_DECODERS: tuple[ReconstructionKind, ...] = ("mean", "flow")
 AVIF = "AVIF"
 GAP, LABEL = 4, 22
 """Pixels between pictures, and of a line of text."""
@@ -63,20 +66,19 @@ class Look:
         return cls(rate, restored, math.nan if score is None else score, math.inf if decibels is None else decibels)
 
 
-def looks(codec: DiffusionCodec, original: Pixels, rate: float) -> dict[str, Look]:
-    """A picture's file of a rate, restored by every decoder, and AVIF's largest file of no more bytes."""
+def looks(
+    codec: DiffusionCodec, original: Pixels, rate: float, decoders: Sequence[ReconstructionKind], label: str = ""
+) -> dict[str, Look]:
+    """A picture's file of a rate, restored by each decoder, by the decoder's name after the label."""
     data = codec.compress(Picture(original), target=Target.bpp(rate), measure=False).data
-    found: dict[str, Look] = {
-        name: Look.of(original, codec.decompress(data, reconstruction=name).pixels, len(data)) for name in DECODERS
+    return {
+        label + name: Look.of(original, codec.decompress(data, reconstruction=name).pixels, len(data))
+        for name in decoders
     }
-    if (theirs := largest_avif(original, len(data))) is not None:
-        found[AVIF] = Look.of(original, theirs[1], theirs[0])
-    return found
 
 
-def sheet_of(rows: list[tuple[str, Pixels, dict[str, Look]]], side: int) -> Image.Image:
-    """A row for each picture and rate, a column for the original, each decoder and AVIF."""
-    names = [*DECODERS[:-1], AVIF]
+def sheet_of(rows: list[tuple[str, Pixels, dict[str, Look]]], names: Sequence[str], side: int) -> Image.Image:
+    """A row for each picture and rate, a column for the original and each of the names."""
     sheet = Image.new("RGB", ((side + GAP) * (len(names) + 1) - GAP, (side + LABEL) * len(rows)), "white")
     pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)
     for row, (label, original, found) in enumerate(rows):
@@ -98,31 +100,39 @@ def sheet_of(rows: list[tuple[str, Pixels, dict[str, Look]]], side: int) -> Imag
 @click.option("--pictures", default="kodim04,kodim07,kodim15,kodim23", show_default=True, help="Names without suffix.")
 @click.option("--rates", default=",".join(map(str, RATES)), show_default=True, help="Bits a pixel.")
 @click.option("--model", default=PHOTO_MODEL, show_default=True)
+@click.option("--before", help="Bundled model or model file to show beside it.")
 @click.option("--side", default=240, show_default=True, help="Of the square in the middle that is drawn.")
-@click.option("--draw", type=click.Path(dir_okay=False, path_type=Path), help="Where the sheet goes.")
-def main(data: Path, pictures: str, rates: str, model: str, side: int, draw: Path | None) -> None:
+@click.option(
+    "--draw", type=click.Path(dir_okay=False, path_type=Path), help="Where the sheet goes, such as looks.webp."
+)
+def main(data: Path, pictures: str, rates: str, model: str, before: str | None, side: int, draw: Path | None) -> None:
     """Measure, print and draw."""
     codec = DiffusionCodec.from_pretrained(model)
+    older = DiffusionCodec.from_pretrained(before) if before else None
     paths = {path.stem: path for path in photo_paths(data)}
-    lines = [["picture", "bits/pixel", *(f"{name}, dB" for name in (*DECODERS, AVIF))]]
+    names = [*(BEFORE + name for name in OLD_DECODERS if older), *DECODERS, AVIF]
+    lines = [["picture", "bits/pixel", *(f"{name}, dB" for name in names)]]
     rows, short = [], []
     for name in pictures.split(","):
         if name not in paths:
             raise click.UsageError(f"there is no picture {name} in {data}")
         original = in_colour(read_picture(paths[name]).pixels)
         for rate in map(float, rates.split(",")):
-            found = looks(codec, original, rate)
-            cells = [
-                f"{found[each].score:.1f}, {found[each].psnr_db:.2f}" if each in found else "-"
-                for each in (*DECODERS, AVIF)
-            ]
+            found = looks(codec, original, rate, DECODERS)
+            size = round(found["auto"].bpp * original.shape[0] * original.shape[1] / 8)
+            if (theirs := largest_avif(original, size)) is not None:
+                found[AVIF] = Look.of(original, theirs[1], theirs[0])
+            if older:
+                found |= looks(older, original, rate, OLD_DECODERS, BEFORE)
+            cells = [f"{found[each].score:.1f}, {found[each].psnr_db:.2f}" if each in found else "-" for each in names]
             lines.append([name, f"{found['auto'].bpp:.3f}", *cells])
             short.append(max(found["mean"].score, found["flow"].score) - found["auto"].score)
             rows.append((f"{name}, {rate} bits/pixel", original, found))
     click.echo(aligned(lines))
     click.echo(f"auto falls short of the better of mean and flow by {max(short):.2f} points at most")
     if draw:
-        sheet_of(rows, side).save(draw)
+        drawn = [name for name in names if name != "auto"]  # it is one of the others
+        sheet_of(rows, drawn, side).save(draw, quality=90)
 
 
 if __name__ == "__main__":

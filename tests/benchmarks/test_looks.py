@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import looks
@@ -21,16 +22,19 @@ def test_sheet_and_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(looks, "measure_ssimulacra2", lambda one, two: -float(abs(one.astype(int) - two).mean()))
     monkeypatch.setattr(looks, "largest_avif", lambda pixels, size: (size - 1, 255 - pixels) if size > 150 else None)
     Image.fromarray(smooth_pixels(32, 32)).save(tmp_path / "a.png")
-    options = ["--data", str(tmp_path), "--pictures", "a", "--rates", "1,2", "--model", "cifar10-small-v3"]
+    model = "cifar10-small-v3"
+    options = ["--data", str(tmp_path), "--pictures", "a", "--rates", "1,2", "--model", model, "--before", model]
     run = CliRunner().invoke(main, [*options, "--side", "20", "--draw", str(tmp_path / "sheet.png")])
     assert run.exit_code == 0, run.output
     head, coarse, fine, last = run.output.splitlines()
     assert "short-flow, dB" in head
+    cells = re.findall(r"\S+, \S+", fine)
+    assert cells[0] == cells[2], "the means before and now, of the same model"
     assert coarse.endswith("-")
     assert not fine.endswith("-")
     assert last.startswith("auto falls short")
     sheet = Image.open(tmp_path / "sheet.png")
-    assert sheet.size == (5 * (20 + looks.GAP) - looks.GAP, 2 * (20 + looks.LABEL))
+    assert sheet.size == (7 * (20 + looks.GAP) - looks.GAP, 2 * (20 + looks.LABEL))
 
 
 @pytest.mark.skipif(not features.check("avif"), reason="Pillow without AVIF")
