@@ -13,35 +13,17 @@ from pathlib import Path
 import click
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from local_variances import errors_and_estimates
 from photo_folder import read_photos
 from step_variances.measurement import bits_under_curve
 
 from diffcodec import DiffusionCodec
-from diffcodec.devices import evaluation_precision
-from diffcodec.diffusion.denoiser import Denoiser
-from diffcodec.diffusion.schedule import NoiseLevel
-from diffcodec.diffusion.units import to_unit
-from diffcodec.diffusion.windows import predict_x_0
 from diffcodec.evaluation.summary_table import aligned
 from diffcodec.model.levels import LOG_SNR_SCALE
 from diffcodec.model.locations import PHOTO_MODEL
 
 NOISIEST = -8.0
 """Log SNR below which the error hardly changes."""
-
-
-@torch.no_grad()
-def squared_errors(denoiser: Denoiser, pixels: NDArray[np.uint8], log_snrs: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Squared errors of the estimate of a picture, (H, W, 3), summed over it, at log SNRs. bfloat16, as `auto`."""
-    x_0 = to_unit(torch.from_numpy(pixels).permute(2, 0, 1)[None])
-    generator, found = torch.Generator().manual_seed(0), []
-    for level in map(NoiseLevel, log_snrs.tolist()):
-        x_t = level.alpha * x_0 + level.sigma * torch.randn(x_0.shape, generator=generator)
-        with evaluation_precision(torch.device("cpu"), torch.bfloat16):
-            estimate = predict_x_0(denoiser, x_t, level.log_snr).float().clamp(-1, 1)
-        found.append(float(((x_0 - estimate) ** 2).sum(dtype=torch.float64)))
-    return np.array(found)
 
 
 @click.command()
@@ -60,13 +42,14 @@ def main(data: Path, model: str, timestep: int, limit: int, crop: int, spacing: 
     pictures = read_photos(data, limit, crop)
     end = codec.tables.level(timestep).log_snr / LOG_SNR_SCALE
     nodes = np.linspace(NOISIEST, end, 1 + round((end - NOISIEST) / spacing))
-    limits = [bits_under_curve(nodes, squared_errors(codec.denoiser, pixels, nodes)) for pixels in pictures]
+    errors = (errors_and_estimates(codec.denoiser, np.stack(pictures), node)[0] for node in nodes.tolist())
+    limit_bits = bits_under_curve(nodes, np.array([np.square(each, dtype=np.float64).sum() for each in errors]))
     dims = sum(pixels.size for pixels in pictures)
-    rows = [("limit", "", f"{sum(limits) / dims:.4f}", "")]
+    rows = [("limit", "", f"{limit_bits / dims:.4f}", "")]
     for steps in sorted({len(levels.levels) for levels in codec.tables.lists}):
         reports = [codec.compress(pixels, timestep=timestep, steps=steps).report for pixels in pictures]
         bits = sum(report.ideal_bits for report in reports)
-        rows.append((str(steps), str(len(reports[0].steps)), f"{bits / dims:.4f}", f"{bits / sum(limits) - 1:+.1%}"))
+        rows.append((str(steps), str(len(reports[0].steps)), f"{bits / dims:.4f}", f"{bits / limit_bits - 1:+.1%}"))
     click.echo(aligned([("list", "steps", "ideal bits/dim", "over the limit"), *rows]))
 
 

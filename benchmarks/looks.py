@@ -32,8 +32,10 @@ RATES = (0.03, 0.06, 0.12, 0.25)
 """Bits a pixel."""
 
 DECODERS: tuple[ReconstructionKind, ...] = ("mean", "short-flow", "flow", "auto")
-BEFORE = "before: "
 OLD_DECODERS: tuple[ReconstructionKind, ...] = ("mean", "flow")
+"""Those of release 0.5."""
+
+BEFORE = "before: "
 AVIF = "AVIF"
 GAP, LABEL = 4, 22
 """Pixels between pictures, and of a line of text."""
@@ -47,13 +49,13 @@ class Look:
     """A restored picture.
 
     Args:
-        bpp: bits a pixel of its file.
+        file_bytes: of its file.
         pixels: as restored.
         score: SSIMULACRA 2; NaN for pictures that are too small.
         psnr_db: of all channels.
     """
 
-    bpp: float
+    file_bytes: int
     pixels: Pixels
     score: float
     psnr_db: float
@@ -61,9 +63,14 @@ class Look:
     @classmethod
     def of(cls, original: Pixels, restored: Pixels, size: int) -> Look:
         """Measure what was restored of a file of so many bytes."""
-        rate = 8 * size / (original.shape[0] * original.shape[1])
         score, decibels = measure_ssimulacra2(original, restored), psnr_db(squared_error(original, restored))
-        return cls(rate, restored, math.nan if score is None else score, math.inf if decibels is None else decibels)
+        return cls(size, restored, math.nan if score is None else score, math.inf if decibels is None else decibels)
+
+    @property
+    def bpp(self) -> float:
+        """Bits a pixel of the file."""
+        height, width, _ = self.pixels.shape
+        return float(8 * self.file_bytes / (height * width))
 
 
 def looks(
@@ -119,8 +126,7 @@ def main(data: Path, pictures: str, rates: str, model: str, before: str | None, 
         original = in_colour(read_picture(paths[name]).pixels)
         for rate in map(float, rates.split(",")):
             found = looks(codec, original, rate, DECODERS)
-            size = round(found["auto"].bpp * original.shape[0] * original.shape[1] / 8)
-            if (theirs := largest_avif(original, size)) is not None:
+            if (theirs := largest_avif(original, found["auto"].file_bytes)) is not None:
                 found[AVIF] = Look.of(original, theirs[1], theirs[0])
             if older:
                 found |= looks(older, original, rate, OLD_DECODERS, BEFORE)

@@ -148,7 +148,6 @@ class Trajectory:
         return self._estimate
 
     @torch.no_grad()
-    @torch.no_grad()
     def estimate_at(self, x_t: Tensor, log_snr: float) -> Tensor:
         """The x_0 estimate of any state, (N, C, H, W), restricted to valid signals."""
         denoiser = self.context.denoiser
