@@ -21,6 +21,7 @@ class CopyJob:
 
     named_output: str | None = None
     runs_on_cpu: bool = True
+    unrecorded: str = ""
 
     def load(self) -> Copier:
         return Copier()

@@ -63,8 +63,8 @@ def test_planes_of_restorations_are_their_pixels(codec: DiffusionCodec) -> None:
 @pytest.mark.parametrize(
     ("use", "error", "message"),
     [
-        (lambda codec: codec.compress(TENSORS), ImageError, "use compress_batch for several"),
-        (lambda codec: codec.compress(TENSORS.float()), ImageError, "use compress_batch for several"),
+        (lambda codec: codec.compress(TENSORS), WrongTypeError, "use compress_batch for several"),
+        (lambda codec: codec.compress(TENSORS.float()), WrongTypeError, "use compress_batch for several"),
         (lambda codec: codec.compress(TENSORS[0].float()), ImageError, r"floats in \[0, 1\]"),
         (lambda codec: codec.compress_batch([TENSORS[0], TENSORS[0] - 300.0]), ImageError, r"floats in \[0, 1\]"),
         (lambda codec: codec.compress_batch(TENSORS[0]), TypeError, "a Tensor: use compress for a single one"),

@@ -96,7 +96,7 @@ def test_the_command_line_says_what_is_missing(
 
 @pytest.mark.parametrize("value", [3, OwnChannel, "own"])
 def test_what_is_no_channel(value: Any, codec: DiffusionCodec, picture: Picture) -> None:
-    with pytest.raises(ConfigError, match="channel: expected one of trellis, poisson"):
+    with pytest.raises(ConfigError, match="channel: expected trellis, poisson or a Channel object"):
         codec.compress(picture, channel=value)
     with pytest.raises(WrongTypeError, match="channel: expected a Channel or None"):
         codec.decompress(codec.compress(picture, timestep=300), channel=value)

@@ -11,6 +11,20 @@ from diffcodec.bitstream.header import FINGERPRINT_BYTES, LOWEST, PACKED_FIELDS,
 from diffcodec.errors import ConfigError, CorruptStreamError, NotDfcError, TruncatedStreamError, UnsupportedVersionError
 
 MAGIC = b"\xdfc"
+PICTURE_MAGIC = {
+    b"\x89PNG": "a PNG picture",
+    b"\xff\xd8\xff": "a JPEG picture",
+    b"GIF8": "a GIF picture",
+    b"RIFF": "a WebP picture",
+    b"BM": "a BMP picture",
+    b"II*\0": "a TIFF picture",
+    b"MM\0*": "a TIFF picture",
+}
+"""How other files begin that are taken for .dfc files."""
+
+RECOGNISED_BYTES = max(map(len, (MAGIC, *PICTURE_MAGIC)))
+"""Enough of a file to know of which of these kinds it is."""
+
 VERSION = 2
 CRC_BYTES = 4
 SEED_BYTES = 8
@@ -161,9 +175,11 @@ def read_header(data: bytes, *, name: str = "the stream") -> StreamInfo:
         raise TruncatedStreamError(f"{name} is empty")
     source = _HeaderSource(data, name)
     if not data.startswith(MAGIC[: len(data)]):
-        raise NotDfcError(
-            f"{name} is not a .dfc file: it starts with {data[: len(MAGIC)].hex()} instead of {MAGIC.hex()}"
+        found = next((kind for start, kind in PICTURE_MAGIC.items() if data.startswith(start)), None)
+        why = (
+            f"it starts with {data[: len(MAGIC)].hex()} instead of {MAGIC.hex()}" if found is None else f"it is {found}"
         )
+        raise NotDfcError(f"{name} is not a .dfc file: {why}")
     source.take(len(MAGIC))
     version, flags = divmod(source.take(1)[0], 16)
     if version != VERSION:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from importlib import import_module
-from typing import Any
+from typing import Any, ClassVar
 
 import click
 
@@ -21,34 +23,36 @@ HELP_NAMES = {"help_option_names": ["-h", "--help"]}
 class LazyGroup(click.Group):
     """Imports a command's module only when the command is called, so that --help is fast."""
 
-    commands_in_order = (
-        "compress",
-        "decompress",
-        "dataset",
-        "truncate",
-        "info",
-        "view",
-        "compare",
-        "models",
-        "sample",
-        "interpolate",
-        "train",
-        "join",
-        "calibrate",
-        "evaluate",
-        "import",
-        "export",
-        "conformance",
-        "completion",
-    )
+    sections: ClassVar[Mapping[str, Sequence[str]]] = {
+        "Pictures": ("compress", "decompress", "dataset", "truncate", "info", "view", "compare"),
+        "Models": ("models", "train", "join", "calibrate", "evaluate", "import", "export"),
+        "New pictures": ("sample", "interpolate"),
+        "This computer": ("conformance", "completion"),
+    }
+    """Names of commands, by the title of their section."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """All commands, in the order of a typical workflow."""
-        return list(self.commands_in_order)
+        """All commands, in the order of the help text."""
+        return [name for names in self.sections.values() for name in names]
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Writes the sections."""
+        for title, names in self.sections.items():
+            with formatter.section(title):
+                found = ((name, self.get_command(ctx, name)) for name in names)
+                formatter.write_dl([(name, command.get_short_help_str(60)) for name, command in found if command])
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that is called; an unknown one fails with the name of a similar one."""
+        if args and (similar := get_close_matches(args[0], self.list_commands(ctx), 1)) and similar[0] != args[0]:
+            ctx.fail(f"No such command {args[0]!r}. Did you mean {similar[0]!r}?")
+        return super().resolve_command(ctx, args)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """The command of that name."""
-        if cmd_name not in self.commands_in_order:
+        if cmd_name not in self.list_commands(ctx):
             return None
         module = "import_model" if cmd_name == "import" else cmd_name  # a module cannot be called import
         command: click.Command = import_module(f"diffcodec.cli.commands.{module}").command
@@ -83,4 +87,10 @@ class LazyGroup(click.Group):
 @click.command(cls=LazyGroup, context_settings=HELP_NAMES)
 @click.version_option(diffcodec.__version__, prog_name="diffcodec")
 def main() -> None:
-    """A trained diffusion model as a progressive lossy image codec."""
+    """An image codec built on a diffusion model.
+
+    \b
+      diffcodec compress photo.jpg --quality 70    # writes photo.dfc
+      diffcodec decompress photo.dfc -o back.png
+      diffcodec COMMAND --help                     # explains every option
+    """

@@ -10,19 +10,26 @@ from diffcodec.coding.targets import DEFAULT_TIMESTEP, Target
 GOAL_PARAMETERS = ("quality", "timestep", "max_bytes", "max_bpp", "min_psnr")
 """Names of the parameters of `goal_options`."""
 
+
+class Quality(click.FloatRange):
+    """A number in a range, called so in messages."""
+
+    name = "number"
+
+
 goal_options = together(
     click.option(
         "--quality",
-        type=click.FloatRange(0, 100),
+        type=Quality(0, 100),
         metavar="Q",
-        help="Perceived quality from 0 to 100: 100 is visually lossless, 70 good, 50 about the default, 20 rough.",
+        help="Perceived quality from 0 to 100: 100 is visually lossless, 70 good, 50 like the default, 20 rough.",
     ),
     click.option(
         "-t",
         "--timestep",
         type=Timestep(", or set the quality with --quality, --bytes, --bpp or --psnr"),
-        help="Instead, the noise level at which to stop: 1 is the finest, the model's last (1000) the coarsest; 0 is "
-        f"lossless.  [default: {DEFAULT_TIMESTEP}]",
+        help="Instead, the noise level at which to stop: 0 is lossless, 1 the finest lossy one, the model's last "
+        f"(1000) the coarsest.  [default: {DEFAULT_TIMESTEP}]",
     ),
     click.option(
         "--bytes", "max_bytes", type=click.IntRange(1), metavar="N", help="Instead, the finest file of at most N bytes."

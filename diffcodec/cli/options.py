@@ -154,7 +154,12 @@ folder_options = together(
         help="Number of processes, which share the cores; 0 for one per core.  [default: one per core if there is "
         "enough to do and enough memory]",
     ),
-    click.option("--resume", is_flag=True, help="Continue a stopped run: skip inputs whose results are up to date."),
+    click.option(
+        "--resume",
+        is_flag=True,
+        help="Continue a stopped run: skip inputs whose results are up to date. Files of another --quality or --psnr "
+        "count as up to date, and so do pictures of another --decoder or -t.",
+    ),
     click.option("--json", "as_json", is_flag=True, help="Print one JSON object per input instead of lines."),
     click.option("-q", "--quiet", is_flag=True, help="Print errors and warnings only."),
     click.option(
@@ -223,10 +228,10 @@ reconstruction_options = together(
         default="auto",
         show_default=True,
         help="How to make a picture from the noisy state at the file's end: mean has the least error of one evaluation "
-        "of the network, mirrored takes four and errs a little less; short-flow takes three and mottles smooth areas "
-        "less; flow and ancestral look more natural, with invented detail. auto chooses flow for latent models, "
-        "short-flow for coarse photographs, mirrored for fine files of lists of 32 or more levels if calibration found "
-        "a gain, else mean.",
+        "of the network, mirrored takes four and errs a little less; short-flow takes three and leaves smooth areas "
+        "less mottled; flow and ancestral look more natural, with invented detail. auto chooses flow for latent "
+        "models, short-flow for coarse photographs, mirrored for fine files with 32 or more steps to t = 1 if "
+        "calibration found a gain, else mean.",
     ),
     click.option(
         "--decoder-steps",

@@ -54,7 +54,7 @@ def stream_context(model: ModelDescription, stream: ParsedStream, own: Channel |
         channel = own
     else:
         raise UnsupportedVersionError(
-            f"{name} was made with a channel that is not part of diffcodec: only a program that has it can restore it"
+            f"{name} was made with a channel that is not part of diffcodec: pass it as `channel`"
         )
     return StreamContext(model.tables, canvas, channel, header.seed, header.level_list)
 

@@ -142,7 +142,7 @@ class CompressionSettings:
                 object.__setattr__(self, name, as_integer(name, value))
         _check_progress(self.progress)
         if not isinstance(self.channel, Channel) and self.channel not in CHANNELS:
-            raise ConfigError(f"channel: expected one of {', '.join(CHANNELS)}, found {self.channel!r}")
+            raise ConfigError(f"channel: expected {', '.join(CHANNELS)} or a Channel object, found {self.channel!r}")
         if not 0 <= self.speed < len(SPEEDS):
             raise ConfigError(f"speed: expected 0 to {len(SPEEDS) - 1}, found {self.speed}")
         if self.effort is not None and not MIN_EFFORT <= self.effort <= MAX_EFFORT:

@@ -72,6 +72,11 @@ class Reconstruction:
             raise ConfigError(
                 f"reconstruction seed: expected at least 0, found {self.seed}", parameters=["reconstruction_seed"]
             )
+        if self.seed and self.kind != "ancestral":
+            raise ConfigError(
+                f"the reconstruction `{self.kind}` draws no random numbers: choose ancestral, or leave the seed out",
+                parameters=["reconstruction", "reconstruction_seed"],
+            )
 
     def resolved(self, usual: ReconstructionKind) -> Reconstruction:
         """The reconstruction, with a kind of its own in the place of `auto`."""

@@ -8,8 +8,8 @@ from typing import Literal, Protocol
 
 from diffcodec.errors import ConfigError
 
-DEFAULT_TIMESTEP = 50
-"""The timestep at which a file ends if neither a timestep nor a target is given."""
+DEFAULT_TIMESTEP = 32
+"""The timestep at which a file ends if no timestep, quality or target is given: about quality 50 on photographs."""
 
 
 class Measured(Protocol):
@@ -51,7 +51,7 @@ class Target:
 
     @classmethod
     def quality(cls, value: float) -> Target:
-        """A perceived quality from 0 to 100: 100 is visually lossless, 50 is near t = 50. See `quality_search`."""
+        """A perceived quality from 0 to 100: 100 is visually lossless, 50 is near t = 32. See `quality_search`."""
         return cls("quality", value)
 
     @classmethod

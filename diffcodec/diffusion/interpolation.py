@@ -45,7 +45,7 @@ def interpolate(
     """
     process = ReverseProcess(denoiser, variance=sampler.variance)
     if first.shape != second.shape:
-        raise ConfigError(f"expected two pictures of one size, found {size_of(first)} and {size_of(second)}")
+        raise ConfigError(f"expected two pictures of the same size, found {size_of(first)} and {size_of(second)}")
     start = level_of(denoiser, timestep)
     weight = torch.tensor(weights, device=process.device)[:, None, None, None]
     x_0 = (1 - weight) * on_device(process, first) + weight * on_device(process, second)

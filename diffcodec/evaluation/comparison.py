@@ -113,7 +113,7 @@ def _pairs(original: Picture, other: Picture, names: tuple[str, str]) -> list[tu
         sizes = [
             f"{name} with {each.width} x {each.height}" for name, each in zip(names, (original, other), strict=True)
         ]
-        raise ImageError(f"expected two pictures of one size, found {' and '.join(sizes)} pixels")
+        raise ImageError(f"expected two pictures of the same size, found {' and '.join(sizes)} pixels")
     pictures: tuple[Picture, ...] = original, other
     if original.pixels.ndim != other.pixels.ndim:
         pictures = tuple(Picture(in_colour(each.pixels), each.alpha) for each in (original, other))

@@ -49,9 +49,9 @@ def as_picture(value: object) -> Picture:
             rounded to the nearest of 256 levels. One channel makes a grey picture.
 
     Raises:
-        WrongTypeError: if it is none of these.
-        ImageError: if it has another shape, type or range of values, holds NaN or nothing, or is a Pillow image that
-            `read_picture` refuses.
+        WrongTypeError: if it is none of these, or an array or tensor of another shape or type of numbers.
+        ImageError: if floats are outside of [0, 1] or NaN, there are no pixels, or `read_picture` refuses the Pillow
+            image.
     """
     if isinstance(value, Picture):
         return value
@@ -79,7 +79,7 @@ def _of_array(array: NDArray[Any]) -> Picture:
     shape = array.shape
     if array.dtype != np.uint8 or len(shape) not in (2, 3) or shape[2:] not in ((), (1,), (3,)):
         hint = ": use compress_batch for several pictures" if len(shape) == 4 else ""
-        raise ImageError(
+        raise WrongTypeError(
             f"expected an array of uint8, (H, W, 3), (H, W, 1) or (H, W), found {array.dtype} {shape}{hint}"
         )
     return Picture(np.ascontiguousarray(array[:, :, 0] if shape[2:] == (1,) else array))
@@ -89,14 +89,14 @@ def _of_tensor(tensor: TensorLike) -> Picture:
     shape = tuple(tensor.shape)
     if len(shape) != 3 or shape[0] not in (1, 3):
         hint = ": use compress_batch for several pictures" if len(shape) == 4 else ""
-        raise ImageError(f"expected a tensor (3, H, W) or (1, H, W), found {shape}{hint}")
+        raise WrongTypeError(f"expected a tensor (3, H, W) or (1, H, W), found {shape}{hint}")
     values = tensor.detach().cpu()
     # numpy has no bfloat16.
     planes: NDArray[Any] = (values.float() if values.is_floating_point() else values).numpy()
     if planes.dtype == np.float32:
         planes = _levels(planes)
     if planes.dtype != np.uint8:
-        raise ImageError(f"expected a tensor of uint8, or of floats in [0, 1], found {planes.dtype}")
+        raise WrongTypeError(f"expected a tensor of uint8, or of floats in [0, 1], found {planes.dtype}")
     return Picture(np.ascontiguousarray(planes[0] if shape[0] == 1 else np.moveaxis(planes, 0, 2)))
 
 

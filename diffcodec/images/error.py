@@ -42,4 +42,4 @@ def check_pair(original: NDArray[np.uint8], restored: NDArray[np.uint8]) -> None
         if 0 in pixels.shape:
             raise ImageError(f"{name}: expected at least one pixel, found {pixels.shape}")
     if original.shape != restored.shape:
-        raise ImageError(f"expected two pictures of one shape, found {original.shape} and {restored.shape}")
+        raise ImageError(f"expected two pictures of the same shape, found {original.shape} and {restored.shape}")

@@ -123,7 +123,7 @@ def test_one_may_be_standard_input(photo: Path, stream: Path, tiny_model: Path) 
 def test_sizes_must_be_equal(photo: Path, tmp_path: Path) -> None:
     other = save(tmp_path / "other.png", smooth_pixels(14, 11))
     result = run("compare", photo, other, "--difference", tmp_path / "d.png")
-    fails(result, "expected two pictures of one size", "photo.png with 14 x 11", "other.png with 11 x 14 pixels")
+    fails(result, "expected two pictures of the same size", "photo.png with 14 x 11", "other.png with 11 x 14 pixels")
     assert not (tmp_path / "d.png").exists()
 
 

@@ -18,6 +18,7 @@ from PIL import Image
 
 from diffcodec.cli.batch.inputs import Input, expand, read_input
 from diffcodec.cli.batch.outputs import outputs, write_output
+from diffcodec.cli.batch.report import terminal_size
 from diffcodec.cli.failures import printable
 from diffcodec.errors import ConfigError
 from tests.commands import fails, run
@@ -260,3 +261,20 @@ def test_names_are_completed(words: str, expected: list[str]) -> None:
     }
     result = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert result.stdout.splitlines() == expected
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no pseudo-terminals")
+@pytest.mark.parametrize(("set_to", "found"), [((0, 0), (80, 24)), ((0, 100), (100, 24)), ((30, 100), (100, 30))])
+def test_terminals_of_unknown_size_have_80_columns(
+    set_to: tuple[int, int], found: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import termios
+
+    ours, theirs = os.openpty()
+    with os.fdopen(ours, "wb"), os.fdopen(theirs, "w") as terminal:
+        termios.tcsetwinsize(theirs, set_to)
+        monkeypatch.setattr(sys, "stderr", terminal)
+        assert terminal_size() == found
+        monkeypatch.setattr(sys, "stderr", None)
+        assert terminal_size() == (80, 24)
+        monkeypatch.undo()

@@ -29,15 +29,23 @@ def test_a_picture_is_not_a_dfc_file(options: tuple[str, ...], photo: Path) -> N
     """Also where its result would have the name of the picture itself."""
     before = photo.read_bytes()
     result = run("decompress", photo, *(option.format(folder=photo.parent) for option in options))
-    fails(result, "photo.png is not a .dfc file: it starts with 8950 instead of df63")
+    fails(result, "photo.png is not a .dfc file: it is a PNG picture")
     assert photo.read_bytes() == before
     assert not (photo.parent / "x.png").exists()
+
+
+@pytest.mark.parametrize(("wrong", "similar"), [("comprss", "compress"), ("Info", "info"), ("tran", "train")])
+def test_unknown_commands_name_a_similar_one(wrong: str, similar: str) -> None:
+    fails(run(wrong, "x.png"), f"No such command '{wrong}'. Did you mean '{similar}'?", code=2)
+    result = run("zzzzzz")
+    fails(result, "No such command 'zzzzzz'.", code=2)
+    assert "Did you mean" not in result.stderr
 
 
 def test_the_timestep_that_was_taken_is_said_if_it_differs(stream: Path, tiny_model: Path, tmp_path: Path) -> None:
     options = ("--model", tiny_model, "--force", "-o", tmp_path / "x.png")
     other = succeeds(run("decompress", stream, "-t", 400, *options))
-    said = "photo.dfc: restored at t = 500, its last level that is not finer than t = 400\n"
+    said = "photo.dfc: restored at t = 500, the finest level of the file that is not finer than t = 400\n"
     assert re.fullmatch(rf"Note: .*{re.escape(said)}", other.stderr)
     for wanted in ((), ("-t", 200), ("-t", 500)):
         assert succeeds(run("decompress", stream, *wanted, *options)).stderr == ""
@@ -88,8 +96,10 @@ def test_info_shows_steps_and_evaluations_of_bundled_models() -> None:
     assert values["evaluations"] == values["steps"]  # the bundled models have a constant for pure noise
     shown = succeeds(run("info", path)).stdout
     assert values["pixel_evaluations"] == values["evaluations"] * values["width"] * values["height"]
-    assert re.search(rf"^ +steps  {values['steps']}\n +evaluations  {values['steps']} to decode$", shown, re.MULTILINE)
-    assert f"pixel evaluations  {values['pixel_evaluations']} to decode" in shown
+    assert re.search(
+        rf"^ +steps  {values['steps']}\n +evaluations  {values['steps']} to restore the mean$", shown, re.MULTILINE
+    )
+    assert f"pixel evaluations  {values['pixel_evaluations']} to restore the mean" in shown
     assert "level list" not in shown
 
 

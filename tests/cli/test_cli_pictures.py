@@ -320,4 +320,6 @@ def test_decoder_options_that_make_no_sense_are_refused(stream: Path, tiny_model
     steps = run(*options, "--decoder", "flow", "--decoder-steps", 2000)
     fails(steps, "reconstruction steps: expected 1 to the model's 1000, found 2000 (--decoder-steps)")
     fails(run(*options, "--decoder-seed", -1), code=2)
+    seed = run(*options, "--decoder", "flow", "--decoder-seed", 2)
+    fails(seed, "`flow` draws no random numbers", "(--decoder, --decoder-seed)")
     assert not (tmp_path / "a.png").exists()

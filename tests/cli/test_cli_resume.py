@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -15,7 +16,7 @@ import pytest
 from PIL import Image
 
 from diffcodec.bitstream.container import Shortened, read_container, write_container
-from tests.commands import fails, run
+from tests.commands import fails, run, succeeds
 from tests.conftest import make_tiny_checkpoint, smooth_pixels
 
 ROOT = Path(__file__).parents[2]
@@ -301,3 +302,22 @@ def test_a_mixed_folder_that_is_killed_in_the_middle_ends_in_the_same_state(
 def test_standard_input_has_no_results_to_skip(pictures: Path, tiny_model: Path, tmp_path: Path) -> None:
     result = run("compress", "-", "--resume", "-o", tmp_path / "x.dfc", "--model", tiny_model, stdin=b"")
     fails(result, "--resume needs files")
+
+
+@pytest.mark.parametrize("goal", [("--quality", 20), ("--psnr", 15)])
+def test_a_note_says_what_resume_cannot_check(goal: tuple[str, float], photo: Path, tiny_model: Path) -> None:
+    options = ("compress", photo, "--model", tiny_model, *goal)
+    assert "Note" not in succeeds(run(*options)).stderr
+    note = succeeds(run(*options, "--resume")).stderr
+    assert re.fullmatch(rf"Note: .* another {goal[0]}, .* pass --force without --resume\n", note)
+    assert succeeds(run(*options, "--resume", "--quiet")).stderr == ""
+
+
+def test_restored_pictures_do_not_show_their_decoder(stream: Path, tiny_model: Path, tmp_path: Path) -> None:
+    options = ("decompress", stream, "--model", tiny_model, "-o", tmp_path / "a.png")
+    succeeds(run(*options))
+    assert succeeds(run(*options, "--resume")).stderr == ""
+    assert (
+        "another --decoder or -t, which they do not record"
+        in succeeds(run(*options, "--decoder", "flow", "--resume")).stderr
+    )

@@ -107,24 +107,34 @@ def test_images_for_pillow_have_modes_and_metadata() -> None:
         (np.zeros((4, 4, 4), np.uint8), r"found uint8 \(4, 4, 4\)$"),
         (np.zeros(4, np.uint8), r"found uint8 \(4,\)$"),
         (np.zeros((2, 4, 4, 3), np.uint8), r"found uint8 \(2, 4, 4, 3\): use compress_batch for several pictures$"),
-        (np.zeros((0, 4, 3), np.uint8), "at least one pixel, not 4 x 0"),
-        (np.zeros((0, 4, 1), np.uint8), "at least one pixel, not 4 x 0"),
         (torch.zeros(4, 4), r"a tensor \(3, H, W\) or \(1, H, W\), found \(4, 4\)$"),
         (torch.zeros(4, 4, 3), r"found \(4, 4, 3\)$"),
         (torch.zeros(4, 8, 8), r"found \(4, 8, 8\)$"),
         (torch.zeros(2, 3, 8, 8), r"found \(2, 3, 8, 8\): use compress_batch for several pictures$"),
-        (torch.zeros(3, 0, 4), "at least one pixel, not 4 x 0"),
-        (torch.zeros(3, 0, 4, dtype=torch.uint8), "at least one pixel, not 4 x 0"),
         (torch.zeros(3, 4, 4, dtype=torch.int64), r"uint8, or of floats in \[0, 1\], found int64"),
         (torch.zeros(3, 4, 4, dtype=torch.bool), "found bool"),
         (torch.zeros(3, 4, 4, dtype=torch.complex64), "found complex64"),
+    ],
+)
+def test_arrays_and_tensors_of_other_shapes_and_types_are_refused(value: Any, message: str) -> None:
+    with pytest.raises(WrongTypeError, match=message):
+        as_picture(value)
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (np.zeros((0, 4, 3), np.uint8), "at least one pixel, not 4 x 0"),
+        (np.zeros((0, 4, 1), np.uint8), "at least one pixel, not 4 x 0"),
+        (torch.zeros(3, 0, 4), "at least one pixel, not 4 x 0"),
+        (torch.zeros(3, 0, 4, dtype=torch.uint8), "at least one pixel, not 4 x 0"),
         (torch.full((3, 4, 4), torch.nan), r"floats in \[0, 1\], found NaN"),
         (torch.full((3, 4, 4), torch.inf), r"found inf to inf: scale or clamp them first"),
         (torch.linspace(-1, 1, 48).reshape(3, 4, 4), r"found -1 to 1: scale or clamp them first"),
         (torch.full((3, 4, 4), 200.0), r"found 200 to 200: scale or clamp them first"),
     ],
 )
-def test_other_arrays_and_tensors_are_refused(value: Any, message: str) -> None:
+def test_values_that_are_no_grey_levels_are_refused(value: Any, message: str) -> None:
     with pytest.raises(ImageError, match=message):
         as_picture(value)
 

@@ -72,7 +72,7 @@ def test_small_pictures_have_no_score() -> None:
 
 
 def test_shapes_are_checked() -> None:
-    with pytest.raises(ImageError, match="one shape"):
+    with pytest.raises(ImageError, match="same shape"):
         measure_ssimulacra2(smooth_pixels(120, 120), smooth_pixels(120, 121))
 
 

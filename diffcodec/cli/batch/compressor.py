@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from diffcodec.cli.batch.inputs import STANDARD, label, length_of, read_input
 from diffcodec.cli.batch.outputs import write_output
+from diffcodec.cli.batch.steps_table import steps_table
 from diffcodec.cli.batch.work import Done, ExistingOutput, Item, Task, find_existing
 from diffcodec.coding.options import CompressionSettings, CompressOptions
 from diffcodec.coding.targets import Target
@@ -21,7 +22,7 @@ from diffcodec.errors import ConfigError, StreamError, TargetError
 if TYPE_CHECKING:
     from diffcodec.codec import DiffusionCodec
     from diffcodec.coding.progress import ProgressCallback
-    from diffcodec.coding.report import Bitstream, Report, StepReport
+    from diffcodec.coding.report import Bitstream
     from diffcodec.config import Precision
     from diffcodec.images import Keep, Picture
     from diffcodec.images.metadata import Metadata
@@ -78,6 +79,12 @@ class CompressJob:
         if self.keep_metadata:
             return "metadata"
         return "meaning" if self.timestep == 0 else "nothing"
+
+    @property
+    def unrecorded(self) -> str:
+        """What a .dfc file does not show."""
+        names = {"quality": "--quality", "psnr_db": "--psnr"}
+        return names.get(self.goal.quantity, "") if self.goal else ""
 
     @property
     def runs_on_cpu(self) -> bool:
@@ -268,23 +275,6 @@ class Compressor:
             notes=tuple(f"{label(source)}: {note}" for note in notes),
             table=steps_table(report) if self.job.steps_table else "",
         )
-
-
-def steps_table(report: Report) -> str:
-    """The steps of a report, and their sums."""
-    from diffcodec.evaluation.summary_table import aligned
-
-    header = ("step", "t", "log SNR", "KL bits", "delivered", "path", "side", "network s", "coding s")
-    rows = [
-        (str(number), f"{step.timestep:g}", f"{step.log_snr:.2f}", *_figures(step))
-        for number, step in enumerate(report.steps, 1)
-    ]
-    return aligned([header, *rows, ("sum", "", "", *_figures(report))])
-
-
-def _figures(of: Report | StepReport) -> tuple[str, ...]:
-    bits = of.ideal_bits, of.delivered_bits, of.path_bits, of.side_bits
-    return *(f"{each:.0f}" for each in bits), *(f"{each:.2f}" for each in (of.network_s, of.coding_s))
 
 
 @dataclass(frozen=True)

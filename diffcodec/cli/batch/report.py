@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections import Counter
@@ -19,6 +20,15 @@ from diffcodec.cli.failures import Failure, note, printable, report, warn
 
 BAR_AFTER_S = 2.0
 """Shorter runs show no progress bar."""
+
+
+def terminal_size() -> tuple[int, int]:
+    """Columns and lines of standard error's terminal, 80 x 24 where it does not know them: tqdm would show nothing."""
+    try:
+        columns, lines = os.get_terminal_size(sys.stderr.fileno())
+    except (AttributeError, OSError, ValueError):  # there is no terminal, or no standard error
+        columns, lines = 0, 0
+    return columns or 80, lines or 24
 
 
 class RunReport(AbstractContextManager["RunReport"]):
@@ -44,12 +54,15 @@ class RunReport(AbstractContextManager["RunReport"]):
         self._early: dict[int, tuple[Task, Outcome]] = {}
         self._next = 0
         self._start = time.perf_counter()
+        columns, lines = terminal_size()
         shown = not quiet and sys.stderr.isatty() if progress is None else progress
         # Time is proportional to pixels, not files. The rate is steady, so smoothing=0 averages over the whole run.
         self._bar = tqdm(
             total=sum(task.pixels for task in tasks),
             bar_format="{percentage:3.0f}% |{bar}| {elapsed}<{remaining}{postfix}",
             smoothing=0,
+            ncols=columns,
+            nrows=lines,
             miniters=1,  # tqdm would wait for as many pixels as came at once before
             disable=not shown,
             delay=BAR_AFTER_S if progress is None else 0,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 from diffcodec.bitstream.container import read_header
-from diffcodec.bitstream.layout import MAGIC, MAX_HEADER_BYTES
+from diffcodec.bitstream.layout import MAX_HEADER_BYTES, RECOGNISED_BYTES
 from diffcodec.cli.batch.inputs import STANDARD, beginning, label
 from diffcodec.cli.batch.outputs import write_output
 from diffcodec.cli.batch.work import Done, ExistingOutput, Item, Task, find_existing
@@ -46,6 +46,11 @@ class DecompressJob:
     force: bool
     resume: bool
     named_output: str | None
+
+    @property
+    def unrecorded(self) -> str:
+        """What a restored picture does not show."""
+        return "" if self.timestep is None and self.reconstruction.kind == "auto" else "--decoder or -t"
 
     @property
     def runs_on_cpu(self) -> bool:
@@ -94,7 +99,7 @@ class Restorer:
         job = self.job
         if not task.source.lower().endswith(".dfc"):  # of those even the first bytes may be corrected
             with suppress(TruncatedStreamError):  # here only the beginning is read
-                read_header(beginning(task.source, len(MAGIC)), name=task.source)
+                read_header(beginning(task.source, RECOGNISED_BYTES), name=task.source)
         return find_existing(task, force=job.force, resume=job.resume, difference=self.difference)
 
     def difference(self, task: Task, newer: bool) -> str | None:
@@ -184,8 +189,8 @@ class Restorer:
         notes = []
         if job.timestep not in (None, restored.timestep) and restored.step and restored.problem is None:
             notes.append(
-                f"{label(source)}: restored at t = {restored.timestep:g}, its last level that is not finer than "
-                f"t = {job.timestep}"
+                f"{label(source)}: restored at t = {restored.timestep:g}, the finest level of the file that is not "
+                f"finer than t = {job.timestep}"
             )
         if lacking := metadata_left_out(picture.metadata, format_of(target)):
             notes.append(f"{target}: {lacking}")

@@ -19,8 +19,8 @@ from diffcodec.cli.batch.inputs import STANDARD, Inputs
 from diffcodec.cli.batch.outputs import check_folder
 from diffcodec.cli.batch.report import RunReport
 from diffcodec.cli.batch.sharing import CoreWatch, processes_for
-from diffcodec.cli.batch.work import Moved, Outcome, Task, Worker, batches, finish
-from diffcodec.cli.failures import warn
+from diffcodec.cli.batch.work import Moved, Outcome, Task, UpToDate, Worker, batches, finish
+from diffcodec.cli.failures import note, warn
 from diffcodec.errors import ConfigError
 from diffcodec.files import remove_unfinished
 
@@ -52,6 +52,10 @@ class Job(Protocol):
     @property
     def runs_on_cpu(self) -> bool:
         """Whether the network runs on the processor."""
+
+    @property
+    def unrecorded(self) -> str:
+        """The given options that an existing result does not show, so that `resume` cannot check them; may be empty."""
 
     def load(self) -> Worker[Any, Any]:
         """The worker, with its model."""
@@ -102,6 +106,11 @@ def run_batch(job: Job, inputs: Inputs, targets: Sequence[str], options: RunOpti
             report.stopped()
             raise SystemExit(130 if isinstance(stop, KeyboardInterrupt) else stop.code) from None
         report.finish()
+        if job.unrecorded and report.counts[UpToDate] and not options.quiet:
+            note(
+                f"results that are up to date may have another {job.unrecorded}, which they do not record: to make "
+                "them again, pass --force without --resume"
+            )
     if report.failures:
         raise click.exceptions.Exit(1)
 

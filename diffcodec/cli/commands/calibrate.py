@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from diffcodec.model.checkpoint import Checkpoint
 
 
-@click.command("calibrate")
+@click.command("calibrate", short_help="Measure a model's errors, and store tables for its files.")
 @click.argument("model")
 @click.option(
     "--data",

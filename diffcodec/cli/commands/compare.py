@@ -63,7 +63,7 @@ class Side:
         )
 
 
-@click.command("compare")
+@click.command("compare", short_help="Compare two pictures: PSNR, MS-SSIM, SSIMULACRA 2, sizes.")
 @click.argument("original", metavar="A", shell_complete=complete_file)
 @click.argument("other", metavar="B", shell_complete=complete_file)
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")

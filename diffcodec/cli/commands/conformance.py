@@ -33,6 +33,7 @@ def complete_case(context: click.Context, parameter: click.Parameter, incomplete
 
 @click.command(
     "conformance",
+    short_help="Check that this machine restores files correctly.",
     cls=SectionedCommand,
     sections={SPEED: ("device", "precision", "threads"), OTHER: ("folder", "as_json")},
 )

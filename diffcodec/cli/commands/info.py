@@ -16,14 +16,15 @@ if TYPE_CHECKING:
     from diffcodec.bitstream.container import StreamInfo
 
 
-@click.command("info")
+@click.command("info", short_help="Show the headers of .dfc files.")
 @click.argument("files", nargs=-1, required=True, shell_complete=complete_file)
 @click.option("-r", "--recursive", is_flag=True, help="Include subfolders.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per file.")
 def command(files: tuple[str, ...], recursive: bool, as_json: bool) -> None:
     """Show the headers of .dfc files, without loading a network.
 
-    For files of bundled models this includes the number of steps, and how often `decompress` evaluates the network.
+    For files of bundled models this includes the number of steps, and of evaluations of the network with
+    `--decoder mean`. The default decoder may take two or three more.
     """
     from diffcodec.bitstream.container import read_header, what_is_wrong
     from diffcodec.channel.base import ChannelId
@@ -81,7 +82,13 @@ def command(files: tuple[str, ...], recursive: bool, as_json: bool) -> None:
             del values["level_list"]  # its number means something to the model only
         for key, value in values.items():
             if value is not None:
-                shown = f"{value:.4f}" if key == "bpp" else f"{value} to decode" if "evaluations" in key else value
+                shown = (
+                    f"{value:.4f}"
+                    if key == "bpp"
+                    else f"{value} to restore the mean"
+                    if "evaluations" in key
+                    else value
+                )
                 click.echo(printable(f"{key.replace('_', ' '):>23}  {shown}"))
 
     expand(files, [".dfc"], recursive=recursive).show_each(show, as_json=as_json, key="file")

@@ -17,7 +17,7 @@ def parse_edges(ctx: click.Context, param: click.Parameter, value: str) -> tuple
         raise click.BadParameter(f"{value!r} is not a list of log SNRs such as 1.4,4.6") from None
 
 
-@click.command("join")
+@click.command("join", short_help="Join networks for different noise levels into one model.")
 @click.argument("models", nargs=-1, required=True)
 @click.option(
     "--at",

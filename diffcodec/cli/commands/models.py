@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from diffcodec.model.tables import CodecTables
 
 
-@click.command("models")
+@click.command("models", short_help="Show the bundled models, or others.")
 @click.argument("model", nargs=-1)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per model.")
 @allow_pickle_option

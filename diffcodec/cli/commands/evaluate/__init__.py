@@ -7,5 +7,6 @@ from diffcodec.cli.commands.evaluate import fid, inception_score, nll, rd
 command = click.Group(
     "evaluate",
     [nll.command, fid.command, inception_score.command, rd.command],
+    short_help="Measure models and the codec.",
     help="Measure models and the codec: likelihood bound, sample quality, rate and distortion.",
 )
