@@ -50,7 +50,7 @@ def report(results: Results, costs: Mapping[str, Any] | None, *, markdown: bool)
     sections = [heading(f"{results.dataset}: {images} pictures", markdown)]
     for metric, title in METRICS.items():
         sections += [
-            f"{title} at equal rates, mean of the pictures (in brackets: of so many that reach the rate)",
+            f"{title} at equal rates, mean of the pictures (in brackets: number of pictures that reach the rate)",
             table(rate_lines(results, metric), markdown),
         ]
     if OURS in results.codecs:
@@ -176,7 +176,7 @@ def lead_cells(found: Comparison) -> list[str]:
 def cost_lines(results: Results, costs: Mapping[str, Any] | None) -> Lines:
     """Seconds and memory of every codec."""
     memory = {row["codec"]: row for row in (costs or {}).get("memory", ())}
-    lines = [["codec", "setting", "bpp", "encode s", "decode s", "MiB more", "MiB in all", "threads"]]
+    lines = [["codec", "setting", "bpp", "encode s", "decode s", "additional MiB", "MiB in all", "threads"]]
     for codec in [*results.own("trellis", "best"), *results.peers]:
         points = [(rate.mean, point) for point in codec.points if (rate := point.estimate("bpp"))]
         if not points:
@@ -200,14 +200,14 @@ def cost_lines(results: Results, costs: Mapping[str, Any] | None) -> Lines:
 
 def costs_report(costs: Mapping[str, Any], *, markdown: bool) -> str:
     """What one picture costs: the command line's times, and the memory of every codec."""
-    memory = [["codec", "MiB more", "MiB in all"]]
+    memory = [["codec", "additional MiB", "MiB in all"]]
     memory += [[row["codec"], mebibytes(row["more_bytes"]), mebibytes(row["peak_bytes"])] for row in costs["memory"]]
     return "\n\n".join(
         [
             heading(f"Costs of one picture, {costs['picture']}", markdown),
             "The command line, with the start of Python, on all cores",
             table(command_line_lines(costs), markdown),
-            "Peak memory of a process of one thread that codes and restores it",
+            "Peak memory of a process of one thread that encodes and decodes it",
             table(memory, markdown),
         ]
     )
