@@ -208,7 +208,7 @@ def test_interpolations_turn_from_one_picture_to_the_other(denoiser: Denoiser) -
 
 
 def test_pictures_of_two_sizes_are_not_mixed(denoiser: Denoiser) -> None:
-    with pytest.raises(ConfigError, match="one size, found 8 x 8 and 8 x 12"):
+    with pytest.raises(ConfigError, match="the same size, found 8 x 8 and 8 x 12"):
         interpolate(denoiser, FEW, picture(8, 8), picture(12, 8), 10, [0.5])
 
 

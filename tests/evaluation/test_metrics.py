@@ -158,8 +158,8 @@ def test_views_are_taken() -> None:
 @pytest.mark.parametrize(
     ("original", "restored", "message"),
     [
-        (np.zeros((4, 4, 3), np.uint8), np.zeros((4, 4), np.uint8), "one shape"),
-        (np.zeros((4, 4), np.uint8), np.zeros((4, 5), np.uint8), "one shape"),
+        (np.zeros((4, 4, 3), np.uint8), np.zeros((4, 4), np.uint8), "the same shape"),
+        (np.zeros((4, 4), np.uint8), np.zeros((4, 5), np.uint8), "the same shape"),
         (np.zeros((4, 4)), np.zeros((4, 4)), "original: expected uint8"),
         (np.zeros((4, 4), np.uint8), np.zeros((4, 4), np.int16), "restored: expected uint8"),
         (np.zeros((4, 4, 4), np.uint8), np.zeros((4, 4, 4), np.uint8), "original: expected uint8"),
@@ -189,5 +189,5 @@ def test_haarpsi_falls_with_noise_and_is_1_for_the_same_picture() -> None:
 
 def test_haarpsi_needs_room_for_its_wavelets() -> None:
     assert measure_haarpsi(smooth_pixels(15, 40), smooth_pixels(15, 40)) is None
-    with pytest.raises(ImageError, match="one shape"):
+    with pytest.raises(ImageError, match="the same shape"):
         measure_haarpsi(smooth_pixels(16, 16), smooth_pixels(16, 17))

@@ -71,7 +71,7 @@ def test_a_dry_run_loads_nothing(stable_diffusion: Path, tmp_path: Path) -> None
     assert found["parameters"] == 859_520_964
     assert found["evaluation_s"] > 0
     line = succeeds(run("compress", tmp_path / "photo.png", "--model", stable_diffusion, "--dry-run")).stdout
-    assert "96 x 64, stable-diffusion-v1-5, t = 50" in line
+    assert "96 x 64, stable-diffusion-v1-5, t = 32" in line
     assert "860 million weights, 3.8 GB with the autoencoder" in line
     assert sorted(tmp_path.iterdir()) == [tmp_path / "photo.png"]
 
