@@ -6,7 +6,7 @@
     python benchmarks/speed_table.py --data KODAK --limit 2 --crop 256 --peers ''
 
 Every picture is compressed and restored at several timesteps or qualities. Rates are compared by BD-rate: the mean
-difference of bits at equal PSNR. docs/speed.md shows the results.
+difference of bits at equal PSNR. A stopped run goes on where it was stopped. docs/speed.md shows the results.
 """
 
 from __future__ import annotations
@@ -26,13 +26,14 @@ import torch
 from bjontegaard import bd_rate  # type: ignore[import-untyped]
 from figures.style import new_figure, save
 from numpy.typing import NDArray
-from photo_folder import read_photos
+from photo_folder import photo_paths, read_photos
 from PIL import Image
 
 from diffcodec.codec import DiffusionCodec
 from diffcodec.coding.speed import SPEEDS, steps_at
 from diffcodec.evaluation.provenance import machine
 from diffcodec.evaluation.summary_table import aligned
+from diffcodec.files import atomic_write
 from diffcodec.images import Picture
 from diffcodec.images.error import psnr_db, squared_error
 from diffcodec.model.locations import PHOTO_MODEL
@@ -50,7 +51,7 @@ class Curve:
 
     Args:
         name: of codec and setting.
-        points: (pictures, qualities, 4), rising rates.
+        points: (pictures, qualities, 4).
     """
 
     name: str
@@ -65,13 +66,18 @@ class Curve:
         return float(
             np.mean(
                 [
-                    bd_rate(
-                        theirs[:, 0], theirs[:, 1], own[:, 0], own[:, 1], method="pchip", require_matching_points=False
-                    )
-                    for own, theirs in zip(np.array(self.points), np.array(other.points), strict=True)
+                    bd_rate(*better(theirs), *better(own), "pchip", require_matching_points=False, min_overlap=0.5)
+                    for own, theirs in zip(self.points, other.points, strict=True)
                 ]
             )
         )
+
+
+def better(points: list[list[float]]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Bytes and PSNR of a picture's files, without those that are worse than a smaller one."""
+    found = np.array(sorted(points))[:, :2]
+    rises = found[1:, 1] > np.maximum.accumulate(found[:, 1])[:-1]
+    return tuple(found[np.concatenate([[True], rises])].T)
 
 
 def measure(
@@ -127,6 +133,16 @@ def peer_settings(names: list[str]) -> list[tuple[str, str, dict[str, Any]]]:
 
         found += [(f"JPEG XL, effort {k}", "JXL", {"effort": k}) for k in (9, 7, 5, 3, 1)]
     return found
+
+
+def measured_before(path: Path, conditions: dict[str, Any]) -> dict[str, Curve]:
+    """The curves of a results file by name; none if it does not exist, or was made under other conditions."""
+    if not path.exists():
+        return {}
+    content = json.loads(path.read_text(encoding="utf-8"))
+    if content.get("conditions") != conditions:
+        return {}
+    return {each["name"]: Curve(**each) for each in content["curves"]}
 
 
 def draw(curves: list[Curve], path: Path) -> None:
@@ -188,12 +204,28 @@ def main(
             for steps in lengths[1:]
             for effort in (8, 10, 12, 14, 16)
         }
-    curves = []
-    for name, options in settings.items():
-        curves.append(Curve(name, own_curve(codec, pictures, levels, ticks, **options)))
-        click.echo(f"{name}: {curves[-1].seconds(2):.2f} s, {curves[-1].seconds(3):.2f} s", err=True)
+    jobs = {name: partial(own_curve, codec, pictures, levels, ticks, **options) for name, options in settings.items()}
     for name, kind, options in peer_settings(peers.split(",")):
-        curves.append(Curve(name, peer_curve(pictures, kind, ticks, **options)))
+        jobs[name] = partial(peer_curve, pictures, kind, ticks, **options)
+    conditions = {
+        "model": codec.fingerprint.hex(),
+        "machine": machine("cpu", 1),
+        "pictures": [path.name for path in photo_paths(data)[:limit]],
+        "crop": crop,
+        "timesteps": timesteps,
+        "clock": clock,
+        "threads": threads,
+    }
+    curves = []
+    for name, job in jobs.items():
+        known = measured_before(out, conditions)
+        curves.append(known[name] if name in known else Curve(name, job()))
+        known[name] = curves[-1]
+        click.echo(f"{name}: {curves[-1].seconds(2):.3g} s, {curves[-1].seconds(3):.3g} s", err=True)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_write(out, overwrite=True) as file:
+            content = {"conditions": conditions, "curves": [asdict(each) for each in known.values()]}
+            file.write(json.dumps(content).encode())
     default = next((c for c in curves if c.name in ("diffcodec, speed 6", "diffcodec, 16 steps, effort 12")), curves[0])
     rows = [["setting", "compress", "restore", f"bits over {default.name}"]]
     for curve in curves:
@@ -202,8 +234,6 @@ def main(
     click.echo(aligned(rows, left=1))
     for speed in range(0 if grid else len(SPEEDS)):
         click.echo(f"speed {speed}: {SPEEDS[speed].effort}, {steps_at(speed, codec.tables, size)}")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps({"machine": machine("cpu", 1), "curves": [asdict(c) for c in curves]}), encoding="utf-8")
     if figure and any(curve.name == REFERENCE for curve in curves):
         draw(curves, figure)
 
