@@ -216,13 +216,12 @@ def main(
         "clock": clock,
         "threads": threads,
     }
-    curves = []
+    curves, known = [], measured_before(out, conditions)
+    out.parent.mkdir(parents=True, exist_ok=True)
     for name, job in jobs.items():
-        known = measured_before(out, conditions)
         curves.append(known[name] if name in known else Curve(name, job()))
         known[name] = curves[-1]
         click.echo(f"{name}: {curves[-1].seconds(2):.3g} s, {curves[-1].seconds(3):.3g} s", err=True)
-        out.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(out, overwrite=True) as file:
             content = {"conditions": conditions, "curves": [asdict(each) for each in known.values()]}
             file.write(json.dumps(content).encode())

@@ -69,7 +69,7 @@ def test_without_options_a_picture_is_compressed_to_the_default_timestep(
     codec: DiffusionCodec, picture: Picture
 ) -> None:
     stream = codec.compress(picture)
-    assert stream.report.timestep == DEFAULT_TIMESTEP
+    assert stream.report.timestep == DEFAULT_TIMESTEP == 32
     assert (
         stream.data
         == codec.compress(picture, timestep=DEFAULT_TIMESTEP).data

@@ -46,7 +46,8 @@ class LazyGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """The command that is called; an unknown one fails with the name of a similar one."""
-        if args and (similar := get_close_matches(args[0], self.list_commands(ctx), 1)) and similar[0] != args[0]:
+        names = self.list_commands(ctx)
+        if args and args[0] not in names and (similar := get_close_matches(args[0], names, 1)):
             ctx.fail(f"No such command {args[0]!r}. Did you mean {similar[0]!r}?")
         return super().resolve_command(ctx, args)
 

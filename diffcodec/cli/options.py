@@ -157,8 +157,8 @@ folder_options = together(
     click.option(
         "--resume",
         is_flag=True,
-        help="Continue a stopped run: skip inputs whose results are up to date. Files of another --quality or --psnr "
-        "count as up to date, and so do pictures of another --decoder or -t.",
+        help="Continue a stopped run: skip inputs whose results are up to date. A note names given options that "
+        "results do not record.",
     ),
     click.option("--json", "as_json", is_flag=True, help="Print one JSON object per input instead of lines."),
     click.option("-q", "--quiet", is_flag=True, help="Print errors and warnings only."),

@@ -34,16 +34,7 @@ def test_twice_the_bytes_are_a_rate_of_100_percent() -> None:
 def test_a_stopped_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Image.fromarray(smooth_pixels(32, 32)).save(tmp_path / "a.png")
     out = tmp_path / "out" / "table.json"
-    options = [
-        "--data",
-        str(tmp_path),
-        "--model",
-        "cifar10-small-v3",
-        "--timesteps",
-        "600,400,200",
-        "--out",
-        str(out),
-    ]
+    options = ["--data", str(tmp_path), "--model", "cifar10-small-v3", "--timesteps", "600,400,200", "--out", str(out)]
     options += ["--peers", "", "--threads", "1", "--clock", "processor"]
     real, limit = speed_table.own_curve, 4  # the first call warms up
 

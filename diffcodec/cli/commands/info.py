@@ -82,13 +82,8 @@ def command(files: tuple[str, ...], recursive: bool, as_json: bool) -> None:
             del values["level_list"]  # its number means something to the model only
         for key, value in values.items():
             if value is not None:
-                shown = (
-                    f"{value:.4f}"
-                    if key == "bpp"
-                    else f"{value} to restore the mean"
-                    if "evaluations" in key
-                    else value
-                )
-                click.echo(printable(f"{key.replace('_', ' '):>23}  {shown}"))
+                shown = f"{value:.4f}" if key == "bpp" else value
+                purpose = " to restore the mean" if "evaluations" in key else ""
+                click.echo(printable(f"{key.replace('_', ' '):>23}  {shown}{purpose}"))
 
     expand(files, [".dfc"], recursive=recursive).show_each(show, as_json=as_json, key="file")
