@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -92,6 +93,8 @@ class RunFolder:
                 if is_first:
                     append_log(self.log, progress)
                     bar.n = round(1000 * progress.fraction)
+                    # Counts the parts of the run before it was resumed, so that the time left is right.
+                    bar.start_t = time.time() - progress.seconds
                     rate = {} if math.isnan(progress.rate_bpd) else {"bpd": f"{progress.rate_bpd:.3f}"}
                     bar.set_postfix(images=progress.images, loss=f"{progress.loss:.4f}", **rate)
 

@@ -61,6 +61,13 @@ def test_a_dry_run_writes_nothing_and_is_exact_for_small_pictures(photo: Path) -
     assert f"t = 200, {real['steps']} steps, about {found['file_bytes']} bytes" in line
 
 
+@pytest.mark.parametrize("option", ["--measure", "--steps-table"])
+def test_a_dry_run_refuses_what_only_real_files_have(photo: Path, option: str) -> None:
+    result = run("compress", photo, "--dry-run", option)
+    assert result.exit_code == 2
+    assert f"cannot be used with {option}" in result.stderr
+
+
 def test_a_dry_run_estimates_a_size_target_by_its_rate(tmp_path: Path) -> None:
     path = tmp_path / "large.png"
     Image.fromarray(smooth_pixels(300, 280)).save(path)

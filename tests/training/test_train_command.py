@@ -2,12 +2,15 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import click
 import numpy as np
@@ -18,11 +21,13 @@ from PIL import Image
 
 from diffcodec.cli import main
 from diffcodec.cli.commands.train import parse_duration, parse_setting
+from diffcodec.cli.run_folder import RunFolder
 from diffcodec.config import ModelConfig, UNetConfig
 from diffcodec.errors import ConfigError
 from diffcodec.model.loading import load_checkpoint
 from diffcodec.model.locations import PHOTO_MODEL
 from diffcodec.training.config import TrainingConfig
+from diffcodec.training.log import Progress
 from diffcodec.training.loop import Trainer
 from diffcodec.training.parallel import Processes
 from diffcodec.training.recipes import named_recipe
@@ -231,6 +236,20 @@ def test_a_loss_that_is_no_rate_is_not_shown_as_one(place: Path, loss: str, show
     result = train(place, "--images", "8", "--set", "batch_size=8", "--set", f"loss={loss}")
     assert result.exit_code == 0, result.output
     assert ("bpd=" in result.output) == shows_rate
+
+
+def test_the_time_left_of_a_resumed_run_counts_its_earlier_parts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    training = TrainingConfig()
+    processes = SimpleNamespace(is_first=True)
+    batches = SimpleNamespace(drawn=0)
+    trainer = cast(Trainer, SimpleNamespace(processes=processes, training=training, batches=batches))
+    folder = RunFolder(tmp_path, trainer, name="toy", data="own pictures", precision="fp32", start=None)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    with folder.progress_bar() as report:
+        report(Progress(1000, 3000.0, 0.75, loss=0.5, rate_bpd=0.5, learning_rate=1.0))
+    assert re.search(r" 75%.* 50:0\d<16:4\d", capsys.readouterr().err)
 
 
 def test_memory_is_checked_before_training(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
