@@ -11,6 +11,7 @@ from diffcodec.diffusion.denoiser import Denoiser
 from diffcodec.diffusion.experts import edges_of, weights_of_expert
 from diffcodec.errors import CheckpointError, ConfigError
 from diffcodec.training.config import TrainingConfig
+from diffcodec.training.growth import can_grow, grown_weights
 from diffcodec.training.losses import check_objective, trained_range
 
 
@@ -64,10 +65,11 @@ def check_settings(
 def load_initial_weights(
     denoiser: Denoiser, training: TrainingConfig, trained: ModelConfig, weights: Mapping[str, Tensor]
 ) -> None:
-    """Put the weights of a trained model, or of one of its experts, into a denoiser.
+    """Put the weights of a trained model, or of one of its experts, into a denoiser, which may be larger.
 
     Args:
-        denoiser: to be trained.
+        denoiser: to be trained, as initialised. A larger plain network starts as the same function
+            (`growth.grown_weights`).
         training: of experts, the one for the middle of its range of log SNRs is taken.
         trained: configuration that the weights were trained with; schedule and fixed variances may differ.
         weights: by parameter name.
@@ -77,11 +79,14 @@ def load_initial_weights(
     """
     if edges := edges_of(trained.network):
         weights = weights_of_expert(weights, edges, sum(trained_range(denoiser.config, training)) / 2)
+    if can_grow(trained.network, denoiser.config.network):
+        weights = grown_weights(denoiser.state_dict(), weights)
     try:
         denoiser.load_state_dict({name: value.float() for name, value in weights.items()})
     except RuntimeError as error:
         raise CheckpointError(
-            "the initial weights do not fit the configuration of the model: train the model that they are from",
+            "the initial weights do not fit the configuration of the model: train the model that they are from, or, if "
+            "it is a plain network, a wider or deeper one",
             parameters=["model"],
         ) from error
     if trained.prediction != denoiser.config.prediction:

@@ -105,7 +105,9 @@ def parse_duration(ctx: click.Context, param: click.Parameter, value: str | None
     help="Time between saved states, from which a killed run can be resumed.",
 )
 @click.option("--resume", is_flag=True, help="Continue from the state in the folder.")
-@click.option("--from", "start", metavar="NAME|FILE", help="Start from the weights of a trained model (fine-tuning).")
+@click.option(
+    "--from", "start", metavar="NAME|FILE", help="Start from the weights of a trained model, perhaps a smaller one."
+)
 @click.option("--device", default="cpu", show_default=True, help="cpu, or cuda (experimental).")
 @click.option(
     "--precision",
