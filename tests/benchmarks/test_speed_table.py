@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from PIL import Image
 from speed_table import Curve, better, main
 
+from diffcodec.evaluation.baselines import flat_grey_bytes
 from tests.conftest import smooth_pixels
 
 
@@ -57,3 +58,14 @@ def test_a_stopped_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert after[:2] == before
     assert len(after) == 11
     assert "bits over diffcodec, speed 6" in run.output
+
+
+def test_other_codecs_count_without_headers_and_with_their_speed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(speed_table, "QUALITIES", (20, 60))
+    fast = speed_table.peer_settings(["avif"])["AVIF, speed 10"]
+    image = Image.fromarray(smooth_pixels(48, 40))
+    assert [each["speed"] for each in fast.attempts(image, 20)] == [10]
+    points = speed_table.peer_curve([np.asarray(image)], fast, lambda: 0.0)[0]
+    for point, quality in zip(points, (20, 60), strict=True):
+        assert point[0] == len(fast.encode(image, quality)) - flat_grey_bytes(fast, quality, 40, 48)
+    assert points[0][:2] < points[1][:2]
