@@ -219,6 +219,7 @@ def test_a_run_of_all_cells(arguments: list[str], sampled: list[str], tmp_path: 
     assert found["real_images"]["frechet_random"] > 0
 
 
+@pytest.mark.slow
 def test_what_is_there_is_not_trained_again(
     arguments: list[str], sampled: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,6 +17,7 @@ from diffcodec.evaluation.baselines import all_baselines
 from tests.conftest import smooth_pixels
 
 
+@pytest.mark.slow
 def test_sheet_and_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # The real ones need larger pictures and an encoder that may be missing.
     monkeypatch.setattr(looks, "measure_ssimulacra2", lambda one, two: -float(abs(one.astype(int) - two).mean()))

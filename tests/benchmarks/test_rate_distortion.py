@@ -215,6 +215,7 @@ def test_results_do_not_depend_on_the_number_of_processes(
         assert without_seconds(alone.results(name)) == without_seconds(run.results(name))
 
 
+@pytest.mark.slow
 def test_what_is_there_is_not_measured_again(model: Path, pictures: Path, tmp_path: Path) -> None:
     run = Run(model, pictures, tmp_path)
     options = ("--parts", "codec,peers")

@@ -94,6 +94,7 @@ def test_our_results_have_its_form() -> None:
         to_compressai(results_of({"t=0": [row(9, None)]}))
 
 
+@pytest.mark.slow
 def test_the_command_writes_it(tmp_path: Path, tiny_model: Path) -> None:
     root = Path(__file__).parents[2]
     data = root / "benchmarks" / "data" / "cifar10-test-100.webp"
