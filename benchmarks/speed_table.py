@@ -17,7 +17,7 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -118,9 +118,11 @@ def peer_curve(pictures: list[NDArray[np.uint8]], codec: Baseline, clock: Clock)
     def restore(data: bytes) -> NDArray[np.uint8]:
         return np.asarray(codec.decode(data).convert("RGB"))
 
+    header_bytes = cache(partial(flat_grey_bytes, codec))  # most pictures have the same size
+
     def point(pixels: NDArray[np.uint8], quality: int) -> list[float]:
         height, width = pixels.shape[:2]
-        header = flat_grey_bytes(codec, quality, width, height)
+        header = header_bytes(quality, width, height)
         return measure(pixels, lambda each: codec.encode(Image.fromarray(each), quality), restore, clock, header)
 
     return [[point(each, quality) for quality in QUALITIES] for each in pictures]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-import torch
 from torch import Tensor
 
 from diffcodec.config import NetworkConfig, PlainUNetConfig
@@ -39,22 +38,21 @@ def grown_weights(initial: Mapping[str, Tensor], trained: Mapping[str, Tensor]) 
     Returns:
         By parameter name, in float32.
     """
-    grown = {name: value.detach().clone().float() for name, value in initial.items()}
+    grown = {name: value.float().clone() for name, value in initial.items()}
     for name, value in trained.items():
-        kind, parameter = name.split(".")[-2:]
-        if kind == "modulation":  # scales, then shifts, of all channels
-            for new, old in zip(grown[name].chunk(2), value.float().chunk(2), strict=True):
+        layers = name.split(".")
+        if "modulation" in layers:  # scales, then shifts, of all channels
+            for new, old in zip(grown[name].chunk(2), value.chunk(2), strict=True):
                 _copy(new, old)
-        elif "enlarge" in name.split(".") and parameter == "weight":  # transposed convolutions: inputs come first
-            _copy(grown[name].transpose(0, 1), value.float().transpose(0, 1))
+        elif "enlarge" in layers and value.dim() > 1:  # transposed convolutions: inputs come first
+            _copy(grown[name].transpose(0, 1), value.transpose(0, 1))
         else:
-            _copy(grown[name], value.float())
+            _copy(grown[name], value)
     return grown
 
 
 def _copy(new: Tensor, old: Tensor) -> None:
     """Put the weights (outputs, inputs, ...) or biases (outputs) `old` into `new`; their outputs ignore new inputs."""
-    with torch.no_grad():
-        outputs = new[: len(old)]
-        outputs.zero_()
-        (outputs if old.dim() == 1 else outputs[:, : old.shape[1]]).copy_(old)
+    outputs = new[: len(old)]
+    outputs.zero_()
+    (outputs if old.dim() == 1 else outputs[:, : old.shape[1]]).copy_(old)

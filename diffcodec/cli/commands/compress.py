@@ -132,9 +132,9 @@ def command(
 
     if run["quiet"] and (number := missing_number(images)) is not None:
         raise click.UsageError(f"-q is short for --quiet and takes no value, found {number}: pass --quality {number}")
-    if dry_run:
-        for option in ("--measure",) * measure + ("--steps-table",) * steps_table:
-            raise click.UsageError(f"--dry-run estimates from samples of each picture: it cannot be used with {option}")
+    if dry_run and (measure or steps_table):
+        option = "--measure" if measure else "--steps-table"
+        raise click.UsageError(f"--dry-run estimates from samples of each picture: it cannot be used with {option}")
     timestep, goal = chosen_goal(quality, timestep, max_bytes, max_bpp, min_psnr)
     options = RunOptions(**run)
     inputs = expand(images, PICTURE_SUFFIXES, recursive=recursive)
